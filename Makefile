@@ -1,0 +1,48 @@
+# make demo: the whole way once. make test: all tests. Both work in .venv, which they create.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+CORE := $(wildcard csrc/*.* csrc/*/*.*)
+CORE_TESTS := build/core-tests
+
+.PHONY: help demo test clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo    create $(VENV), build and install, then run the default search"
+	@echo "make test    the same environment with the test extras, then all tests"
+	@echo "make clean   remove $(VENV) and everything built; runs/ stays"
+	@echo "Variables:   PYTHON=python3.12 chooses the interpreter (3.10 or later)"
+	@echo "             MODNAS_FAST_BUILD=none leaves the compiled core out"
+	@echo "             MODNAS_FAST_CUDA=auto|on|off builds the CUDA sources when nvcc is found, always, never"
+
+demo: $(VENV)/installed
+	$(BIN)/modnas-fast search
+
+test: $(VENV)/installed-tests
+	$(BIN)/cmake -S . -B $(CORE_TESTS) -DMODNAS_FAST_PYTHON=OFF -DMODNAS_FAST_CUDA=off -DMODNAS_FAST_TESTS=ON \
+	  -DMODNAS_FAST_SANITIZE=ON
+	$(BIN)/cmake --build $(CORE_TESTS)
+	$(BIN)/ctest --test-dir $(CORE_TESTS) --output-on-failure
+	$(BIN)/pytest
+
+$(VENV)/created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "Python 3.10 or later is needed: make PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --upgrade pip
+	@touch $@
+
+$(VENV)/installed: $(VENV)/created pyproject.toml setup.py CMakeLists.txt constraints.txt $(CORE)
+	$(PIP) install -c constraints.txt --editable .
+	@touch $@
+
+$(VENV)/installed-tests: $(VENV)/installed
+	$(PIP) install -c constraints.txt "modnas-fast[test]"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .hypothesis .benchmarks *.egg-info
+	rm -f modnas_fast/_C.*.so
+	find . -name __pycache__ -type d -not -path "./.git/*" -prune -exec rm -rf {} +

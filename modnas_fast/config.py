@@ -1,0 +1,319 @@
+"""The configuration of a run: one tree of validated models, with units and the paper's value beside each field."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from modnas_fast.errors import InputError
+
+Positive = Annotated[int, Field(ge=1)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class SpaceConfig(_Section):
+    """Which networks are searched."""
+
+    name: Literal["nb201"] = "nb201"
+    channels: Annotated[int, Field(ge=1, le=256)] = 8
+    """C, channels of the first stage; paper: 16."""
+    cells: Annotated[int, Field(ge=1, le=20)] = 1
+    """N, cells per stage; paper: 5."""
+
+
+class TaskConfig(_Section):
+    """Which images are classified."""
+
+    data: str = "digits"
+    """`digits` (embedded), a folder with one sub-folder per class, or image parquet (file or folder)."""
+    limit: Positive | None = None
+    """Stratified subset of the training pool, in images; None: all."""
+    test_limit: Positive | None = None
+    """Stratified subset of the data set's own test part, in images; None: all."""
+    resize: Annotated[int, Field(ge=4, le=512)] | None = None
+    """Side of the images in pixels; None: the most common size."""
+    fractions: tuple[Fraction, Fraction, Fraction] = (0.5, 0.25, 0.25)
+    """Shares of (train, validation, test); a test part of the data set's own is kept. Paper: halves of train."""
+    augment: bool = False
+    """Random crops and mirror images (never mirrored for digits); paper: True."""
+
+
+class DevicesConfig(_Section):
+    """Which settings of this machine are searched, and how they are measured."""
+
+    unseen: Literal["auto"] | tuple[str, ...] = "auto"
+    """Names of the settings held out from the search; `auto`: two of the CPU's and one of each GPU's."""
+    networks: Positive = 48
+    """Random networks measured per search device to train the predictor; paper: 900."""
+    heldout: Annotated[int, Field(ge=4)] = 24
+    """Random networks measured per device to judge the predictor."""
+    repeats: Positive = 15
+    """Counted measurements per network and setting; the median is kept."""
+
+
+class PredictorConfig(_Section):
+    """Training of the MetaPredictor."""
+
+    hidden: Positive = 100
+    """Width of the hidden layer; paper: 100."""
+    steps: Positive = 800
+    learning_rate: PositiveFloat = 3e-3
+    """Adam's initial step size, falling by cosine; paper: 1e-4."""
+
+
+class HypernetworkConfig(_Section):
+    """The MetaHypernetwork."""
+
+    kind: Literal["bank", "mlp"] = "mlp"
+    """`bank`: embedding tables mixed by attention (paper); `mlp`: smooth in r and d, any number of objectives."""
+    tables: Positive = 50
+    """Tables of the bank; paper: 50."""
+    intervals: Annotated[int, Field(ge=2)] = 101
+    """Preference intervals per table of the bank; paper: 101."""
+    interpolate: bool = False
+    """Bank: interpolate between intervals; paper: nearest."""
+    hidden: Positive = 100
+    """Width of the mlp's two hidden layers."""
+
+
+class ArchitectConfig(_Section):
+    """The differentiable sampler of architectures."""
+
+    kind: Literal["reinmax", "gdas", "gumbel_softmax", "softmax"] = "reinmax"
+    """Paper: reinmax."""
+    temperature: PositiveFloat = 1.0
+    """Paper: 1."""
+    tau_max: PositiveFloat | None = None
+    """Temperature at the start of a linear schedule; None: constant (gdas: 10)."""
+    tau_min: PositiveFloat | None = None
+    """Temperature at the end of that schedule (gdas: 0.1)."""
+
+    @model_validator(mode="after")
+    def _both_ends(self) -> ArchitectConfig:
+        if (self.tau_max is None) != (self.tau_min is None):
+            raise ValueError("tau_max and tau_min go together: give both or neither")
+        return self
+
+
+class PreferencesConfig(_Section):
+    """How preferences are drawn during the search."""
+
+    beta: PositiveFloat = 1.0
+    """Parameter of the Dirichlet distribution; paper: 1."""
+    shared: bool = False
+    """One preference per step for all devices; False: one per device (paper)."""
+
+
+class ScalarizationConfig(_Section):
+    """How the objectives of one device become one loss."""
+
+    kind: Literal["linear", "smooth_chebyshev", "cosine"] = "smooth_chebyshev"
+    """Paper: linear (with a cosine penalty in the published code)."""
+    mu: PositiveFloat = 0.05
+    """Smoothing of smooth_chebyshev, in units of the weighed losses."""
+    penalty: NonNegativeFloat = 0.1
+    """Weight of the cosine term."""
+    detach_penalty: bool = False
+    """Cosine term without gradient, as in the published code."""
+
+    def parameters(self) -> dict[str, Any]:
+        """The arguments that this kind takes."""
+        names = {"linear": (), "smooth_chebyshev": ("mu",), "cosine": ("penalty", "detach_penalty")}[self.kind]
+        return {name: getattr(self, name) for name in names}
+
+
+class MGDConfig(_Section):
+    """How the devices' gradients are combined."""
+
+    scheme: Literal["mgd", "mean", "sequential", "sample"] = "mgd"
+    """Paper: mgd; the others are its ablations."""
+    normalize: Literal["none", "l2"] = "l2"
+    """Division of each device's gradient by its norm; published code: l2."""
+
+
+class SearchConfig(_Section):
+    """The bilevel loop."""
+
+    steps: Positive = 600
+    """Steps, each one update of Φ and one of w; paper: 9,800."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 150
+    """Further steps before, in which w alone is trained on uniformly random architectures; paper: 0."""
+    uniform_share: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Share of the devices whose w step uses a uniformly random architecture instead of a sampled one; paper: 0."""
+    batch_size: Positive = 64
+    """Paper: 256."""
+    weight_learning_rate: PositiveFloat = 0.1
+    """SGD on the mean over devices, falling to its 1/25 by cosine; paper: 0.025 × 13 to 0.001."""
+    weight_momentum: Fraction = 0.9
+    weight_decay: NonNegativeFloat = 0.0005
+    """Paper: 0.0027."""
+    gradient_clip: PositiveFloat = 5.0
+    """Largest norm of the gradient of w; paper: 5."""
+    hyper_learning_rate: PositiveFloat = 0.003
+    """Adam on Φ; paper: 3e-4 × 13."""
+    hyper_betas: tuple[Fraction, Fraction] = (0.5, 0.999)
+    hyper_weight_decay: NonNegativeFloat = 0.0
+    """Paper: 0.09."""
+    log_every: Positive = 10
+    """Steps between entries of the history."""
+    evaluations: Annotated[int, Field(ge=0)] = 8
+    """How often the hypervolume is evaluated during the search."""
+    checkpoint_every: Positive = 50
+    """Steps between checkpoints."""
+
+
+class EvaluationConfig(_Section):
+    """The evaluation of the trained hypernetwork."""
+
+    rays: Positive = 24
+    """Preferences per device; paper: 24."""
+    batch_size: Positive = 256
+
+
+class VerifyConfig(_Section):
+    """Training of chosen networks from scratch, and measuring them."""
+
+    networks: Annotated[int, Field(ge=0)] = 4
+    """How many networks, spread over the front; 0 skips the stage."""
+    epochs: Positive = 40
+    batch_size: Positive = 64
+    learning_rate: PositiveFloat = 0.1
+    """SGD with Nesterov momentum 0.9, falling to 0 by cosine."""
+    weight_decay: NonNegativeFloat = 0.0005
+
+
+class Config(_Section):
+    """Everything that determines a run."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    space: SpaceConfig = SpaceConfig()
+    task: TaskConfig = TaskConfig()
+    devices: DevicesConfig = DevicesConfig()
+    predictor: PredictorConfig = PredictorConfig()
+    hypernetwork: HypernetworkConfig = HypernetworkConfig()
+    architect: ArchitectConfig = ArchitectConfig()
+    preferences: PreferencesConfig = PreferencesConfig()
+    scalarization: ScalarizationConfig = ScalarizationConfig()
+    mgd: MGDConfig = MGDConfig()
+    search: SearchConfig = SearchConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    verify: VerifyConfig = VerifyConfig()
+
+
+#: Named starting points: what they change of the defaults.
+PRESETS: dict[str, dict[str, Any]] = {
+    "digits": {},
+    "cifar10-small": {
+        "task": {"limit": 4000, "test_limit": 1000, "resize": 16, "augment": True},
+        "space": {"channels": 8, "cells": 1},
+    },
+}
+
+
+def make_config(
+    *,
+    preset: str = "digits",
+    file: Path | None = None,
+    overrides: Sequence[str] = (),
+    **sections: dict[str, Any],
+) -> Config:
+    """The configuration of a preset, changed by a YAML file, then by `sections`, then by `a.b=c` overrides.
+
+    Raises InputError of one line that names the key and what was wanted.
+
+    >>> make_config(overrides=["search.steps=10"]).search.steps
+    10
+    """
+    if preset not in PRESETS:
+        raise InputError(f"preset: unknown preset {preset!r}; available: {', '.join(PRESETS)}")
+    tree: dict[str, Any] = {}
+    _merge(tree, PRESETS[preset])
+    if file is not None:
+        _merge(tree, _read_yaml(file))
+    _merge(tree, sections)
+    for override in overrides:
+        _merge(tree, _parse_override(override))
+    return validate(tree)
+
+
+def validate(tree: dict[str, Any]) -> Config:
+    """The validated configuration of a plain tree. Raises InputError that names the first offending key."""
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise InputError(_describe(error)) from None
+
+
+def to_yaml(config: Config) -> str:
+    """The configuration as YAML that `make_config(file=…)` reads back to the same value."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def _merge(tree: dict[str, Any], changes: dict[str, Any]) -> None:
+    for key, value in changes.items():
+        if isinstance(value, dict) and isinstance(tree.get(key, {}), dict):
+            _merge(tree.setdefault(key, {}), value)
+        else:
+            tree[key] = value
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"config: cannot read {file}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"config: {file} is no valid YAML: {' '.join(str(error).split())}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise InputError(f"config: {file} must hold a mapping of sections, got {type(content).__name__}")
+    return content
+
+
+def _parse_override(text: str) -> dict[str, Any]:
+    key, separator, value = text.partition("=")
+    if not separator or not key.strip():
+        raise InputError(f"--set: wanted key=value such as search.steps=200, got {text!r}")
+    try:
+        tree: Any = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise InputError(f"--set: the value of {key} is no valid YAML: {value!r}") from None
+    if isinstance(tree, str):
+        tree = _number_or_text(tree)
+    for name in reversed(key.strip().split(".")):
+        tree = {name: tree}
+    return tree
+
+
+def _number_or_text(text: str) -> float | str:
+    """YAML 1.1 takes 1e-3 for text."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _describe(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in first["loc"]) or "configuration"
+    if first["type"] == "extra_forbidden":
+        return f"config: unknown key {key}; known there: {', '.join(_known_keys(first['loc'][:-1]))}"
+    return f"config: {key}: {first['msg'][0].lower()}{first['msg'][1:]}, got {first['input']!r}"
+
+
+def _known_keys(location: Sequence[Any]) -> list[str]:
+    model: Any = Config
+    for part in location:
+        model = model.model_fields[part].annotation
+    return list(model.model_fields)

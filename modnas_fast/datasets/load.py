@@ -1,0 +1,200 @@
+"""load_task: from the name of a source to an ImageTask."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from modnas_fast.datasets.digits import load_digits
+from modnas_fast.datasets.folder import read_folder
+from modnas_fast.datasets.images import Decoded, Encoded, Progress, decode, resize_images
+from modnas_fast.datasets.parquet import parquet_files, read_parquet
+from modnas_fast.datasets.shelf import Library, Shelf
+from modnas_fast.datasets.splits import stratified_split, stratified_subset
+from modnas_fast.datasets.task import ImageTask, Split, make_task
+from modnas_fast.errors import InputError
+
+MIN_PER_CLASS = 8
+FRACTIONS = (0.5, 0.25, 0.25)
+
+
+def load_task(
+    source: str | Path,
+    *,
+    seed: int,
+    limit: int | None = None,
+    test_limit: int | None = None,
+    resize: int | None = None,
+    fractions: Sequence[float] = FRACTIONS,
+    progress: Progress | None = None,
+) -> ImageTask:
+    """The image task at `source`: "digits" (embedded), a folder of class folders, or image parquet.
+
+    A path named digits is written "./digits" or given as a Path. `seed` fixes every choice. `limit` ≥ 3 per
+    class takes a stratified subset of the training pool, `test_limit` of each held-out part that the source
+    has, and only images so chosen are decoded. `resize` ≥ 4 is the side of all images in pixels. `fractions`
+    of (train, validation, test) divide the pool, class by class; where the source has parts of its own those
+    are kept and the rest is divided in the ratio of the other fractions. `progress(done, total)` counts
+    decoded images.
+
+    The classes need at least 8 images each before `limit`. Mixed sizes and modes, and single unreadable
+    images are made to fit as `modnas_fast.datasets.images.decode` says, with notes on the task. Raises
+    InputError for all that cannot be used: a path that does not exist, one class, too few images, bad labels,
+    bad options.
+
+    >>> task = load_task("digits", seed=0)
+    >>> len(task.train), len(task.validation), len(task.test), task.image_shape
+    (899, 451, 447, (1, 8, 8))
+    """
+    _check_options(limit, test_limit, resize, fractions)
+    generator = torch.Generator().manual_seed(seed)
+    if source == "digits":
+        return _digits(limit, resize, fractions, generator)
+    library = _read(Path(source))
+    _check_classes(library)
+    choice = _choose(library, limit, test_limit, generator)
+    decoded = decode(choice.fetch(library), resize=resize, progress=progress)
+    parts = choice.split(library, decoded)
+    _check_left(parts, library.classes)
+    train, validation, test = _divide(parts, fractions, generator)
+    notes = (*library.notes, *decoded.notes)
+    return make_task(
+        library.name, library.classes, train=train, validation=validation, test=test, notes=notes
+    )
+
+
+def _check_options(
+    limit: int | None, test_limit: int | None, resize: int | None, fractions: Sequence[float]
+) -> None:
+    for name, value, least in (("limit", limit, 1), ("test_limit", test_limit, 1), ("resize", resize, 4)):
+        if value is not None and value < least:
+            raise InputError(f"{name}: wanted at least {least}, got {value}")
+    if len(fractions) != 3 or not all(0 <= f <= 1 for f in fractions) or not min(fractions[:2]) > 0:
+        raise InputError(
+            "fractions: wanted three numbers in [0, 1] for train, validation and test, the first two above "
+            f"0, got {tuple(fractions)}"
+        )
+
+
+def _digits(
+    limit: int | None, resize: int | None, fractions: Sequence[float], generator: torch.Generator
+) -> ImageTask:
+    pool, classes = load_digits()
+    if limit is not None and limit < len(pool):
+        pool = pool.take(_subset(pool.labels, limit, classes, generator))
+    notes: tuple[str, ...] = ()
+    if resize is not None and resize != pool.images.shape[-1]:
+        pool = Split(resize_images(pool.images, resize), pool.labels)
+        notes = (f"{len(pool)} of {len(pool)} images resized to {resize}×{resize}",)
+    train, validation, test = _divide({"train": pool}, fractions, generator)
+    return make_task(
+        "digits", classes, train=train, validation=validation, test=test, flip=False, notes=notes
+    )
+
+
+def _read(path: Path) -> Library:
+    if not path.exists():
+        raise InputError(f'data: {path} does not exist; wanted "digits", a folder, or a parquet file')
+    if path.is_dir():
+        return read_parquet(path) if parquet_files(path) else read_folder(path)
+    if path.suffix.lower() != ".parquet":
+        raise InputError(f"data: {path} is neither a folder nor a .parquet file")
+    return read_parquet(path)
+
+
+def _check_classes(library: Library) -> None:
+    for part in ("validation", "test"):
+        shelf = _part(library, part)
+        if shelf is not None and len(shelf.labels) == 0:
+            raise InputError(f"data: the {part} part of {library.name} has no images; fill or remove it")
+    if len(library.classes) < 2:
+        only = library.classes[0] if library.classes else "none"
+        raise InputError(f"data: {library.name} has a single class ({only}); wanted at least two")
+    counts = torch.bincount(library.train.labels, minlength=len(library.classes)).tolist()
+    for name, count in zip(library.classes, counts, strict=True):
+        if count < MIN_PER_CLASS:
+            raise InputError(
+                f"data: class {name} of {library.name} has {count} images; wanted at least {MIN_PER_CLASS}"
+            )
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """Which rows of each part are wanted; all are decoded as one, so that they agree in size and mode."""
+
+    rows: dict[str, Tensor]
+
+    def fetch(self, library: Library) -> list[Encoded]:
+        """The chosen images, not decoded, part after part."""
+        wanted = ((getattr(library, part), rows.tolist()) for part, rows in self.rows.items())
+        return [image for shelf, rows in wanted for image in shelf.fetch(rows)]
+
+    def split(self, library: Library, decoded: Decoded) -> dict[str, Split]:
+        """The decoded images with their labels, part by part."""
+        labels = torch.cat([getattr(library, part).labels[rows] for part, rows in self.rows.items()])
+        belongs = torch.cat([torch.full((len(rows),), i) for i, rows in enumerate(self.rows.values())])
+        labels, belongs = labels[decoded.kept], belongs[decoded.kept]
+        whole = Split(decoded.images, labels)
+        if len(self.rows) == 1:
+            return {"train": whole}
+        return {part: whole.take((belongs == i).nonzero().flatten()) for i, part in enumerate(self.rows)}
+
+
+def _part(library: Library, part: str) -> Shelf | None:
+    return getattr(library, part)
+
+
+def _choose(
+    library: Library, limit: int | None, test_limit: int | None, generator: torch.Generator
+) -> _Choice:
+    rows = {}
+    for part, most in (("train", limit), ("validation", test_limit), ("test", test_limit)):
+        shelf = _part(library, part)
+        if shelf is None:
+            continue
+        if most is None or most >= len(shelf.labels):
+            rows[part] = torch.arange(len(shelf.labels))
+        elif part == "train":
+            rows[part] = _subset(shelf.labels, most, library.classes, generator)
+        else:
+            rows[part] = stratified_subset(shelf.labels, most, generator, least=0)
+    return _Choice(rows)
+
+
+def _subset(labels: Tensor, limit: int, classes: tuple[str, ...], generator: torch.Generator) -> Tensor:
+    if limit < 3 * len(classes):
+        raise InputError(f"limit: wanted at least 3 images for each of {len(classes)} classes, got {limit}")
+    return stratified_subset(labels, limit, generator, least=3)
+
+
+def _check_left(parts: dict[str, Split], classes: tuple[str, ...]) -> None:
+    """Refuses what unreadable images have emptied."""
+    for part, split in parts.items():
+        if len(split) == 0:
+            raise InputError(f"data: no image of the {part} part can be read; replace them")
+    counts = torch.bincount(parts["train"].labels, minlength=len(classes)).tolist()
+    for name, count in zip(classes, counts, strict=True):
+        if count < 3:
+            raise InputError(f"data: class {name} has {count} readable images; wanted at least 3")
+
+
+def _divide(
+    parts: dict[str, Split], fractions: Sequence[float], generator: torch.Generator
+) -> tuple[Split, Split, Split]:
+    """Train, validation, test: the source's own parts where it has them, others from its training pool."""
+    names = ("train", "validation", "test")
+    own = [name != "train" and name in parts for name in names]
+    wanted = [0.0 if kept else fraction for kept, fraction in zip(own, fractions, strict=True)]
+    if "test" not in parts and wanted[2] == 0:
+        raise InputError("fractions: the data has no test part of its own, so the third must be above 0")
+    pool = parts["train"]
+    pieces = stratified_split(pool.labels, wanted, generator)
+    chosen = [
+        parts[name] if kept else pool.take(piece)
+        for name, kept, piece in zip(names, own, pieces, strict=True)
+    ]
+    return chosen[0], chosen[1], chosen[2]

@@ -1,0 +1,62 @@
+"""A target device as the search sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from modnas_fast.errors import InputError
+
+Split = Literal["search", "unseen"]
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device setting: what it is called, how it is embedded, what was measured on it and in which unit.
+
+    `embedding` [E] holds the values of the reference networks, min-max normalised over them, and `ranges` the
+    (low, high) value per metric that maps back: value = low + (high − low) · normalised (HELP, Lee et al. 2021).
+    """
+
+    name: str
+    embedding: tuple[float, ...]
+    metrics: dict[str, str] = field(default_factory=lambda: {"latency": "ms"})
+    split: Split = "search"
+    ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    @classmethod
+    def from_reference_latencies(cls, name: str, latencies_ms: Sequence[float], split: Split = "search") -> Device:
+        """The device on which the reference networks of a space take `latencies_ms`.
+
+        Raises InputError when a value is no positive number or all are equal.
+
+        >>> Device.from_reference_latencies("phone", [1.0, 2.0, 3.0]).embedding
+        (0.0, 0.5, 1.0)
+        """
+        values = [float(value) for value in latencies_ms]
+        if not all(0 < value < float("inf") for value in values):
+            raise InputError(f"device {name}: latencies must be positive numbers in ms, got {values}")
+        low, high = min(values), max(values)
+        if high == low:
+            raise InputError(f"device {name}: all {len(values)} reference latencies are {low} ms; they must differ")
+        embedding = tuple((value - low) / (high - low) for value in values)
+        return cls(name, embedding, split=split, ranges={"latency": (low, high)})
+
+    def normalize(self, value: Tensor, metric: str = "latency") -> Tensor:
+        """Metric values in the device's normalised range: 0 and 1 are the extremes of its reference networks."""
+        low, high = self.ranges[metric]
+        return (value - low) / (high - low)
+
+    def denormalize(self, value: Tensor, metric: str = "latency") -> Tensor:
+        """The inverse of `normalize`: values in the metric's unit."""
+        low, high = self.ranges[metric]
+        return low + (high - low) * value
+
+
+def embeddings(devices: Sequence[Device]) -> Tensor:
+    """Embeddings of the devices, float32 [T, E]."""
+    return torch.tensor([device.embedding for device in devices])

@@ -1,0 +1,83 @@
+"""From settings of this machine to devices with embeddings and a table of measured latencies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from modnas_fast.devices.cache import MeasurementCache
+from modnas_fast.devices.device import Device
+from modnas_fast.devices.machine import Setting
+from modnas_fast.devices.measure import WARMUP_ROUNDS, Job, Measurement, measure
+from modnas_fast.spaces import Architecture, SearchSpace
+
+
+class Profiler:
+    """Measures architectures of one space and task on settings of this machine, through a cache.
+
+    Args:
+        space: the search space; its `references` give the device embeddings.
+        task: what `space.build` needs: image_channels, classes, channels, cells.
+        image_shape: (channels, height, width).
+        cache: where measurements are kept.
+        repeats: counted repeats per network.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        task: dict[str, int],
+        image_shape: Sequence[int],
+        cache: MeasurementCache,
+        repeats: int,
+    ) -> None:
+        self._space = space
+        self._task = task
+        self._image_shape = tuple(image_shape)
+        self._cache = cache
+        self._repeats = repeats
+
+    @property
+    def rounds(self) -> int:
+        """Rounds of one call of `latencies`, for a progress bar."""
+        return WARMUP_ROUNDS + self._repeats
+
+    @property
+    def references(self) -> list[Architecture]:
+        """The reference networks of the space."""
+        return [self._space.parse(text) for text in self._space.references]
+
+    def latencies(
+        self,
+        wanted: Iterable[tuple[Setting, Sequence[Architecture]]],
+        on_round: Callable[[int], None] = lambda done: None,
+    ) -> dict[str, dict[str, Measurement]]:
+        """Measurements by setting name and canonical architecture string; what the cache holds is not repeated.
+
+        Architectures that differ only in edges without influence are one network; look a result up through
+        `canonical_text`.
+        """
+        wanted = [(setting, self.canonical_text(architectures)) for setting, architectures in wanted]
+        jobs = [
+            Job(setting, text, self._space.build(self._space.parse(text), **self._task))
+            for setting, texts in wanted
+            for text in dict.fromkeys(texts)
+            if self._cache.get(setting.name, text) is None
+        ]
+        if jobs:
+            self._cache.update(measure(jobs, self._image_shape, self._repeats, on_round))
+        return {
+            setting.name: {text: self._cache.get(setting.name, text) for text in texts} for setting, texts in wanted
+        }
+
+    def canonical_text(self, architectures: Sequence[Architecture]) -> list[str]:
+        """Canonical strings with edges that have no influence set to the space's neutral option."""
+        if not architectures:
+            return []
+        onehot = self._space.canonical(self._space.encode(architectures))
+        return [architecture.text for architecture in self._space.decode(onehot)]
+
+    def device(self, setting: Setting, split: str) -> Device:
+        """The device of a setting whose reference networks have been measured."""
+        texts = self.canonical_text(self.references)
+        values = [self._cache.get(setting.name, text) for text in texts]
+        return Device.from_reference_latencies(setting.name, [value.latency_ms for value in values], split)

@@ -1,0 +1,171 @@
+"""Evaluation of a hypernetwork: MAP architectures on rays, their objectives, fronts and hypervolumes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import moocore
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from modnas_fast.datasets import ImageTask, Split
+from modnas_fast.devices import Device, embeddings
+from modnas_fast.metapredictor import MetaPredictor
+from modnas_fast.preferences import rays
+from modnas_fast.spaces import SearchSpace
+
+REFERENCE_POINT = (1.0, 1.0)
+#: architectures whose predicted cost sets the bounds where a space is too large to enumerate
+BOUND_SAMPLE = 20_000
+
+
+@dataclass(frozen=True)
+class Point:
+    """One network on one device: error in percent, predicted latency in ms; `preference` where a ray led to it."""
+
+    architecture: str
+    error: float
+    latency_ms: float
+    preference: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What is 0 and 1 in the hypervolume's two axes."""
+
+    error: tuple[float, float]
+    latency_ms: tuple[float, float]
+
+    def normalize(self, points: Sequence[Point]) -> np.ndarray:
+        """[n, 2] in the hypervolume's units."""
+        values = np.array([[point.error, point.latency_ms] for point in points], dtype=float).reshape(-1, 2)
+        low = np.array([self.error[0], self.latency_ms[0]])
+        high = np.array([self.error[1], self.latency_ms[1]])
+        return (values - low) / (high - low)
+
+
+def hypervolume(points: Sequence[Point], bounds: Bounds) -> float:
+    """Hypervolume of the points with reference point (1, 1), both objectives minimised.
+
+    >>> bounds = Bounds(error=(0.0, 90.0), latency_ms=(1.0, 3.0))
+    >>> hypervolume([Point("a", 45.0, 2.0)], bounds)
+    0.25
+    """
+    if not points:
+        return 0.0
+    return float(moocore.hypervolume(bounds.normalize(points), ref=np.array(REFERENCE_POINT)))
+
+
+def nondominated(points: Sequence[Point]) -> list[bool]:
+    """Per point, whether no other has both objectives at least as good and one better; of equal points the first."""
+    if not points:
+        return []
+    values = np.array([[point.error, point.latency_ms] for point in points], dtype=float)
+    return moocore.is_nondominated(values).tolist()
+
+
+def front(points: Sequence[Point]) -> list[Point]:
+    """The distinct non-dominated points, by rising latency."""
+    return sorted(
+        (point for point, keep in zip(points, nondominated(points)) if keep), key=lambda point: point.latency_ms
+    )
+
+
+class Evaluator:
+    """Objectives of architectures: error by the supernet's inherited weights, latency by the MetaPredictor.
+
+    The error of an architecture is computed once per state of the supernet: `forget()` after changing it.
+
+    Args:
+        space: the search space.
+        supernet: with trained weights.
+        predictor: frozen.
+        task: errors are those on `split`, with the batch statistics of batches in fixed order.
+        split: usually the validation part: the test part stays for the verification.
+        batch_size: images per batch.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        supernet: nn.Module,
+        predictor: MetaPredictor,
+        task: ImageTask,
+        split: Split,
+        batch_size: int,
+    ) -> None:
+        self._space = space
+        self._supernet = supernet
+        self._predictor = predictor
+        self._task = task
+        self._split = split
+        self._batch_size = batch_size
+        self._errors: dict[str, float] = {}
+
+    def forget(self) -> None:
+        """Drops remembered errors."""
+        self._errors.clear()
+
+    @torch.no_grad()
+    def map_architectures(self, hypernet: nn.Module, device: Device, preferences: Tensor) -> Tensor:
+        """The MAP architecture of every preference [n, M] on a device, canonical one-hots [n, N]."""
+        d = embeddings([device]).expand(len(preferences), -1)
+        return self._space.canonical(self._space.mode(hypernet(preferences, d)))
+
+    def points(self, onehot: Tensor, device: Device, preferences: Tensor | None = None) -> list[Point]:
+        """The points of canonical architectures [n, N] on a device; errors must be known by `compute_errors`."""
+        latency = self.latencies(onehot, device).tolist()
+        names = [architecture.text for architecture in self._space.decode(onehot)]
+        chosen = [None] * len(names) if preferences is None else [tuple(r) for r in preferences.tolist()]
+        return [Point(n, self._errors[n], ms, r) for n, ms, r in zip(names, latency, chosen)]
+
+    @torch.no_grad()
+    def latencies(self, onehot: Tensor, device: Device) -> Tensor:
+        """Predicted latency in ms, [n]."""
+        return device.denormalize(self._predictor(onehot, embeddings([device])))
+
+    @torch.no_grad()
+    def compute_errors(
+        self, onehot: Tensor, chunk: int = 16, on_chunk: Callable[[int], None] = lambda done: None
+    ) -> None:
+        """Errors in percent of canonical architectures [n, N] not seen before, `chunk` networks at a time."""
+        texts = [architecture.text for architecture in self._space.decode(onehot)]
+        new = list({text: row for row, text in enumerate(texts) if text not in self._errors}.items())
+        for start in range(0, len(new), chunk):
+            part = new[start : start + chunk]
+            wrong = self._wrong(onehot[[row for _, row in part]])
+            for (text, _), count in zip(part, wrong.tolist()):
+                self._errors[text] = 100 * count / len(self._split)
+            on_chunk(start + len(part))
+
+    def _wrong(self, onehot: Tensor) -> Tensor:
+        """Number of wrongly classified images per architecture, int64 [n]."""
+        wrong = torch.zeros(len(onehot), dtype=torch.long)
+        for x, y in self._task.batches(self._split, self._batch_size):
+            wrong += (self._supernet.predict(x, onehot).argmax(-1) != y).sum(dim=1)
+        return wrong
+
+    def bounds(self, device: Device) -> Bounds:
+        """Error from 0 to that of a uniform guess; latency from the fastest to the slowest network of the space."""
+        if self._space.num_architectures <= BOUND_SAMPLE:
+            onehot = self._space.enumerate()
+        else:
+            onehot = self._space.sample(BOUND_SAMPLE, torch.Generator().manual_seed(0))
+        latency = self.latencies(onehot, device)
+        chance = 100 * (1 - 1 / self._task.num_classes)
+        return Bounds((0.0, chance), (float(latency.min()), float(latency.max())))
+
+    def ray_points(
+        self,
+        hypernet: nn.Module,
+        devices: Sequence[Device],
+        count: int,
+        on_chunk: Callable[[int], None] = lambda done: None,
+    ) -> list[list[Point]]:
+        """Per device, the points of the MAP architectures on `count` rays."""
+        preferences = rays(count, 2)
+        chosen = [self.map_architectures(hypernet, device, preferences) for device in devices]
+        self.compute_errors(torch.cat(chosen), on_chunk=on_chunk)
+        return [self.points(onehot, device, preferences) for onehot, device in zip(chosen, devices)]

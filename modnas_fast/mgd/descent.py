@@ -1,0 +1,105 @@
+"""Multiple gradient descent over devices: from ∂ℓ_t/∂logits_t to one update of the hypernetwork.
+
+ℓ_t depends on logits_t alone. With c_t = ∂ℓ_t/∂logits_t, device t's gradient with respect to Φ is
+g_t = (∂logits_t/∂Φ)ᵀ c_t, and the update Σ_t γ_t g_t is one backward pass with the cotangents γ_t c_t.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vjp, vmap
+
+from modnas_fast.errors import InputError
+from modnas_fast.mgd.gramian import gramian
+from modnas_fast.mgd.min_norm import min_norm
+
+Scheme = Literal["mgd", "mean", "sequential", "sample"]
+Normalization = Literal["none", "l2"]
+
+
+class Combination(NamedTuple):
+    """How the devices' gradients were combined in one step."""
+
+    #: factor of each device's raw gradient in the update, [T]
+    factors: Tensor
+    #: γ on the simplex, [T]
+    weights: Tensor
+    #: cosine of each pair of device gradients, [T, T]; 0 where a gradient is zero
+    cosines: Tensor
+
+
+def device_gradients(module: nn.Module, cotangents: Tensor, *inputs: Tensor) -> list[Tensor]:
+    """g_t for every device: one tensor [T, ...] per parameter of `module`.
+
+    Args:
+        module: called with one row of each input; its parameters that require gradients count.
+        cotangents: c [T, N], the gradient of ℓ_t with respect to the module's output for row t.
+        inputs: tensors with leading axis T.
+    """
+    parameters = {name: p.detach() for name, p in module.named_parameters() if p.requires_grad}
+
+    def gradient(cotangent: Tensor, *row: Tensor) -> dict[str, Tensor]:
+        _, pull_back = vjp(lambda values: functional_call(module, values, row), parameters)
+        return pull_back(cotangent)[0]
+
+    return list(vmap(gradient)(cotangents, *inputs).values())
+
+
+def combine_devices(gram: Tensor, scheme: Scheme, normalization: Normalization = "l2") -> Combination:
+    """Weights of the devices' gradients given their Gramian [T, T].
+
+    Args:
+        gram: raw Gramian, float64.
+        scheme: `mgd` takes the min-norm point of the convex hull (Désidéri 2012); the others weigh all equally.
+        normalization: `l2` divides each gradient by its norm before weighing and summing, as the published code
+            does; a zero gradient stays zero.
+    """
+    norms = gram.diagonal().clamp(min=0).sqrt()
+    inverse = torch.where(norms > 0, 1 / norms.clamp(min=torch.finfo(gram.dtype).tiny), torch.zeros_like(norms))
+    cosines = inverse[:, None] * gram * inverse
+    scale = inverse if normalization == "l2" else torch.ones_like(norms)
+    if scheme == "mgd":
+        weights = min_norm(cosines if normalization == "l2" else gram).weights
+    else:
+        weights = torch.full_like(norms, 1 / len(norms))
+    return Combination(weights * scale, weights, cosines)
+
+
+def device_groups(scheme: Scheme, devices: int, generator: torch.Generator) -> list[Tensor]:
+    """The devices of each Φ update of one search step, as index tensors.
+
+    `mgd` and `mean` update once with all devices, `sequential` once per device in order, `sample` once with one
+    device drawn uniformly: the update schemes that the paper compares.
+    """
+    if scheme in ("mgd", "mean"):
+        return [torch.arange(devices)]
+    if scheme == "sequential":
+        return list(torch.arange(devices).split(1))
+    if scheme == "sample":
+        return [torch.randint(devices, (1,), generator=generator)]
+    raise InputError(f"mgd.scheme: wanted mgd, mean, sequential or sample, got {scheme!r}")
+
+
+def descend(
+    module: nn.Module,
+    logits: Tensor,
+    cotangents: Tensor,
+    inputs: tuple[Tensor, ...],
+    scheme: Scheme,
+    normalization: Normalization = "l2",
+) -> Combination:
+    """Puts the combined gradient of all devices into `.grad` of the module's parameters.
+
+    Args:
+        module: the hypernetwork; `logits = module(*inputs)` with its graph alive.
+        logits: [T, N].
+        cotangents: ∂ℓ_t/∂logits_t, [T, N].
+        inputs: what the logits were computed from, each with leading axis T.
+        scheme, normalization: as in `combine_devices`.
+    """
+    combination = combine_devices(gramian(device_gradients(module, cotangents, *inputs)), scheme, normalization)
+    logits.backward(combination.factors.to(cotangents)[:, None] * cotangents)
+    return combination

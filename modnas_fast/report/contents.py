@@ -1,0 +1,270 @@
+"""What a run folder holds for its report, read from JSON and checked before anything is drawn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from modnas_fast.errors import InputError
+
+
+class _Part(BaseModel):
+    """A part of a file. Keys that the report does not use are left alone; NaN and infinities are errors."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False, populate_by_name=True)
+
+
+class Point(_Part):
+    """One architecture on one device: supernet error in percent, predicted latency in ms."""
+
+    architecture: str
+    error: float
+    latency_ms: float
+
+
+class Ray(Point):
+    """The network chosen for one preference; the first weight is that of the error."""
+
+    preference: list[float] = Field(min_length=1)
+    nondominated: bool = False
+
+
+class FrontPoint(Ray):
+    """A non-dominated network; where verified, its test error in percent and measured latency in ms."""
+
+    test_error: float | None = None
+    measured_latency_ms: float | None = None
+
+
+class DeviceResult(_Part):
+    """What the search found for one device."""
+
+    name: str
+    split: Literal["search", "unseen"]
+    latency_range_ms: tuple[float, float] | None = None
+    hypervolume_bounds: dict[str, tuple[float, float]] = {}
+    noise: float | None = None
+    spearman: float | None = None
+    spearman_networks: int | None = None
+    hypervolume: float | None = None
+    hypervolume_random: float | None = None
+    distinct_nondominated: int | None = None
+    rays: list[Ray]
+    front: list[FrontPoint]
+    random: list[Point] = []
+
+    @property
+    def measured(self) -> list[FrontPoint]:
+        """The points of the front with both a test error and a measured latency."""
+        return [p for p in self.front if p.test_error is not None and p.measured_latency_ms is not None]
+
+
+class LatencyPair(_Part):
+    """One latency in ms, as predicted and as measured."""
+
+    predicted: float
+    measured: float
+
+    @property
+    def relative_error(self) -> float | None:
+        """(predicted - measured) / measured; None where nothing positive was measured."""
+        return (self.predicted - self.measured) / self.measured if self.measured > 0 else None
+
+
+class VerifiedNetwork(_Part):
+    """A network trained from scratch, with its latency on each device it was measured on."""
+
+    architecture: str
+    supernet_error: float | None = None
+    test_error: float | None = None
+    latency_ms: dict[str, LatencyPair] = {}
+
+
+class Named(_Part):
+    """Anything whose name is shown, with whatever else its file says about it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str
+
+
+class Objective(_Part):
+    """One minimised quantity and its unit."""
+
+    name: str
+    unit: str = ""
+
+
+class Task(Named):
+    """The data set searched on."""
+
+    classes: int | None = None
+    image: list[int] | None = None
+    sizes: dict[str, int] = {}
+    notes: list[str] = []
+
+
+class Machine(_Part):
+    """The machine that ran the search."""
+
+    cpu: str | None = None
+    cores: int | None = None
+    threads: int | None = None
+    torch: str | None = None
+    gpus: list[Any] = []
+
+
+class HypervolumeProtocol(_Part):
+    """How hypervolumes were computed."""
+
+    reference_point: list[float] = []
+    normalisation: str = ""
+
+
+class Result(_Part):
+    """`result.json`, version 1."""
+
+    schema_version: Literal[1] = Field(alias="schema")
+    package: dict[str, Any] = {}
+    space: Named
+    task: Task
+    objectives: list[Objective] = Field(min_length=1)
+    seed: int | None = None
+    configuration: dict[str, Any] = {}
+    machine: Machine = Machine()
+    seconds: dict[str, float] = {}
+    hypervolume_protocol: HypervolumeProtocol = HypervolumeProtocol()
+    devices: list[DeviceResult] = Field(min_length=1)
+    verified: list[VerifiedNetwork] = []
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Result:
+        names = [device.name for device in self.devices]
+        if len(set(names)) < len(names):
+            raise ValueError("two devices share one name")
+        return self
+
+
+Row = list[float | None]
+
+
+class HypervolumeHistory(_Part):
+    """Hypervolume [step, device] during the search."""
+
+    step: list[int] = []
+    devices: list[str] = []
+    values: list[Row] = []
+
+    @model_validator(mode="after")
+    def _shapes_agree(self) -> HypervolumeHistory:
+        _check_rows("values", self.values, len(self.step), len(self.devices))
+        return self
+
+
+class History(_Part):
+    """`history.json`: what was logged during the search, rows [step, device]."""
+
+    devices: list[str]
+    step: list[int]
+    task_loss: list[Row] = []
+    latency: list[Row] = []
+    mgd_weights: list[Row] = []
+    gradient_cosine: Row = []
+    hypervolume: HypervolumeHistory = Field(default_factory=HypervolumeHistory)
+
+    @model_validator(mode="after")
+    def _shapes_agree(self) -> History:
+        for name in ("task_loss", "latency", "mgd_weights"):
+            _check_rows(name, getattr(self, name), len(self.step), len(self.devices))
+        if self.gradient_cosine and len(self.gradient_cosine) != len(self.step):
+            raise ValueError(f"gradient_cosine has {len(self.gradient_cosine)} of {len(self.step)} steps")
+        return self
+
+
+class DevicePredictor(_Part):
+    """The predictor on one device's held-out networks, latencies in ms."""
+
+    split: Literal["search", "unseen"]
+    spearman: float | None = None
+    kendall: float | None = None
+    mape: float | None = None
+    architectures: list[str] = []
+    predicted_ms: list[float] = []
+    measured_ms: list[float] = []
+
+    @model_validator(mode="after")
+    def _lengths_agree(self) -> DevicePredictor:
+        if len(self.predicted_ms) != len(self.measured_ms):
+            counts = f"{len(self.predicted_ms)} predicted but {len(self.measured_ms)} measured"
+            raise ValueError(f"{counts} latencies")
+        return self
+
+
+class Predictor(_Part):
+    """`predictor.json`: the quality of the predictor, by device name."""
+
+    devices: dict[str, DevicePredictor]
+
+
+class RunContents(_Part):
+    """The three files of a run; the last two are None where the run has none."""
+
+    result: Result
+    history: History | None
+    predictor: Predictor | None
+
+
+def read_run(run: Path | str) -> RunContents:
+    """The checked contents of a run folder.
+
+    Raises InputError, naming the file and what mends it, where `result.json` is absent or any of the three
+    files is cut short, of another schema version, or lacks something the report needs.
+    """
+    run = Path(run)
+    result = _read(run / "result.json", Result)
+    if result is None:
+        raise InputError(
+            f"{run / 'result.json'} does not exist: give the folder of a finished run, "
+            f"or finish it with `modnas-fast search --resume {run}`"
+        )
+    history = _read(run / "history.json", History)
+    return RunContents(result=result, history=history, predictor=_read(run / "predictor.json", Predictor))
+
+
+_P = TypeVar("_P", bound=_Part)
+
+
+def _read(path: Path, kind: type[_P]) -> _P | None:
+    if not path.is_file():
+        return None
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): make it readable") from error
+    except ValidationError as error:
+        raise InputError(f"{path} {_complaint(error)}") from None
+
+
+def _complaint(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    if first["type"] == "json_invalid":
+        return "is not whole JSON: copy the file again from where the run was made, or repeat the search"
+    where = ".".join(str(key) for key in first["loc"]) or "content"
+    if where in ("schema", "schema_version"):
+        return f"has schema {_short(first.get('input'))}, wanted 1: use the modnas-fast that wrote this run"
+    return f"is not as a search writes it ({where}: {first['msg']}): restore the file or repeat the search"
+
+
+def _short(value: object) -> str:
+    text = "(none)" if isinstance(value, dict) else repr(value)
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def _check_rows(name: str, rows: list[Row], steps: int, devices: int) -> None:
+    if rows and len(rows) != steps:
+        raise ValueError(f"{name} has {len(rows)} rows for {steps} steps")
+    for row in rows:
+        if len(row) != devices:
+            raise ValueError(f"{name} has a row of {len(row)} values for {devices} devices")

@@ -1,0 +1,133 @@
+"""Small pieces of HTML. What is named `html` or `rows` is markup already; all else is escaped here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from html import escape
+
+from modnas_fast.report.contents import DeviceResult, Result
+from modnas_fast.report.marks import MEASURED_COLOUR, RANDOM_COLOUR, device_colour, significant
+
+SPLITS = {"search": "search devices", "unseen": "unseen devices (zero-shot)"}
+
+
+def of_split(result: Result, split: str) -> list[tuple[int, DeviceResult]]:
+    """The devices of one split, each with its place in the result."""
+    return [(index, device) for index, device in enumerate(result.devices) if device.split == split]
+
+
+def span(bounds: tuple[float, float] | None) -> str:
+    """Two numbers as a range, to three significant digits."""
+    return "–" if bounds is None else f"{significant(bounds[0])} to {significant(bounds[1])}"
+
+
+def section(anchor: str, title: str, html: str, lead: str = "") -> str:
+    """A titled part of the page."""
+    intro = f'<p class="lead">{escape(lead)}</p>' if lead else ""
+    return f'<section id="{anchor}"><h2>{escape(title)}</h2>{intro}{html}</section>'
+
+
+def note(text: str) -> str:
+    """A paragraph that says why something is not shown."""
+    return f'<p class="note">{escape(text)}</p>'
+
+
+def plot(name: str, title: str, caption: str = "", shared: bool = False) -> str:
+    """The place of an interactive figure; a shared one follows the buttons that hide devices."""
+    text = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+    return (
+        f'<figure><h3>{escape(title)}</h3><div class="plot" role="img" aria-label="{escape(title)}" '
+        f'data-figure="{name}"{" data-shared" * shared}></div>{text}</figure>'
+    )
+
+
+def table(head: Sequence[str], rows: str, caption: str, text_columns: int = 1, kind: str = "") -> str:
+    """A table in a frame that scrolls sideways; columns after the first `text_columns` hold numbers."""
+    cells = "".join(
+        f'<th scope="col"{"" if i < text_columns else " class=num"}>{escape(text)}</th>'
+        for i, text in enumerate(head)
+    )
+    body = rows if "<tbody" in rows else f"<tbody>{rows}</tbody>"
+    return (
+        f'<p class="caption" aria-hidden="true">{escape(caption)}</p>'
+        f'<div class="frame {kind}" tabindex="0" role="region" aria-label="{escape(caption)}"><table>'
+        f'<caption class="sr">{escape(caption)}</caption><thead><tr>{cells}</tr></thead>{body}</table></div>'
+    )
+
+
+def row(cells: Iterable[str], text_columns: int = 1, kind: str = "") -> str:
+    """A table row of markup; its first cell names the row."""
+    first, *rest = cells
+    inner = f'<th scope="row">{first}</th>' + "".join(
+        f"<td>{cell}</td>" if i < text_columns else f'<td class="num">{cell}</td>'
+        for i, cell in enumerate(rest, 1)
+    )
+    return f'<tr class="{kind}">{inner}</tr>' if kind else f"<tr>{inner}</tr>"
+
+
+def facts(pairs: Iterable[tuple[str, str]]) -> str:
+    """A list of terms and their values, both plain text."""
+    items = "".join(f"<div><dt>{escape(term)}</dt><dd>{escape(value)}</dd></div>" for term, value in pairs)
+    return f'<dl class="facts">{items}</dl>'
+
+
+def code(architecture: str) -> str:
+    """An architecture's text, which may break after each node and each operation."""
+    return f"<code>{re.sub(r'(?<=[+])|(?<=[0-9][|])(?=[a-z])', '<wbr>', escape(architecture))}</code>"
+
+
+def badge(split: str) -> str:
+    """A small mark that says whether a device took part in the search."""
+    return f'<span class="badge {split}">{split}</span>'
+
+
+def line_sample(index: int, split: str) -> str:
+    """The stroke of a device in every figure: its colour, dashed where it is unseen."""
+    dash = ' stroke-dasharray="5 3"' if split == "unseen" else ""
+    path = f'<path d="M1 6H27" stroke="{device_colour(index)}" stroke-width="3.5"{dash}/>'
+    return f'<svg class="stroke" viewBox="0 0 28 12" aria-hidden="true">{path}</svg>'
+
+
+def device_name(index: int, device: DeviceResult, link: bool = False) -> str:
+    """A device's stroke and name; as a link it leads to the device's own part of the page."""
+    name = f'<span class="name">{escape(device.name).replace("_", "_<wbr>")}</span>'
+    inner = line_sample(index, device.split) + name
+    if link:
+        return f'<a class="device" href="#device-{index}">{inner}</a>'
+    return f'<span class="device">{inner}</span>'
+
+
+def device_buttons(devices: Sequence[tuple[int, DeviceResult]]) -> str:
+    """The legend of the shared figures: a button per device that shows or hides it; none for one device."""
+    if len(devices) < 2:
+        return ""
+    buttons = "".join(
+        f'<button type="button" class="chip" data-device="{index}" aria-pressed="true" '
+        f'title="{escape(device.name)}">{device_name(index, device)}</button>'
+        for index, device in devices
+    )
+    whole = '<button type="button" class="chip all" data-device="all">show all</button>'
+    label = "Devices shown in the figures below"
+    return f'<div class="chips" role="group" aria-label="{label}">{whole}{buttons}</div>'
+
+
+def front_key(index: int, objective: str) -> str:
+    """What the marks of a device's front figure mean."""
+    colour = device_colour(index)
+    front = f'<path d="M1 3H12V9H26" fill="none" stroke="{colour}" stroke-width="2"/>'
+    cross = f'<path d="M10 3L18 9M18 3L10 9" stroke="{RANDOM_COLOUR}" stroke-width="1.8"/>'
+    rim = f'fill="none" stroke="{MEASURED_COLOUR}" stroke-width="1.8"'
+    diamond = f'<path d="M14 1.5L18.5 6L14 10.5L9.5 6Z" {rim}/>'
+    scale = '<span class="scale" aria-hidden="true"></span>'
+    items = [
+        f"<li>{_symbol(front)}front, predicted</li>",
+        f"<li>{scale}ray, coloured by the weight of {escape(objective)}, 0 to 1</li>",
+        f"<li>{_symbol(cross)}random search</li>",
+        f"<li>{_symbol(diamond)}trained and measured, tied to its prediction</li>",
+    ]
+    return f'<ul class="key">{"".join(items)}</ul>'
+
+
+def _symbol(html: str) -> str:
+    return f'<svg class="stroke" viewBox="0 0 28 12" aria-hidden="true">{html}</svg>'

@@ -1,0 +1,134 @@
+"""Colours, symbols and number formats that every figure, plot and table of the report shares."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+_T = TypeVar("_T")
+
+DEVICE_COLOURS = (
+    "#0072b2", "#d55e00", "#009e73", "#aa4499", "#b8860b",
+    "#332288", "#3aa5d9", "#882255", "#6b7d1a", "#555555",
+)  # fmt: skip
+"""Told apart with the common colour-vision deficiencies, by hue or by lightness."""
+
+SYMBOLS = (("circle", "o"), ("square", "s"), ("diamond", "D"), ("triangle-up", "^"))
+"""Plotly and matplotlib names; the next symbol begins where the colours begin again."""
+
+RANDOM_COLOUR = "#9aa3ad"
+MEASURED_COLOUR = "#111827"
+PREFERENCE_SCALE = "cividis"
+
+LOG_RATIO = 10.0
+"""An axis is logarithmic where its largest value is this many times its smallest."""
+
+
+def device_colour(index: int) -> str:
+    """The colour of the device at this place of `result.json`."""
+    return DEVICE_COLOURS[index % len(DEVICE_COLOURS)]
+
+
+def device_symbol(index: int) -> tuple[str, str]:
+    """The Plotly and the matplotlib symbol of the device at this place."""
+    return SYMBOLS[index // len(DEVICE_COLOURS) % len(SYMBOLS)]
+
+
+def wants_log(values: Iterable[float]) -> bool:
+    """Whether an axis over `values` should be logarithmic: all positive, and spread by `LOG_RATIO`.
+
+    >>> wants_log([1.0, 20.0]), wants_log([0.0, 20.0]), wants_log([5.0, 8.0])
+    (True, False, False)
+    """
+    numbers = list(values)
+    return bool(numbers) and min(numbers) > 0 and max(numbers) >= LOG_RATIO * min(numbers)
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Round places for the ticks of a logarithmic axis from one decade below `low` to one above `high`.
+
+    >>> log_ticks(3.0, 40.0)
+    [0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0]
+    """
+    factors = (1, 2, 5) if high < 100 * low else (1, 3) if high < 1000 * low else (1,)
+    decades = range(math.floor(math.log10(low)) - 1, math.floor(math.log10(high)) + 2)
+    return [float(f"{factor}e{decade}") for decade in decades for factor in factors]
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """`value` to a fixed number of decimals, or a dash where there is none.
+
+    >>> number(0.93456), number(3.14159, 1), number(None)
+    ('0.935', '3.1', '–')
+    """
+    return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
+
+
+def significant(value: float | None, digits: int = 3) -> str:
+    """`value` to that many significant digits, without an exponent, or a dash where there is none.
+
+    >>> significant(0.42371), significant(12.0), significant(1532.7), significant(0.0)
+    ('0.424', '12.0', '1533', '0')
+    """
+    if value is None:
+        return "–"
+    if value == 0:
+        return "0"
+    exponent = int(f"{abs(value):e}".split("e")[1])
+    return number(value, max(0, digits - 1 - exponent))
+
+
+def percent(fraction: float | None, digits: int = 1, signed: bool = False) -> str:
+    """A fraction as a percentage.
+
+    >>> percent(0.0312), percent(0.07, 0, signed=True), percent(None)
+    ('3.1 %', '+7 %', '–')
+    """
+    if fraction is None:
+        return "–"
+    return f"{100 * fraction:{'+' if signed else ''}.{digits}f} %".replace("-", "−")
+
+
+def mean(values: Iterable[float | None]) -> float | None:
+    """The mean of the values that are there; None where none is."""
+    present = [value for value in values if value is not None]
+    return statistics.fmean(present) if present else None
+
+
+def running_mean(values: Sequence[float | None], window: int) -> list[float | None]:
+    """The mean over the last `window` values at each place; None where all of them are missing.
+
+    >>> running_mean([1.0, 3.0, None, 5.0], 2)
+    [1.0, 2.0, 3.0, 5.0]
+    """
+    return [mean(values[max(0, i + 1 - window) : i + 1]) for i in range(len(values))]
+
+
+def smoothing_window(steps: int) -> int:
+    """The window in which a curve of that many logged steps is averaged: a fortieth, 1 for short ones."""
+    return max(1, steps // 40)
+
+
+def spread(items: Sequence[_T], count: int) -> list[_T]:
+    """At most `count` of the items, evenly spread, with the first and the last.
+
+    >>> spread("abcdefg", 3), spread("ab", 3), spread("", 3)
+    (['a', 'd', 'g'], ['a', 'b'], [])
+    """
+    if len(items) <= count or count < 2:
+        return list(items[:count])
+    return [items[round(i * (len(items) - 1) / (count - 1))] for i in range(count)]
+
+
+def plain(text: str, limit: int = 40) -> str:
+    r"""`text` as one short line that matplotlib draws as it stands: no formula, no hidden legend entry.
+
+    >>> plain("a $x$ b"), plain("_gpu"), plain("abcdefghi", limit=5)
+    ('a \\$x\\$ b', ' _gpu', 'ab…hi')
+    """
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    tail = (limit - 1) // 2
+    short = line if len(line) <= limit else f"{line[: limit - 1 - tail]}…{line[-tail:]}"
+    return (" " if short.startswith("_") else "") + short.replace("$", r"\$")

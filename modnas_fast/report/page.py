@@ -1,0 +1,85 @@
+"""The self-contained page of a run, and the call that writes page and plots."""
+
+from __future__ import annotations
+
+import json
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from modnas_fast.errors import InputError
+from modnas_fast.files import write_text
+from modnas_fast.report import panels, sections
+from modnas_fast.report.contents import RunContents, read_run
+from modnas_fast.report.elements import section
+from modnas_fast.report.figures import all_figures
+from modnas_fast.report.plots import write_plots
+
+
+def write_report(run: Path | str) -> Path:
+    """The path of `report.html`, written anew with the PNG files under `plots/`, each by rename.
+
+    `run` is the folder of a finished run: `result.json` is needed; where `history.json` or
+    `predictor.json` is absent, the page says so in the place of their figures. The page needs no network.
+    Raises InputError, in one line with the remedy, where a file is absent, cut short or of another schema
+    version, or where the folder cannot be written.
+    """
+    run = Path(run)
+    contents = read_run(run)
+    path = run / "report.html"
+    try:
+        write_plots(contents, run / "plots")
+        write_text(path, page_html(contents))
+    except OSError as error:
+        raise InputError(
+            f"{run} cannot be written ({error.strerror}): make room or make it writable"
+        ) from error
+    return path
+
+
+def page_html(contents: RunContents) -> str:
+    """The whole page: markup, style, scripts and data in one text."""
+    from plotly.offline import get_plotlyjs
+
+    result = contents.result
+    figures = all_figures(result, contents.history, contents.predictor)
+    return Template(_resource("page.html")).substitute(
+        title=escape(sections.document_title(contents)),
+        style=_resource("page.css"),
+        header=sections.header(result),
+        tiles=sections.tiles(result),
+        sections="".join(_parts(contents, set(figures))),
+        data=safe_json({"figures": figures}),
+        plotly=get_plotlyjs(),
+        script=_resource("page.js"),
+    )
+
+
+def safe_json(value: Any) -> str:
+    r"""JSON that can stand inside a script element: no text in it can end the element or open a comment.
+
+    >>> safe_json({"name": "</script>"})
+    '{"name":"\\u003c/script\\u003e"}'
+    """
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _parts(contents: RunContents, figures: set[str]) -> list[str]:
+    result, quality = contents.result, contents.predictor
+    unseen = "Unseen devices took no part in the search: ten reference latencies are all it knew of them."
+    return [
+        section("summary", "Devices at a glance", sections.summary(result), unseen),
+        section("devices", "Device by device", panels.devices(result, quality)),
+        section("history", "Over the search", sections.history(result, contents.history, figures)),
+        section("predictor", "Predictor", sections.predictor(result, quality, figures)),
+        section("verified", "Verified networks", sections.verified(result)),
+        section("time", "Time per stage", sections.stages(result)),
+        section("details", "Protocol and configuration", sections.details(result)),
+    ]
+
+
+def _resource(name: str) -> str:
+    return (files("modnas_fast.report") / name).read_text(encoding="utf-8")

@@ -1,0 +1,131 @@
+"""A search space: ordered categorical choices, and the maps between architectures, strings and one-hots."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from modnas_fast.errors import InputError
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One categorical decision: its name and its options in order."""
+
+    name: str
+    options: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One network of a space: the index of the chosen option per choice, and its canonical string."""
+
+    indices: tuple[int, ...]
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class SearchSpace(ABC):
+    """The data and rules of one family of networks; knows nothing about training.
+
+    A one-hot [..., N] concatenates one group of n_g entries per choice, in the order of `choices`.
+    """
+
+    name: str
+    choices: tuple[Choice, ...]
+    #: strings of the ten fixed networks whose metric values on a device form its embedding
+    references: tuple[str, ...]
+
+    @cached_property
+    def group_sizes(self) -> tuple[int, ...]:
+        """n_g, the number of options of each choice."""
+        return tuple(len(choice.options) for choice in self.choices)
+
+    @property
+    def num_options(self) -> int:
+        """N, the number of options over all choices."""
+        return sum(self.group_sizes)
+
+    @property
+    def num_architectures(self) -> int:
+        """How many option combinations the space holds."""
+        count = 1
+        for size in self.group_sizes:
+            count *= size
+        return count
+
+    @abstractmethod
+    def format(self, indices: Sequence[int]) -> str:
+        """The canonical string of a network given the option index per choice."""
+
+    @abstractmethod
+    def parse(self, text: str) -> Architecture:
+        """The architecture of a canonical string. Raises InputError that shows what is wrong with the string."""
+
+    @abstractmethod
+    def canonical(self, onehot: Tensor) -> Tensor:
+        """One-hot [..., N] in which choices without influence on the function stand at one fixed option.
+
+        Differentiable, so that a cost predictor that sees it gives no gradient to what costs nothing.
+        Two networks that differ only in such choices map to the same one-hot.
+        """
+
+    @abstractmethod
+    def build(self, architecture: Architecture, **task: int) -> nn.Module:
+        """A standalone network of this architecture."""
+
+    def architecture(self, indices: Sequence[int]) -> Architecture:
+        """The architecture with option `indices[g]` in choice g."""
+        indices = tuple(int(index) for index in indices)
+        return Architecture(indices, self.format(indices))
+
+    def sample(self, count: int, generator: torch.Generator | None = None) -> Tensor:
+        """Uniformly random one-hots, float32 [count, N]."""
+        groups = [torch.randint(size, (count,), generator=generator) for size in self.group_sizes]
+        return self.onehot(torch.stack(groups, dim=-1))
+
+    def onehot(self, indices: Tensor) -> Tensor:
+        """One-hots, float32 [..., N], from option indices, int64 [..., G]."""
+        groups = [
+            nn.functional.one_hot(column, size) for column, size in zip(indices.unbind(-1), self.group_sizes)
+        ]
+        return torch.cat(groups, dim=-1).float()
+
+    def indices(self, onehot: Tensor) -> Tensor:
+        """Option indices, int64 [..., G], of one-hots or logits [..., N]; ties go to the lowest index."""
+        return torch.stack([group.argmax(-1) for group in onehot.split(self.group_sizes, dim=-1)], dim=-1)
+
+    def mode(self, logits: Tensor) -> Tensor:
+        """The most probable architecture (MAP) of logits [..., N], as one-hots [..., N] of the same dtype."""
+        return self.onehot(self.indices(logits).cpu()).to(logits)
+
+    def encode(self, architectures: Sequence[Architecture]) -> Tensor:
+        """One-hots, float32 [n, N]."""
+        return self.onehot(torch.tensor([list(a.indices) for a in architectures]).reshape(-1, len(self.choices)))
+
+    def decode(self, onehot: Tensor) -> list[Architecture]:
+        """The architectures of one-hots [n, N]."""
+        return [self.architecture(row) for row in self.indices(onehot).tolist()]
+
+    def enumerate(self) -> Tensor:
+        """Every architecture of the space as one-hots, float32 [num_architectures, N]."""
+        axes = [torch.arange(size) for size in self.group_sizes]
+        return self.onehot(torch.cartesian_prod(*axes))
+
+    def _check_indices(self, indices: Sequence[int]) -> None:
+        if len(indices) != len(self.choices):
+            raise InputError(
+                f"architecture: space {self.name} has {len(self.choices)} choices, got {len(indices)} indices"
+            )
+        for choice, index in zip(self.choices, indices):
+            if not 0 <= index < len(choice.options):
+                raise InputError(
+                    f"architecture: choice {choice.name} has options 0..{len(choice.options) - 1}, got {index}"
+                )

@@ -1,0 +1,92 @@
+"""The cell space of NAS-Bench-201 (Dong & Yang, ICLR 2020): 4 nodes, 6 edges, 5 operations."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from modnas_fast.errors import InputError
+from modnas_fast.spaces.base import Architecture, Choice, SearchSpace
+from modnas_fast.spaces.nb201_network import EDGES, NONE, NUM_NODES, OPERATIONS, NB201Network
+
+
+class NB201Space(SearchSpace):
+    """15,625 cells: each edge i→j (i < j) of the 4-node cell carries one of five operations.
+
+    Strings are those of the benchmark, `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`: per target node, the
+    operation on the edge from each earlier node.
+
+    >>> space = NB201Space()
+    >>> space.num_options, space.num_architectures
+    (30, 15625)
+    >>> str(space.architecture([3, 0, 1, 0, 0, 1]))
+    '|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|none~1|skip_connect~2|'
+    """
+
+    name = "nb201"
+    choices = tuple(Choice(f"edge_{source}_{target}", OPERATIONS) for source, target in EDGES)
+    #: the reference networks of HELP (Lee et al., NeurIPS 2021) for NAS-Bench-201
+    references = (
+        "|avg_pool_3x3~0|+|none~0|skip_connect~1|+|nor_conv_1x1~0|skip_connect~1|skip_connect~2|",
+        "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|none~1|skip_connect~2|",
+        "|skip_connect~0|+|skip_connect~0|avg_pool_3x3~1|+|none~0|skip_connect~1|none~2|",
+        "|avg_pool_3x3~0|+|none~0|none~1|+|skip_connect~0|none~1|nor_conv_3x3~2|",
+        "|none~0|+|nor_conv_1x1~0|none~1|+|nor_conv_3x3~0|nor_conv_1x1~1|nor_conv_1x1~2|",
+        "|skip_connect~0|+|nor_conv_1x1~0|skip_connect~1|+|nor_conv_1x1~0|none~1|nor_conv_3x3~2|",
+        "|nor_conv_3x3~0|+|avg_pool_3x3~0|skip_connect~1|+|none~0|nor_conv_1x1~1|avg_pool_3x3~2|",
+        "|skip_connect~0|+|nor_conv_3x3~0|nor_conv_1x1~1|+|avg_pool_3x3~0|nor_conv_3x3~1|nor_conv_3x3~2|",
+        "|avg_pool_3x3~0|+|none~0|skip_connect~1|+|none~0|nor_conv_1x1~1|avg_pool_3x3~2|",
+        "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|nor_conv_3x3~0|nor_conv_3x3~1|nor_conv_3x3~2|",
+    )
+
+    def format(self, indices: Sequence[int]) -> str:
+        self._check_indices(indices)
+        nodes: list[str] = []
+        for node in range(1, NUM_NODES):
+            edges = [(s, indices[e]) for e, (s, target) in enumerate(EDGES) if target == node]
+            nodes.append("|" + "|".join(f"{OPERATIONS[op]}~{source}" for source, op in edges) + "|")
+        return "+".join(nodes)
+
+    def parse(self, text: str) -> Architecture:
+        indices = []
+        for part in re.split(r"[|+]+", text.strip().strip("|")):
+            operation, _, source = part.partition("~")
+            if operation not in OPERATIONS or len(indices) == len(EDGES) or source != str(EDGES[len(indices)][0]):
+                raise InputError(
+                    f"architecture: {part!r} in {text!r} does not fit; wanted |op~0|+|op~0|op~1|+|op~0|op~1|op~2| "
+                    f"with op one of {', '.join(OPERATIONS)}"
+                )
+            indices.append(OPERATIONS.index(operation))
+        architecture = self.architecture(indices)
+        if architecture.text != text.strip():
+            raise InputError(f"architecture: {text!r} is no canonical string; did you mean {architecture.text!r}?")
+        return architecture
+
+    def canonical(self, onehot: Tensor) -> Tensor:
+        """Edges that no path from the cell's input to its output uses are set to `none`."""
+        operations = onehot.unflatten(-1, (len(EDGES), len(OPERATIONS)))
+        carries = 1 - operations[..., NONE]
+        on_path = self._on_path(carries)
+        none = 1 - carries * on_path
+        return torch.cat([none[..., None], operations[..., 1:] * on_path[..., None]], dim=-1).flatten(-2)
+
+    @staticmethod
+    def _on_path(carries: Tensor) -> Tensor:
+        """[..., 6] per edge: whether its source is reached from node 0 and its target leads to node 3."""
+        one = torch.ones_like(carries[..., 0])
+        misses_input = [one] * NUM_NODES
+        misses_output = [one] * NUM_NODES
+        misses_input[0] = misses_output[-1] = torch.zeros_like(one)
+        for edge, (source, target) in enumerate(EDGES):
+            misses_input[target] = misses_input[target] * (1 - (1 - misses_input[source]) * carries[..., edge])
+        for edge, (source, target) in reversed(list(enumerate(EDGES))):
+            misses_output[source] = misses_output[source] * (1 - (1 - misses_output[target]) * carries[..., edge])
+        return torch.stack([(1 - misses_input[s]) * (1 - misses_output[t]) for s, t in EDGES], dim=-1)
+
+    def build(self, architecture: Architecture, **task: int) -> nn.Module:
+        """A standalone network; `task`: image_channels, classes, channels (C), cells (N per stage)."""
+        alive = self.indices(self.canonical(self.encode([architecture])))[0]
+        return NB201Network(tuple(alive.tolist()), **task)

@@ -1,0 +1,15 @@
+"""Supernetworks: shared weights of a whole search space, evaluated for T architectures at once."""
+
+from torch import nn
+
+from modnas_fast.spaces import SearchSpace
+from modnas_fast.supernets.nb201 import NB201Supernet, inherit_weights
+
+__all__ = ["NB201Supernet", "inherit_weights", "make_supernet"]
+
+_SUPERNETS = {"nb201": NB201Supernet}
+
+
+def make_supernet(space: SearchSpace, **task: int) -> nn.Module:
+    """The supernetwork of `space`; `task` as in `space.build`."""
+    return _SUPERNETS[space.name](**task)

@@ -1,0 +1,345 @@
+"""The page and the plots of a run: whole, self-contained, safe with hostile names, clear about bad files."""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+import zlib
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from report.make_run import make_history, make_predictor, make_result, write_run, write_whole_run
+
+import modnas_fast.report
+from modnas_fast.errors import InputError
+from modnas_fast.report import write_report
+from modnas_fast.report.contents import read_run
+from modnas_fast.report.page import page_html
+
+PLOTS = ("cells.png", "fronts.png", "hypervolume.png", "mgd_weights.png", "predictor.png")
+VOID = {"meta", "br", "wbr", "link", "img", "input", "hr"}
+HOSTILE = "</script><img src=x onerror=alert(1)>\"'&$a$ %{x} {{ ${title}"
+
+
+class Page(HTMLParser):
+    """The elements of a page: (tag, attributes), the text outside scripts, and whether the tags nest."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.text = ""
+        self.data = ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] == "script":
+            self.data += data if self.elements[-1][1].get("id") == "report-data" else ""
+        elif self.open and self.open[-1] != "style":
+            self.text += data
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        return json.loads(self.data)["figures"]
+
+    def places(self) -> list[str]:
+        return [attributes["data-figure"] for _, attributes in self.elements if "data-figure" in attributes]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = write_whole_run(tmp_path_factory.mktemp("report") / "run")
+    assert write_report(folder) == folder / "report.html"
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(run: Path) -> Page:
+    return read_page(run)
+
+
+def read_page(run: Path) -> Page:
+    page = Page((run / "report.html").read_text(encoding="utf-8"))
+    assert page.open == []
+    return page
+
+
+def test_public_names() -> None:
+    assert modnas_fast.report.__all__ == ["write_report"]
+
+
+def test_the_page_loads_nothing(page: Page, run: Path) -> None:
+    for tag, attributes in page.elements:
+        assert tag not in ("link", "iframe", "object", "embed", "base"), tag
+        for name in ("src", "href", "srcset", "action", "poster", "xlink:href"):
+            assert (attributes.get(name) or "#").startswith("#"), (tag, attributes)
+    text = (run / "report.html").read_text(encoding="utf-8")
+    style = re.search(r"<style>(.*?)</style>", text, re.DOTALL).group(1)
+    assert "url(" not in style
+    assert "@import" not in style
+    policy = next(a["content"] for t, a in page.elements if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy.startswith("default-src 'none';")
+
+
+def test_every_figure_has_its_place_and_every_place_its_figure(page: Page) -> None:
+    expected = {f"{kind}-{i}" for kind in ("front", "predictor") for i in range(5)}
+    expected |= {"hypervolume", "mgd-weights", "task-loss", "latency", "gradient-cosine", "predictor"}
+    assert sorted(page.places()) == sorted(expected)
+    assert set(page.figures) == expected
+
+
+def test_axes_carry_their_units(page: Page) -> None:
+    for name, figure in page.figures.items():
+        titles = [figure["layout"][axis]["title"]["text"] for axis in ("xaxis", "yaxis")]
+        assert all(titles), name
+        if name.startswith(("front", "predictor")):
+            assert all(re.search(r"\((ms|%)\)$", title) for title in titles), titles
+
+
+def test_a_device_has_one_colour_in_every_figure(page: Page) -> None:
+    colours: dict[int, set[str]] = {}
+    for name in ("hypervolume", "mgd-weights", "task-loss", "latency", "predictor"):
+        for trace in page.figures[name]["data"]:
+            if "meta" in trace:
+                colour = trace.get("fillcolor") or trace["marker"]["color"]
+                colours.setdefault(trace["meta"], set()).add(colour)
+    assert sorted(colours) == [0, 1, 2, 3, 4]
+    assert all(len(found) == 1 for found in colours.values())
+    assert len(set.union(*colours.values())) == 5
+
+
+def test_front_figures_hold_the_numbers_of_the_result(page: Page) -> None:
+    device = make_result()["devices"][0]
+    random, front, rays, tie, measured = page.figures["front-0"]["data"]
+    assert front["line"]["shape"] == "hv"
+    assert front["x"] == [point["latency_ms"] for point in device["front"]]
+    assert rays["y"] == [ray["error"] for ray in device["rays"]]
+    assert rays["marker"]["color"] == [ray["preference"][0] for ray in device["rays"]]
+    assert len(random["x"]) == 24
+    checked = [point for point in device["front"] if "measured_latency_ms" in point]
+    assert measured["x"] == [point["measured_latency_ms"] for point in checked]
+    assert tie["x"][:3] == [checked[0]["latency_ms"], checked[0]["measured_latency_ms"], None]
+
+
+def test_the_page_says_what_matters(page: Page) -> None:
+    for text in ("digits, 10 classes, 1×8×8", "15,625 architectures", "Example CPU at 2.5 GHz", "3 min 51 s"):
+        assert text in page.text
+    device = make_result()["devices"][0]
+    assert f"{device['hypervolume']:.3f}" in page.text
+    network = make_result()["verified"][0]["latency_ms"][device["name"]]
+    error = (network["predicted"] - network["measured"]) / network["measured"]
+    assert f"{100 * error:+.0f} %".replace("-", "−") in page.text
+    assert '"scheme": "mgd"' in page.text
+
+
+@pytest.mark.parametrize("name", PLOTS)
+def test_plots_are_pictures_with_many_colours(run: Path, name: str) -> None:
+    width, height, pixels = read_png(run / "plots" / name)
+    assert width >= 600
+    assert height >= 300
+    assert len({pixels[i : i + 4] for i in range(0, len(pixels), 4)}) > 50
+
+
+def test_no_part_of_a_file_is_left(run: Path) -> None:
+    assert sorted(p.name for p in run.iterdir()) == [
+        "history.json", "plots", "predictor.json", "report.html", "result.json",
+    ]  # fmt: skip
+    assert sorted(p.name for p in (run / "plots").iterdir()) == sorted(PLOTS)
+
+
+def test_the_same_run_gives_the_same_page(run: Path) -> None:
+    assert page_html(read_run(run)) == (run / "report.html").read_text(encoding="utf-8")
+
+
+def test_hostile_names_stay_text(tmp_path: Path) -> None:
+    names = (HOSTILE, "_hidden", "gpu $x^$ 1")
+    parts = make_result(names, (HOSTILE + "2",)), make_history(names, (HOSTILE + "2",)), make_predictor(names)
+    result = parts[0]
+    result["task"] |= {"name": HOSTILE, "notes": [HOSTILE, "\u2028 line"]}
+    result["space"]["name"] = HOSTILE
+    result["machine"]["cpu"] = HOSTILE
+    result["objectives"][0] = {"name": HOSTILE, "unit": HOSTILE}
+    result["seconds"][HOSTILE] = 1.0
+    result["configuration"][HOSTILE] = HOSTILE
+    result["devices"][0]["hypervolume_bounds"][HOSTILE] = [0.0, 1.0]
+    result["devices"][0]["front"][0]["architecture"] = HOSTILE
+    result["verified"][0]["architecture"] = HOSTILE
+    run = write_run(tmp_path / "run", *parts)
+    write_report(run)
+    page = read_page(run)
+    assert not [tag for tag, _ in page.elements if tag == "img"]
+    assert [tag for tag, _ in page.elements].count("script") == 3
+    assert not [name for _, attributes in page.elements for name in attributes if name.startswith("on")]
+    assert page.text.count(HOSTILE) > 10
+    hover = page.figures["hypervolume"]["data"][0]["name"]
+    assert "<" not in hover
+
+
+def test_history_and_predictor_may_be_absent(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", make_result())
+    (run / "plots").mkdir()
+    (run / "plots" / "predictor.png").write_bytes(b"from an older report")
+    write_report(run)
+    page = read_page(run)
+    assert "This run has no history.json" in page.text
+    assert "This run has no predictor.json" in page.text
+    assert sorted(page.places()) == [f"front-{i}" for i in range(5)]
+    assert sorted(p.name for p in (run / "plots").iterdir()) == ["cells.png", "fronts.png"]
+
+
+def test_a_device_may_lack_front_random_and_figures_of_merit(tmp_path: Path) -> None:
+    result = make_result(("only",), ())
+    device = result["devices"][0]
+    device |= {"front": [], "random": [], "rays": device["rays"][:1], "hypervolume": None, "spearman": None}
+    result |= {"verified": [], "seconds": {}}
+    history = make_history(("only",), ())
+    history["gradient_cosine"] = [None] * len(history["step"])
+    history["hypervolume"] = {"step": [0], "devices": ["only"], "values": [[None]]}
+    run = write_run(tmp_path / "run", result, history, make_predictor(("only",), ()))
+    write_report(run)
+    page = read_page(run)
+    assert "No ray of this device gave a non-dominated network." in page.text
+    assert "No network of this run was trained and measured" in page.text
+    assert "gradient-cosine" not in page.figures
+    assert not (run / "plots" / "cells.png").exists()
+
+
+def test_empty_logs_and_strange_devices_in_them(tmp_path: Path) -> None:
+    history = {"devices": [], "step": []}
+    predictor = {"devices": {"elsewhere": make_predictor()["devices"]["cpu_threads1_batch1_float32"]}}
+    run = write_run(tmp_path / "run", make_result(), history, predictor)
+    write_report(run)
+    page = read_page(run)
+    assert "history.json holds no logged steps." in page.text
+    assert "predictor.json holds none of this run's devices." in page.text
+
+
+def test_a_device_without_any_network(tmp_path: Path) -> None:
+    result = make_result()
+    result["devices"][1] |= {"rays": [], "front": [], "random": []}
+    run = write_run(tmp_path / "run", result)
+    write_report(run)
+    assert len(read_page(run).figures["front-1"]["data"]) == 3
+
+
+def test_other_spaces_are_shown_as_text(tmp_path: Path) -> None:
+    result = make_result(("gpu",), ())
+    result["space"] = {"name": "hat"}
+    run = write_run(tmp_path / "run", result)
+    write_report(run)
+    assert not [tag for tag, a in read_page(run).elements if a.get("class") == "cell"]
+    assert (run / "plots" / "cells.png").exists()
+
+
+def test_thirty_devices(tmp_path: Path) -> None:
+    search = tuple(f"device_with_a_long_name_{i}_batch256" for i in range(19))
+    unseen = tuple(f"unseen_{i}" for i in range(11))
+    parts = make_result(search, unseen), make_history(search, unseen), make_predictor(search, unseen)
+    run = write_run(tmp_path / "run", *parts)
+    write_report(run)
+    page = read_page(run)
+    assert [tag for tag, _ in page.elements].count("option") == 30
+    drawn = [t for t in page.figures["hypervolume"]["data"] if t["mode"] == "lines+markers"]
+    looks = {(t["marker"]["color"], t["marker"]["symbol"], t["line"]["dash"]) for t in drawn}
+    assert len(looks) == 30
+
+
+def broken(tmp_path: Path, name: str, text: str | bytes) -> str:
+    run = write_whole_run(tmp_path / "run")
+    (run / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(InputError) as caught:
+        write_report(run)
+    assert not (run / "report.html").exists()
+    assert str(run / name) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_no_result(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"result\.json does not exist: .*--resume") as caught:
+        write_report(tmp_path / "absent")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["result.json", "history.json", "predictor.json"])
+@pytest.mark.parametrize("text", [b"", b'{"schema": 1, "dev', b"\xff\xfe{}"])
+def test_a_file_cut_short(tmp_path: Path, name: str, text: bytes) -> None:
+    assert re.search("repeat the search$", broken(tmp_path, name, text))
+
+
+def test_another_schema_version(tmp_path: Path) -> None:
+    message = broken(tmp_path, "result.json", json.dumps(make_result() | {"schema": 2}))
+    assert message.endswith("has schema 2, wanted 1: use the modnas-fast that wrote this run")
+
+
+def test_no_schema_version(tmp_path: Path) -> None:
+    message = broken(tmp_path, "result.json", "{}")
+    assert "has schema (none), wanted 1" in message
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        ({"devices": []}, "devices"),
+        ({"devices": [{"name": "gpu"}]}, "devices.0.split"),
+        ({"devices": make_result()["devices"][:1] * 2}, "two devices share one name"),
+        ({"task": "digits"}, "task"),
+        ({"objectives": []}, "objectives"),
+    ],
+)
+def test_a_result_that_lacks_something(tmp_path: Path, change: dict[str, Any], where: str) -> None:
+    assert where in broken(tmp_path, "result.json", json.dumps(make_result() | change))
+
+
+def test_not_a_number(tmp_path: Path) -> None:
+    result = make_result()
+    result["devices"][0]["rays"][0]["error"] = float("nan")
+    assert "devices.0.rays.0.error" in broken(tmp_path, "result.json", json.dumps(result))
+
+
+@pytest.mark.parametrize("name", ["mgd_weights", "task_loss", "gradient_cosine"])
+def test_a_history_with_too_few_rows(tmp_path: Path, name: str) -> None:
+    history = make_history()
+    history[name].pop()
+    assert name in broken(tmp_path, "history.json", json.dumps(history))
+
+
+def test_a_predictor_with_unequal_columns(tmp_path: Path) -> None:
+    predictor = make_predictor()
+    predictor["devices"]["cpu_threads1_batch1_float32"]["measured_ms"].pop()
+    assert "24 predicted but 23 measured" in broken(tmp_path, "predictor.json", json.dumps(predictor))
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    run = write_whole_run(tmp_path / "run")
+    (run / "plots").write_text("in the way")
+    with pytest.raises(InputError, match="cannot be written"):
+        write_report(run)
+
+
+def read_png(path: Path) -> tuple[int, int, bytes]:
+    """Width, height and the filtered scanlines of a PNG file, enough to count different values."""
+    data = path.read_bytes()
+    assert data[:8] == b"\x89PNG\r\n\x1a\n"
+    width, height = struct.unpack(">II", data[16:24])
+    body, place = b"", 8
+    while place < len(data):
+        length, kind = struct.unpack(">I4s", data[place : place + 8])
+        body += data[place + 8 : place + 8 + length] if kind == b"IDAT" else b""
+        place += 12 + length
+    return width, height, zlib.decompress(body)

@@ -1,0 +1,179 @@
+"""Wheel, sdist and editable installs: what is in them, and that each works without the source tree."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCES = ("pyproject.toml", "setup.py", "CMakeLists.txt", "MANIFEST.in", "README.md", "LICENSE", "CHANGELOG.md",
+           "CONTRIBUTING.md", "Makefile", "constraints.txt", "csrc", "kernels", "modnas_fast")  # fmt: skip
+USE_IT = """
+import sys
+
+# An editable install beside this one would lend it what it lacks.
+sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in getattr(finder, "__module__", "")]
+import modnas_fast, modnas_fast.kernels, torch
+from modnas_fast import implementations
+from modnas_fast.mgd import min_norm
+assert min_norm(torch.tensor([[1.0, 0.0], [0.0, 4.0]])).weights.tolist() == [0.800000011920929, 0.20000000298023224]
+print(modnas_fast.__file__, implementations.chosen("min_norm", "cpu").name)
+"""
+
+
+def copy_of_sources(folder: Path) -> Path:
+    """The package's sources without anything built, in a folder of their own."""
+    ignored = shutil.ignore_patterns("*.so", "__pycache__", "build", "*.egg-info")
+    folder.mkdir()
+    for name in SOURCES:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=ignored)
+        elif source.exists():
+            shutil.copy2(source, folder / name)
+    return folder
+
+
+def run(command: list[str], cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    settings = {"MODNAS_FAST_CUDA": "off", "MODNAS_FAST_BUILD": "", **environment}
+    return subprocess.run(
+        command,
+        cwd=cwd,
+        env={**os.environ, **settings},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+
+
+def build(what: str, source: Path, out: Path, **environment: str) -> Path:
+    """The one file that `python -m build` makes of the sources, without network access."""
+    done = run([sys.executable, "-m", "build", "--no-isolation", "--skip-dependency-check", f"--{what}",
+                "--outdir", str(out), str(source)], source, **environment)  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    (made,) = out.iterdir()
+    return made
+
+
+def use(wheel: Path, folder: Path) -> str:
+    """Which implementation serves min_norm when the unpacked wheel is imported from elsewhere."""
+    installed = folder / "installed"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(installed)
+    done = run([sys.executable, "-c", USE_IT], folder, PYTHONPATH=str(installed))
+    assert done.returncode == 0, done.stderr
+    file, name = done.stdout.split()
+    assert Path(file).parent == installed / "modnas_fast"
+    return name
+
+
+def check_wheel(wheel: Path, compiled: bool) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {
+        "modnas_fast/__init__.py",
+        "modnas_fast/kernels/__init__.py",
+        "modnas_fast/mgd/min_norm.py",
+    } <= set(names)
+    assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"modnas_fast"}
+    assert any(name.startswith("modnas_fast/_C.") for name in names) == compiled
+    assert not [name for name in names if name.endswith((".cpp", ".h", ".cu", ".pyc"))]
+    entry = next(name for name in names if name.endswith("entry_points.txt"))
+    assert "modnas-fast = modnas_fast.cli:main" in zipfile.ZipFile(wheel).read(entry).decode()
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copy_of_sources(tmp_path_factory.mktemp("packaging") / "sources")
+
+
+def test_every_file_of_the_package_is_in_the_wheel(sources: Path, tmp_path: Path) -> None:
+    wheel = build("wheel", sources, tmp_path / "dist", MODNAS_FAST_BUILD="none")
+    check_wheel(wheel, compiled=False)
+    assert wheel.name.endswith("-py3-none-any.whl")
+    wanted = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "modnas_fast").rglob("*")
+        if path.is_file() and path.suffix not in (".so", ".pyc") and not path.name.startswith(".")
+    }
+    assert wanted <= set(zipfile.ZipFile(wheel).namelist())
+    assert use(wheel, tmp_path) == "reference"
+
+
+def test_the_sdist_builds_a_compiled_wheel(sources: Path, tmp_path: Path) -> None:
+    sdist = build("sdist", sources, tmp_path / "sdist")
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+        archive.extractall(
+            tmp_path / "unpacked", **({"filter": "data"} if sys.version_info >= (3, 12) else {})
+        )
+    wanted = {"CMakeLists.txt", "setup.py", "LICENSE", "csrc/bindings.cpp", "csrc/min_norm/min_norm.h",
+              "csrc/min_norm/cuda.cu", "csrc/tests/test_min_norm.cpp", "kernels/__init__.py",
+              "modnas_fast/__init__.py"}  # fmt: skip
+    assert wanted <= names
+    assert not [name for name in names if name.endswith((".so", ".pyc"))]
+    (unpacked,) = (tmp_path / "unpacked").iterdir()
+    wheel = build("wheel", unpacked, tmp_path / "wheel")
+    check_wheel(wheel, compiled=True)
+    assert use(wheel, tmp_path) == "c++"
+
+
+def test_the_subpackage_of_kernels_has_one_name() -> None:
+    program = (
+        "import modnas_fast.kernels as k, importlib.util as u; print(k.__name__, u.find_spec('kernels'))"
+    )
+    done = run([sys.executable, "-c", program], Path(sys.prefix))
+    assert done.stdout.split() == ["modnas_fast.kernels", "None"], done.stderr
+
+
+@pytest.mark.parametrize(
+    ("environment", "text"),
+    [
+        ({"MODNAS_FAST_BUILD": "some"}, "MODNAS_FAST_BUILD must be one of all, none, not 'some'"),
+        ({"MODNAS_FAST_CUDA": "yes"}, "MODNAS_FAST_CUDA must be one of auto, on, off, not 'yes'"),
+        ({"MODNAS_FAST_CUDA": "on", "CUDACXX": "/nonexistent/nvcc"}, "MODNAS_FAST_CUDA=on, but"),
+        ({"CXX": "/nonexistent/c++"}, "MODNAS_FAST_BUILD=none"),
+    ],
+)
+def test_a_build_that_cannot_be_says_why(
+    sources: Path, tmp_path: Path, environment: dict[str, str], text: str
+) -> None:
+    command = [
+        sys.executable,
+        "setup.py",
+        "build_ext",
+        "--build-temp",
+        str(tmp_path),
+        "--build-lib",
+        str(tmp_path),
+    ]
+    done = run(command, sources, **environment)
+    assert done.returncode != 0
+    assert text in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_broken_nvcc_is_left_out(sources: Path, tmp_path: Path) -> None:
+    nvcc = tmp_path / "nvcc"
+    nvcc.write_text("#!/bin/sh\necho 'unsupported GNU version' >&2\nexit 1\n")
+    nvcc.chmod(0o755)
+    command = [
+        sys.executable,
+        "setup.py",
+        "build_ext",
+        "--build-temp",
+        str(tmp_path),
+        "--build-lib",
+        str(tmp_path),
+    ]
+    done = run(command, sources, MODNAS_FAST_CUDA="auto", CUDACXX=str(nvcc))
+    assert done.returncode == 0, done.stderr
+    assert "building without CUDA: the nvcc found does not work" in done.stdout
+    assert list((tmp_path / "modnas_fast").glob("_C.*"))
