@@ -2,8 +2,8 @@
 
     python bench/min_norm.py [--json FILE] [--rounds N] [--sizes 2 3 13 64] [--batches 1 64]
 
-Prints, per T and batch, the median time of one call and ratios of medians; a ratio above 1 means that the exact
-method of the compiled core is the faster one. Refuses to run where its answer is not optimal.
+Prints, per T and batch, the median time of one call and ratios of medians; a ratio above 1 means that the
+exact method of the compiled core is the faster one. Refuses to run where its answer is not optimal.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from modnas_fast import doctor, implementations
 from modnas_fast.mgd import min_norm
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-import gramians  # noqa: E402
+import gramians
 
 CONTENDERS = {
     "exact, compiled": ("c++", "exact"),
@@ -68,7 +68,11 @@ def measure(size: int, batch: int, rounds: int) -> dict[str, Any]:
 def commit() -> str | None:
     """The commit of the source tree, None outside of one."""
     done = subprocess.run(
-        ["git", "rev-parse", "--verify", "--quiet", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+        ["git", "rev-parse", "--verify", "--quiet", "HEAD"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return done.stdout.strip() or None
 
@@ -103,7 +107,6 @@ def main() -> None:
         about = {
             "op": "min_norm",
             "commit": commit(),
-           
             **doctor.diagnose().to_dict(),
         }
         arguments.json.write_text(

@@ -84,6 +84,8 @@ class HypernetworkConfig(_Section):
     """Bank: interpolate between intervals; paper: nearest."""
     hidden: Positive = 100
     """Width of the mlp's two hidden layers."""
+    logit_bound: PositiveFloat = 3.0
+    """Mlp: logits stay within ± this, so that no option's probability vanishes during the search."""
 
 
 class ArchitectConfig(_Section):

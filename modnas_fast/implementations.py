@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from modnas_fast.errors import InputError
 
@@ -67,7 +67,7 @@ def _load_core() -> _Core:
     return _Core(module, Availability(True, "compiled core modnas_fast._C"))
 
 
-def core() -> ModuleType | None:
+def core() -> Any:
     """The compiled module modnas_fast._C, or None where it was not built."""
     return _load_core().module
 

@@ -41,7 +41,8 @@ class BankHypernetwork(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        self.tables = nn.Parameter(1e-3 * torch.randn(tables, intervals, num_options, generator=generator))
+        # [I, K, N]: what one preference needs of all tables lies together
+        self.tables = nn.Parameter(1e-3 * torch.randn(intervals, tables, num_options, generator=generator))
         self.keys = nn.Parameter(torch.randn(tables, embedding_width, generator=generator))
         self.interpolate = interpolate
 
@@ -49,16 +50,16 @@ class BankHypernetwork(nn.Module):
         if r.shape[-1] != 2:
             raise ValueError(f"r: the bank serves two objectives, got {r.shape[-1]}; use the mlp head for more")
         attention = torch.softmax(torch.sin(d @ self.keys.T / d.shape[-1] ** 0.5), dim=-1)  # [..., K]
-        position = r[..., 0].clamp(0, 1) * (self.tables.shape[1] - 1)
+        position = r[..., 0].clamp(0, 1) * (len(self.tables) - 1)
         if not self.interpolate:
             return self._mixed_row(attention, position.round().long())
-        low = position.detach().floor().long().clamp(max=self.tables.shape[1] - 2)
+        low = position.detach().floor().long().clamp(max=len(self.tables) - 2)
         share = (position - low)[..., None]
         return (1 - share) * self._mixed_row(attention, low) + share * self._mixed_row(attention, low + 1)
 
     def _mixed_row(self, attention: Tensor, row: Tensor) -> Tensor:
-        """Σ_k attention[..., k]·tables[k, row]: [..., N]."""
-        rows = self.tables.transpose(0, 1)[row]  # [..., K, N]
+        """Σ_k attention[..., k]·tables[row, k]: [..., N]."""
+        rows = nn.functional.embedding(row, self.tables.flatten(1)).unflatten(-1, self.tables.shape[1:])
         return torch.matmul(attention[..., None, :], rows)[..., 0, :]
 
 
@@ -70,6 +71,8 @@ class MLPHypernetwork(nn.Module):
         num_objectives: M.
         embedding_width: E.
         hidden: width of the two hidden layers.
+        logit_bound: logits are kept in ± this by a tanh, so that no option ever loses all probability and with it
+            its gradient; with 5 options and a bound of 3 the largest probability is 0.99.
         generator: source of the initial weights; the last layer starts at N(0, 0.01²), so that the output
             starts near zero.
 
@@ -82,9 +85,11 @@ class MLPHypernetwork(nn.Module):
         num_objectives: int,
         embedding_width: int,
         hidden: int = 100,
+        logit_bound: float = 3.0,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
+        self.logit_bound = logit_bound
         widths = [num_objectives + embedding_width, hidden, hidden, num_options]
         layers: list[nn.Module] = []
         for depth, (inputs, outputs) in enumerate(zip(widths, widths[1:])):
@@ -98,7 +103,7 @@ class MLPHypernetwork(nn.Module):
 
     def forward(self, r: Tensor, d: Tensor) -> Tensor:
         centred = 2 * torch.cat([r, d], dim=-1) - 1
-        return self.layers(centred)
+        return self.logit_bound * torch.tanh(self.layers(centred) / self.logit_bound)
 
 
 def make_metahypernet(
@@ -111,6 +116,7 @@ def make_metahypernet(
     intervals: int = 101,
     interpolate: bool = False,
     hidden: int = 100,
+    logit_bound: float = 3.0,
     generator: torch.Generator | None = None,
 ) -> nn.Module:
     """The MetaHypernetwork of the given kind, `bank` or `mlp`, called with r [..., M], d [..., E].
@@ -124,5 +130,5 @@ def make_metahypernet(
             raise InputError(f"hypernetwork.kind: the bank serves 2 objectives, got {num_objectives}; use 'mlp'")
         return BankHypernetwork(num_options, embedding_width, tables, intervals, interpolate, generator)
     if kind == "mlp":
-        return MLPHypernetwork(num_options, num_objectives, embedding_width, hidden, generator)
+        return MLPHypernetwork(num_options, num_objectives, embedding_width, hidden, logit_bound, generator)
     raise InputError(f"hypernetwork.kind: wanted 'bank' or 'mlp', got {kind!r}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import io
 import json
 import os
 import subprocess
@@ -16,7 +17,7 @@ from modnas_fast import doctor, implementations
 
 
 def rendered(diagnosis: doctor.Diagnosis) -> str:
-    console = Console(width=200, record=True, file=open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+    console = Console(width=200, record=True, file=io.StringIO())
     console.print(doctor.render(diagnosis))
     return console.export_text()
 

@@ -13,8 +13,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SOURCES = ("pyproject.toml", "setup.py", "CMakeLists.txt", "MANIFEST.in", "README.md", "LICENSE", "CHANGELOG.md",
-           "CONTRIBUTING.md", "Makefile", "constraints.txt", "csrc", "kernels", "modnas_fast")  # fmt: skip
+needs_compiler = pytest.mark.skipif(
+    shutil.which(os.environ.get("CXX", "c++")) is None, reason="there is no C++ compiler"
+)
+SOURCES = ("pyproject.toml", "setup.py", "CMakeLists.txt", "MANIFEST.in", "README.md", "LICENSE",
+           "CHANGELOG.md", "CONTRIBUTING.md", "Makefile", "constraints.txt", "csrc", "kernels",
+           "modnas_fast")  # fmt: skip
 USE_IT = """
 import sys
 
@@ -23,7 +27,8 @@ sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in geta
 import modnas_fast, modnas_fast.kernels, torch
 from modnas_fast import implementations
 from modnas_fast.mgd import min_norm
-assert min_norm(torch.tensor([[1.0, 0.0], [0.0, 4.0]])).weights.tolist() == [0.800000011920929, 0.20000000298023224]
+answer = min_norm(torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
+assert answer.weights.tolist() == [0.5, 0.5]
 print(modnas_fast.__file__, implementations.chosen("min_norm", "cpu").name)
 """
 
@@ -107,6 +112,7 @@ def test_every_file_of_the_package_is_in_the_wheel(sources: Path, tmp_path: Path
     assert use(wheel, tmp_path) == "reference"
 
 
+@needs_compiler
 def test_the_sdist_builds_a_compiled_wheel(sources: Path, tmp_path: Path) -> None:
     sdist = build("sdist", sources, tmp_path / "sdist")
     with tarfile.open(sdist) as archive:
@@ -160,6 +166,7 @@ def test_a_build_that_cannot_be_says_why(
     assert "Traceback" not in done.stderr
 
 
+@needs_compiler
 def test_a_broken_nvcc_is_left_out(sources: Path, tmp_path: Path) -> None:
     nvcc = tmp_path / "nvcc"
     nvcc.write_text("#!/bin/sh\necho 'unsupported GNU version' >&2\nexit 1\n")

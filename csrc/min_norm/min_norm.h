@@ -170,8 +170,7 @@ MODNAS_FAST_HD inline int violator(const Problem& p, double tol) {
 /// With b the shortest member and d_i = p_i - p_b this solves D y = -r, D[i,j] = <d_i, d_j>, r_i = <d_i, x>,
 /// by a Cholesky factorisation with diagonal pivoting of D scaled to unit diagonal. Where members are
 /// affinely dependent to working precision, the remaining block is replaced by its rounding level: the step
-/// is then long and leads downhill along the dependence, to the boundary of the simplex, where a member
-/// leaves.
+/// is then long and leads downhill along the dependence, until a member leaves.
 MODNAS_FAST_HD inline void newton_step(Problem& p) {
   int base = -1;
   for (int i = 0; i < p.n; ++i) {
@@ -254,8 +253,7 @@ MODNAS_FAST_HD inline void newton_step(Problem& p) {
   p.step[base] = -sum;
 }
 
-/// How far along p.step the weights go at most by the objective: 1, or less where rounding made the step too
-/// long.
+/// The share of p.step along which the objective falls: 1, or less where rounding made the step too long.
 MODNAS_FAST_HD inline double full_length(const Problem& p) {
   double slope = 0.0, curvature = 0.0;
   for (int i = 0; i < p.n; ++i) {
@@ -268,8 +266,7 @@ MODNAS_FAST_HD inline double full_length(const Problem& p) {
   return slope < 0.0 && curvature > -slope ? -slope / curvature : 1.0;
 }
 
-/// Moves the weights along p.step to its end or to the first weight that reaches zero. True if it was the
-/// end.
+/// Moves the weights along p.step, to its end (then true) or to the first weight that reaches zero.
 MODNAS_FAST_HD inline bool move(Problem& p, double& length) {
   int leaving = -1;
   length = full_length(p);

@@ -85,6 +85,8 @@ static void known_answers() {
          "two orthogonal points");
   expect(solve(Matrix{1, 2, 2, 9}, 2).weights == Matrix{1, 0}, "the shorter of two agreeing points");
   expect(solve(Matrix{2, 2, 2, 2}, 2).weights == Matrix{1, 0}, "equal points: the first");
+  const double huge = 1.7e308;
+  expect(solve(Matrix{huge, -huge, -huge, huge}, 2).weights == Matrix{0.5, 0.5}, "near the largest double");
   expect(solve(Matrix{0, 0, 0, 0}, 2).weights == Matrix{1, 0}, "zero points: the first");
   expect(solve(Matrix(9, 0.0), 3).weights == Matrix{1, 0, 0}, "three zero points: the first");
   expect(solve(Matrix(9, 3.0), 3).weights == Matrix{1, 0, 0}, "three equal points: the first");

@@ -1,11 +1,10 @@
-"""From settings of this machine to devices with embeddings and a table of measured latencies."""
+"""Latencies of architectures on settings of this machine, through a cache."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
 from modnas_fast.devices.cache import MeasurementCache
-from modnas_fast.devices.device import Device
 from modnas_fast.devices.machine import Setting
 from modnas_fast.devices.measure import WARMUP_ROUNDS, Job, Measurement, measure
 from modnas_fast.spaces import Architecture, SearchSpace
@@ -41,22 +40,13 @@ class Profiler:
         """Rounds of one call of `latencies`, for a progress bar."""
         return WARMUP_ROUNDS + self._repeats
 
-    @property
-    def references(self) -> list[Architecture]:
-        """The reference networks of the space."""
-        return [self._space.parse(text) for text in self._space.references]
-
     def latencies(
         self,
         wanted: Iterable[tuple[Setting, Sequence[Architecture]]],
         on_round: Callable[[int], None] = lambda done: None,
     ) -> dict[str, dict[str, Measurement]]:
-        """Measurements by setting name and canonical architecture string; what the cache holds is not repeated.
-
-        Architectures that differ only in edges without influence are one network; look a result up through
-        `canonical_text`.
-        """
-        wanted = [(setting, self.canonical_text(architectures)) for setting, architectures in wanted]
+        """Measurements by setting name and canonical architecture string; what the cache holds is not repeated."""
+        wanted = [(setting, self._canonical_texts(architectures)) for setting, architectures in wanted]
         jobs = [
             Job(setting, text, self._space.build(self._space.parse(text), **self._task))
             for setting, texts in wanted
@@ -69,15 +59,7 @@ class Profiler:
             setting.name: {text: self._cache.get(setting.name, text) for text in texts} for setting, texts in wanted
         }
 
-    def canonical_text(self, architectures: Sequence[Architecture]) -> list[str]:
-        """Canonical strings with edges that have no influence set to the space's neutral option."""
-        if not architectures:
-            return []
+    def _canonical_texts(self, architectures: Sequence[Architecture]) -> list[str]:
+        """One string per function: networks that differ only in parts without influence are measured once."""
         onehot = self._space.canonical(self._space.encode(architectures))
         return [architecture.text for architecture in self._space.decode(onehot)]
-
-    def device(self, setting: Setting, split: str) -> Device:
-        """The device of a setting whose reference networks have been measured."""
-        texts = self.canonical_text(self.references)
-        values = [self._cache.get(setting.name, text) for text in texts]
-        return Device.from_reference_latencies(setting.name, [value.latency_ms for value in values], split)

@@ -19,6 +19,10 @@ from modnas_fast.mgd.min_norm import min_norm
 Scheme = Literal["mgd", "mean", "sequential", "sample"]
 Normalization = Literal["none", "l2"]
 
+#: a gradient counts as zero below this share of the longest, and below this length
+ZERO_SHARE = 1e-12
+ZERO_NORM = 1e-30
+
 
 class Combination(NamedTuple):
     """How the devices' gradients were combined in one step."""
@@ -51,18 +55,27 @@ def device_gradients(module: nn.Module, cotangents: Tensor, *inputs: Tensor) -> 
 def combine_devices(gram: Tensor, scheme: Scheme, normalization: Normalization = "l2") -> Combination:
     """Weights of the devices' gradients given their Gramian [T, T].
 
+    A gradient shorter than 1e-12 of the longest, or than 1e-30, counts as zero. It contributes nothing, and in the
+    solver it stands as a gradient orthogonal to all others: exactly zero it would hold every other device still,
+    and dividing it by its norm would raise rounding errors to full length.
+
     Args:
         gram: raw Gramian, float64.
         scheme: `mgd` takes the min-norm point of the convex hull (Désidéri 2012); the others weigh all equally.
         normalization: `l2` divides each gradient by its norm before weighing and summing, as the published code
-            does; a zero gradient stays zero.
+            does.
     """
     norms = gram.diagonal().clamp(min=0).sqrt()
-    inverse = torch.where(norms > 0, 1 / norms.clamp(min=torch.finfo(gram.dtype).tiny), torch.zeros_like(norms))
+    longest = norms.max()
+    present = norms > (ZERO_SHARE * longest).clamp(min=ZERO_NORM)
+    inverse = torch.where(present, 1 / torch.where(present, norms, 1.0), 0.0)
     cosines = inverse[:, None] * gram * inverse
-    scale = inverse if normalization == "l2" else torch.ones_like(norms)
+    scale = inverse if normalization == "l2" else present.to(gram)
     if scheme == "mgd":
-        weights = min_norm(cosines if normalization == "l2" else gram).weights
+        length = torch.where(longest > 0, longest, 1.0) if normalization == "none" else 1.0
+        stand_in = torch.diag((~present).to(gram))
+        unit = cosines if normalization == "l2" else gram * present[:, None] * present / length**2
+        weights = min_norm(unit + stand_in).weights
     else:
         weights = torch.full_like(norms, 1 / len(norms))
     return Combination(weights * scale, weights, cosines)

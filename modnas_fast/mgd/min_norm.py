@@ -79,7 +79,7 @@ def min_norm(
 def _reference(gramian: Tensor, method: Method, tol: float, max_iter: int) -> MinNorm:
     solver = min_norm_reference.exact if method == "exact" else min_norm_reference.frank_wolfe
     wide = gramian.double() if gramian.device.type in ("cpu", "cuda") else gramian.cpu().double()
-    wide = (wide + wide.mT) / 2
+    wide = wide / 2 + wide.mT / 2
     weights, iterations = solver(wide, tol, max_iter)
     product = torch.einsum("bij,bj->bi", wide, weights)
     squared_norm = (weights * product).sum(-1)
@@ -129,7 +129,8 @@ _SOLVERS = {"reference": _reference, "c++": _compiled, "cuda": _cuda}
 def _empty(gramian: Tensor) -> MinNorm:
     batch, size, _ = gramian.shape
     weights = gramian.new_empty(batch, size)
-    return MinNorm(weights, *gramian.new_empty(2, batch), gramian.new_empty(batch, dtype=torch.int64))
+    squared_norm, gap = gramian.new_empty(2, batch)
+    return MinNorm(weights, squared_norm, gap, gramian.new_empty(batch, dtype=torch.int64))
 
 
 def _check_arguments(gramian: Tensor, method: str, tol: float | None, max_iter: int | None) -> None:

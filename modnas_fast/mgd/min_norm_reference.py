@@ -14,10 +14,10 @@ def exact(gramian: Tensor, tol: float, max_iter: int) -> tuple[Tensor, Tensor]:
     T = 1 and 2 in closed form; otherwise Wolfe's active-set method (P. Wolfe, "Finding the nearest point in a
     polytope", Mathematical Programming 11, 1976), all problems of the batch in step.
     """
-    size = gramian.shape[-1]
+    size, gramian = gramian.shape[-1], _scaled(gramian)
     if size <= 2:
         return _closed_form(gramian), torch.zeros_like(gramian[:, 0, 0], dtype=torch.int64)
-    return _wolfe(_scaled(gramian), max(tol, 4 * EPSILON * (size + 4)), max_iter)
+    return _wolfe(gramian, max(tol, 4 * EPSILON * (size + 4)), max_iter)
 
 
 def frank_wolfe(gramian: Tensor, tol: float, max_iter: int) -> tuple[Tensor, Tensor]:
@@ -26,10 +26,9 @@ def frank_wolfe(gramian: Tensor, tol: float, max_iter: int) -> tuple[Tensor, Ten
     Sener and Koltun, "Multi-task learning as multi-objective optimization" (NeurIPS 2018), Algorithm 2. A
     problem stops after the first step that changes its weights by less than `tol` in the L1 norm.
     """
-    size = gramian.shape[-1]
+    size, gramian = gramian.shape[-1], _scaled(gramian)
     if size <= 2:
         return _closed_form(gramian), torch.zeros_like(gramian[:, 0, 0], dtype=torch.int64)
-    gramian = _scaled(gramian)
     weights = _best_pair(gramian)
     iterations = torch.zeros_like(weights[:, 0], dtype=torch.int64)
     running = torch.ones_like(iterations, dtype=torch.bool)
@@ -76,8 +75,7 @@ def _best_pair(gramian: Tensor) -> Tensor:
 
 def _wolfe(gramian: Tensor, tol: float, max_iter: int) -> tuple[Tensor, Tensor]:
     most_refinements = 4  # corrections of the members' own residual, in a row
-    batch, size, _ = gramian.shape
-    rows = torch.arange(batch, device=gramian.device)
+    rows = torch.arange(len(gramian), device=gramian.device)
     diagonal = gramian.diagonal(dim1=-2, dim2=-1)
     length = diagonal.clamp_min(0).sqrt()  # [B, T], |p_i|
     member = torch.zeros_like(diagonal, dtype=torch.bool)
@@ -136,8 +134,8 @@ def _steepest(excess: Tensor, rest: Tensor, counts: Tensor) -> Tensor:
 def _newton_step(gramian: Tensor, member: Tensor, product: Tensor) -> Tensor:
     """The change [B, T] of the weights that leads to the minimiser over the members' affine hull.
 
-    With b the shortest member and d_i = p_i - p_b, solve D y = -r, D[i,j] = <d_i, d_j>, r_i = <d_i, x>, with D
-    scaled to unit diagonal. Its eigenvalues are raised to their rounding level: where members are affinely
+    With b the shortest member and d_i = p_i - p_b, solve D y = -r for D[i,j] = <d_i, d_j>, r_i = <d_i, x>,
+    with D scaled to unit diagonal. Its eigenvalues are raised to their rounding level: where members are affinely
     dependent, the step is long and leads downhill along the dependence.
     """
     batch, size, _ = gramian.shape
@@ -172,8 +170,9 @@ def _full_length(gramian: Tensor, step: Tensor, excess: Tensor) -> Tensor:
 
 def _scaled(gramian: Tensor) -> Tensor:
     """The Gramians divided by a power of two, so that their largest entry is in [1/2, 1)."""
-    exponent = torch.frexp(gramian.abs().amax((-2, -1), keepdim=True)).exponent
-    return gramian * torch.exp2(-exponent.to(gramian.dtype))
+    exponent = torch.frexp(gramian.abs().amax((-2, -1), keepdim=True)).exponent.to(gramian.dtype)
+    half = (exponent / 2).floor()  # in two steps, as the whole factor may be out of range
+    return gramian * torch.exp2(-half) * torch.exp2(half - exponent)
 
 
 def _times(matrix: Tensor, vector: Tensor) -> Tensor:

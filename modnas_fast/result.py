@@ -1,0 +1,221 @@
+"""The saved answer of a run, and its queries: no supernet and no data set needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from modnas_fast.checkpoint import load_weights
+from modnas_fast.config import validate
+from modnas_fast.devices import Device, embeddings
+from modnas_fast.errors import InputError
+from modnas_fast.evaluate import Point, front
+from modnas_fast.files import read_json
+from modnas_fast.metapredictor import MetaPredictor
+from modnas_fast.preferences import rays
+from modnas_fast.search import initial_hypernet, network_arguments
+from modnas_fast.spaces import Architecture, make_space
+
+SCHEMA = 1
+RESULT_FILE = "result.json"
+HYPERNETWORK_FILE = "hypernetwork.safetensors"
+PREDICTOR_FILE = "metapredictor.safetensors"
+
+
+@dataclass(frozen=True)
+class Pick(Architecture):
+    """The answer to a query: an architecture with what is predicted for it on the device asked about."""
+
+    device: str = ""
+    #: predicted cost per metric, the unit in the name: {"latency_ms": 1.2}
+    predicted: dict[str, float] = field(default_factory=dict, compare=False)
+    #: error in percent with the supernet's weights; None for an architecture that the run did not evaluate
+    error: float | None = None
+
+
+class Result:
+    """What one run found. `Result.load(run)` reads it from the run's folder.
+
+    A device is named by its name in `devices`, or given as a `Device` that the search never saw, made from ten
+    measured latencies by `Device.from_reference_latencies` (zero-shot).
+    """
+
+    def __init__(self, run: Path, content: dict[str, Any]) -> None:
+        self.run = run
+        self.content = content
+        self.space = make_space(content["space"]["name"])
+        self._config = validate(content["configuration"])
+
+    @classmethod
+    def load(cls, run: Path | str) -> Result:
+        """The result in the folder `run`. Raises InputError where the run is missing, unfinished or damaged."""
+        path = Path(run) / RESULT_FILE
+        if not path.exists():
+            hint = "continue it with --resume" if (Path(run) / "config.yaml").exists() else "is that a run folder?"
+            raise InputError(f"{path} does not exist: {hint}")
+        try:
+            content = read_json(path)
+            schema = content["schema"]
+        except (ValueError, KeyError, TypeError):
+            raise InputError(f"{path} is damaged; make it again with --resume {run}") from None
+        if schema != SCHEMA:
+            raise InputError(f"{path} has schema {schema}, this version reads {SCHEMA}")
+        return cls(Path(run), content)
+
+    @cached_property
+    def devices(self) -> dict[str, Device]:
+        """The devices of the run by name: those searched and those held out."""
+        return {
+            entry["name"]: Device(
+                entry["name"],
+                tuple(entry["embedding"]),
+                dict(entry["metrics"]),
+                entry["split"],
+                {"latency": tuple(entry["latency_range_ms"])},
+            )
+            for entry in self.content["devices"]
+        }
+
+    def front(self, device: str | Device) -> list[Point]:
+        """Distinct non-dominated networks on a device by rising latency: of its rays, for a new device of new rays.
+
+        For a device that the run does not know, networks whose error the run did not evaluate are left out.
+        """
+        device = self._device(device)
+        if device.name in self.devices:
+            return front(self._points(self._entry(device)["rays"]))
+        preferences = rays(self._config.evaluation.rays, 2)
+        chosen = [self.pick(device, preference=r) for r in preferences.tolist()]
+        return front([Point(p.text, p.error, p.predicted["latency_ms"]) for p in chosen if p.error is not None])
+
+    def pick(
+        self,
+        device: str | Device,
+        *,
+        preference: Sequence[float] | None = None,
+        max: dict[str, float] | None = None,  # noqa: A002 - reads well at the call
+    ) -> Pick:
+        """The network for a device and either a preference or a budget.
+
+        Args:
+            device: name or device.
+            preference: weights of (error, latency), at least 0, with a positive sum; they are divided by it.
+            max: budget per metric, such as {"latency_ms": 5.0}: of all networks that the run evaluated, the one of
+                least error whose predicted cost is within it.
+
+        Raises InputError for an unknown device, a bad preference, an unknown metric or a budget that no network meets.
+        """
+        if (preference is None) == (max is None):
+            raise InputError("pick: give either preference or max")
+        device = self._device(device)
+        return self._pick_within(device, max) if preference is None else self._pick_preferred(device, preference)
+
+    def build(self, architecture: Architecture | str) -> nn.Module:
+        """The architecture as an untrained network for the run's task: images in, logits [B, classes] out."""
+        if isinstance(architecture, str):
+            architecture = self.space.parse(architecture)
+        task = self.content["task"]
+        arguments = network_arguments(self._config, task["image"][0], task["classes"])
+        return self.space.build(self.space.architecture(architecture.indices), **arguments)
+
+    @torch.no_grad()
+    def _pick_preferred(self, device: Device, preference: Sequence[float]) -> Pick:
+        r = _simplex(preference, len(self.content["objectives"]))
+        logits = self._hypernet(r[None], embeddings([device]))
+        onehot = self.space.canonical(self.space.mode(logits))
+        return self._describe(device, onehot)
+
+    def _pick_within(self, device: Device, budget: dict[str, float]) -> Pick:
+        if set(budget) != {"latency_ms"}:
+            raise InputError(f"max: wanted a budget of latency_ms, got {', '.join(budget) or 'nothing'}")
+        limit = float(budget["latency_ms"])
+        texts = list(self._errors)
+        onehot = self.space.encode([self.space.parse(text) for text in texts])
+        latencies = self._latencies(device, onehot).tolist()
+        within = [
+            (self._errors[text], ms, row) for row, (text, ms) in enumerate(zip(texts, latencies)) if ms <= limit
+        ]
+        if not within:
+            fastest = min(latencies)
+            raise InputError(
+                f"max: no evaluated network takes at most {limit:g} ms on {device.name}; the fastest is predicted to "
+                f"take {fastest:.4g} ms"
+            )
+        return self._describe(device, onehot[[min(within)[2]]])
+
+    def _describe(self, device: Device, onehot: Tensor) -> Pick:
+        """The Pick of one canonical architecture [1, N]."""
+        architecture = self.space.decode(onehot)[0]
+        latency_ms = self._latencies(device, onehot).item()
+        return Pick(
+            architecture.indices,
+            architecture.text,
+            device.name,
+            {"latency_ms": latency_ms},
+            self._errors.get(architecture.text),
+        )
+
+    @torch.no_grad()
+    def _latencies(self, device: Device, onehot: Tensor) -> Tensor:
+        return device.denormalize(self._predictor(onehot, embeddings([device])))
+
+    @cached_property
+    def _errors(self) -> dict[str, float]:
+        """Error in percent of every architecture that the run evaluated."""
+        return {
+            point["architecture"]: point["error"]
+            for entry in self.content["devices"]
+            for point in (*entry["rays"], *entry["random"])
+        }
+
+    @property
+    def _embedding_width(self) -> int:
+        return len(self.content["devices"][0]["embedding"])
+
+    @cached_property
+    def _hypernet(self) -> nn.Module:
+        hypernet = initial_hypernet(self._config, self.space, self._embedding_width)
+        load_weights(self.run / HYPERNETWORK_FILE, hypernet)
+        return hypernet
+
+    @cached_property
+    def _predictor(self) -> MetaPredictor:
+        predictor = MetaPredictor(self.space, self._embedding_width, self._config.predictor.hidden)
+        load_weights(self.run / PREDICTOR_FILE, predictor)
+        return predictor
+
+    def _device(self, device: str | Device) -> Device:
+        if isinstance(device, str):
+            if device not in self.devices:
+                raise InputError(f"device: unknown device {device!r}; this run has {', '.join(self.devices)}")
+            return self.devices[device]
+        if len(device.embedding) != self._embedding_width:
+            raise InputError(
+                f"device {device.name}: wanted an embedding of {self._embedding_width} reference networks, got "
+                f"{len(device.embedding)}"
+            )
+        return device
+
+    def _entry(self, device: Device) -> dict[str, Any]:
+        return next(entry for entry in self.content["devices"] if entry["name"] == device.name)
+
+    @staticmethod
+    def _points(entries: Sequence[dict[str, Any]]) -> list[Point]:
+        return [
+            Point(e["architecture"], e["error"], e["latency_ms"], tuple(e["preference"])) for e in entries
+        ]
+
+
+def _simplex(preference: Sequence[float], objectives: int) -> Tensor:
+    values = [float(value) for value in preference]
+    if len(values) != objectives:
+        raise InputError(f"preference: wanted {objectives} weights, got {len(values)}")
+    if not all(0 <= value < float("inf") for value in values) or sum(values) <= 0:
+        raise InputError(f"preference: wanted weights of at least 0 with a positive sum, got {values}")
+    return torch.tensor(values) / sum(values)

@@ -1,0 +1,362 @@
+"""One run from start to answer: measure, predict, search, evaluate, verify, report.
+
+Every stage leaves its outcome in the run's folder by rename (see `runfolder`), and a stage whose outcome is there
+is not repeated, so that a killed run continues where it was.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from modnas_fast.baselines import random_architectures
+from modnas_fast.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
+from modnas_fast.config import Config
+from modnas_fast.datasets import ImageTask, load_task
+from modnas_fast.devices import (
+    Campaign,
+    Device,
+    Latencies,
+    Measurement,
+    MeasurementCache,
+    Profiler,
+    embeddings,
+    fingerprint,
+    machine_settings,
+    plan_campaign,
+)
+from modnas_fast.errors import InputError
+from modnas_fast.evaluate import Evaluator, Point, front
+from modnas_fast.files import read_json, write_json
+from modnas_fast.metapredictor import MetaPredictor, predictor_quality, train_metapredictor
+from modnas_fast.progress import Reporter, Silent
+from modnas_fast.result import Result, compose_result, evaluate_device
+from modnas_fast.runfolder import (
+    CHECKPOINT_FILE,
+    COSTS_FILE,
+    EVALUATION_FILE,
+    HISTORY_FILE,
+    HYPERNETWORK_FILE,
+    MEASUREMENTS_FILE,
+    PREDICTOR_FILE,
+    QUALITY_FILE,
+    RESULT_FILE,
+    SUPERNET_FILE,
+    VERIFICATION_FILE,
+)
+from modnas_fast.search import Search, initial_hypernet, initial_supernet, network_arguments
+from modnas_fast.spaces import make_space
+from modnas_fast.stopping import Stopper
+from modnas_fast.verify import choose_spread, train_network
+
+
+class Run:
+    """The stages of one run in its folder.
+
+    Args:
+        folder: made by `runfolder.create_run`.
+        config: its configuration.
+        reporter: where progress is told; silent by default.
+        stopper: asked after each search step whether to stop; a checkpoint is written first.
+        remeasure: forget this machine's cached measurements first.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config: Config,
+        reporter: Reporter | None = None,
+        stopper: Stopper | None = None,
+        remeasure: bool = False,
+    ) -> None:
+        self.folder = folder
+        self.config = config
+        self._reporter: Reporter = reporter or Silent()
+        self._stopper = stopper or Stopper()
+        self._remeasure = remeasure
+        self._space = make_space(config.space.name)
+
+    def execute(self) -> Result:
+        """Runs what is missing and returns the result; the report stands in the folder afterwards."""
+        from modnas_fast.report import write_report  # loads matplotlib: only where a report is written
+
+        if not (self.folder / RESULT_FILE).exists():
+            write_json(self.folder / RESULT_FILE, self._run_stages())
+        with self._reporter.stage("Writing the report", 1):
+            write_report(self.folder)
+        return Result.load(self.folder)
+
+    def _run_stages(self) -> dict[str, Any]:
+        """The content of result.json."""
+        measured = self._measure()
+        devices = self._campaign.devices(measured["latencies"])
+        predictor = self._train_predictor(measured["latencies"], devices)
+        search_seconds = self._search(devices, predictor)
+        evaluation = self._evaluate(devices, predictor)
+        verification = self._verify(evaluation)
+        costs = self._measure_chosen(verification)
+        merged = {name: {**measured["latencies"][name], **values} for name, values in costs["latencies"].items()}
+        quality = self._quality(merged, devices, predictor)
+        write_json(self.folder / QUALITY_FILE, {"devices": quality})
+        seconds = {
+            "measure": measured["seconds"],
+            "search": search_seconds,
+            "evaluate": evaluation["seconds"],
+            "verify": verification["seconds"] + costs["seconds"],
+        }
+        return compose_result(
+            self.config, self._space, self._task, fingerprint(), devices, merged, quality, evaluation, verification, seconds
+        )
+
+    # ---- what the stages rest on ----
+
+    @cached_property
+    def _task(self) -> ImageTask:
+        options = self.config.task
+        with self._reporter.stage("Loading images", 1) as advance:
+            task = load_task(
+                options.data,
+                seed=self.config.seed,
+                limit=options.limit,
+                test_limit=options.test_limit,
+                resize=options.resize,
+                fractions=options.fractions,
+                progress=lambda done, total: advance(done / total),
+            )
+        for note in task.notes:
+            self._reporter.say(f"  note: {note}")
+        return task
+
+    @cached_property
+    def _campaign(self) -> Campaign:
+        options = self.config.devices
+        return plan_campaign(
+            self._space,
+            machine_settings(),
+            options.unseen,
+            networks=options.networks,
+            heldout=options.heldout,
+            seed=self.config.seed,
+        )
+
+    @cached_property
+    def _profiler(self) -> Profiler:
+        family = {"space": self._space.name, "image": list(self._task.image_shape), **self._network_arguments}
+        cache = MeasurementCache(fingerprint(), family)
+        if self._remeasure:
+            cache.clear()
+        return Profiler(
+            self._space, self._network_arguments, self._task.image_shape, cache, self.config.devices.repeats
+        )
+
+    @property
+    def _network_arguments(self) -> dict[str, int]:
+        return network_arguments(self.config, self._task.image_shape[0], self._task.num_classes)
+
+    def _evaluator(self, supernet: nn.Module, predictor: MetaPredictor) -> Evaluator:
+        batch_size = self.config.evaluation.batch_size
+        return Evaluator(self._space, supernet, predictor, self._task, self._task.validation, batch_size)
+
+    def _once(self, file: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """What `compute` returned, with the seconds it took: from `file`, where it is kept for a resumed run."""
+        path = self.folder / file
+        if not path.exists():
+            start = time.monotonic()
+            content = compute()
+            write_json(path, {"seconds": time.monotonic() - start, **content})
+        return read_json(path)
+
+    # ---- measuring ----
+
+    def _measure(self) -> dict[str, Any]:
+        return self._latencies_once(
+            MEASUREMENTS_FILE, "Measuring this machine", lambda: self._campaign.before_search()
+        )
+
+    def _measure_chosen(self, verification: dict[str, Any]) -> dict[str, Any]:
+        """Latencies of the verified networks on all devices, and of the held-out networks on the unseen ones."""
+        chosen = [self._space.parse(text) for text in verification["test_error"]]
+        return self._latencies_once(
+            COSTS_FILE, "Measuring chosen networks", lambda: self._campaign.after_search(chosen)
+        )
+
+    def _latencies_once(self, file: str, title: str, wanted: Callable[[], Sequence]) -> dict[str, Any]:
+        def compute() -> dict[str, Any]:
+            with self._reporter.stage(title, self._profiler.rounds) as advance:
+                latencies = self._profiler.latencies(wanted(), advance)
+            plain = {
+                device: {text: [value.latency_ms, value.noise] for text, value in values.items()}
+                for device, values in latencies.items()
+            }
+            return {"latencies": plain}
+
+        content = self._once(file, compute)
+        for setting in (*self._campaign.search, *self._campaign.unseen):
+            if setting.name not in content["latencies"]:
+                raise InputError(
+                    f"{self.folder / file} lacks {setting.name}: the run began on another machine; start a new one"
+                )
+        content["latencies"] = {
+            device: {text: Measurement(*value) for text, value in values.items()}
+            for device, values in content["latencies"].items()
+        }
+        return content
+
+    # ---- predictor ----
+
+    def _train_predictor(self, latencies: Latencies, devices: Sequence[Device]) -> MetaPredictor:
+        options = self.config.predictor
+        generator = torch.Generator().manual_seed(self.config.seed + 4)
+        width = len(devices[0].embedding)
+        predictor = MetaPredictor(self._space, width, options.hidden, generator)
+        path = self.folder / PREDICTOR_FILE
+        if path.exists():
+            load_weights(path, predictor)
+            return predictor.requires_grad_(False)
+        with self._reporter.stage("Training the metapredictor", options.steps) as advance:
+            train_metapredictor(
+                predictor,
+                *self._campaign.training_table(latencies),
+                steps=options.steps,
+                learning_rate=options.learning_rate,
+                on_step=advance,
+            )
+        save_weights(path, predictor)
+        for name, values in self._quality(latencies, devices[: len(self._campaign.search)], predictor).items():
+            self._reporter.say(f"  {name}: Spearman {values['spearman']:.3f} on held-out networks")
+        return predictor
+
+    def _quality(
+        self, latencies: Latencies, devices: Sequence[Device], predictor: MetaPredictor
+    ) -> dict[str, dict[str, Any]]:
+        """Per device, predictions beside measurements of the held-out networks."""
+        networks = self._campaign.canonical(self._campaign.heldout)
+        onehot = self._space.encode(networks)
+        quality = {}
+        for device in devices:
+            with torch.no_grad():
+                predicted = device.denormalize(predictor(onehot, embeddings([device]))).tolist()
+            measured = [latencies[device.name][architecture.text].latency_ms for architecture in networks]
+            quality[device.name] = {
+                "split": device.split,
+                **asdict(predictor_quality(predicted, measured)),
+                "architectures": [architecture.text for architecture in networks],
+                "predicted_ms": predicted,
+                "measured_ms": measured,
+            }
+        return quality
+
+    # ---- search ----
+
+    def _search(self, devices: Sequence[Device], predictor: MetaPredictor) -> float:
+        """Searches from the last checkpoint on; returns the seconds spent, those before it included."""
+        path = self.folder / CHECKPOINT_FILE
+        search_devices = [device for device in devices if device.split == "search"]
+        search = Search(self.config, self._space, self._task, search_devices, predictor)
+        seconds = 0.0
+        if path.exists():
+            state = load_checkpoint(path)
+            search.load_state_dict(state["search"])
+            seconds = state["seconds"]
+            self._reporter.say(f"Continuing at step {search.finished_steps} of {search.total_steps}")
+        if not search.done:
+            seconds = self._advance(search, devices, predictor, seconds)
+        if not (self.folder / HISTORY_FILE).exists():
+            save_weights(self.folder / HYPERNETWORK_FILE, search.hypernet)
+            save_weights(self.folder / SUPERNET_FILE, search.supernet)
+            write_json(self.folder / HISTORY_FILE, search.history.to_dict())
+        return seconds
+
+    def _advance(
+        self, search: Search, devices: Sequence[Device], predictor: MetaPredictor, seconds: float
+    ) -> float:
+        start = time.monotonic() - seconds
+        evaluator = self._evaluator(search.supernet, predictor)
+        every = self.config.search.checkpoint_every
+        with self._reporter.stage("Searching", search.total_steps) as advance, self._stopper.deferred():
+            while not search.done:
+                search.step()
+                if search.evaluation_due:
+                    self._track_hypervolume(search, evaluator, devices)
+                if search.done or self._stopper.requested or search.finished_steps % every == 0:
+                    state = {"search": search.state_dict(), "seconds": time.monotonic() - start}
+                    save_checkpoint(self.folder / CHECKPOINT_FILE, state)
+                self._stopper.check()
+                advance(search.finished_steps)
+        return time.monotonic() - start
+
+    def _track_hypervolume(self, search: Search, evaluator: Evaluator, devices: Sequence[Device]) -> None:
+        evaluator.forget()
+        points = evaluator.ray_points(search.hypernet, devices, self.config.evaluation.rays)
+        values = [evaluator.hypervolume(chosen, device) for chosen, device in zip(points, devices)]
+        search.history.hypervolume["devices"] = [device.name for device in devices]
+        search.history.hypervolume["step"].append(search.finished_steps)
+        search.history.hypervolume["values"].append(values)
+
+    # ---- evaluation and verification ----
+
+    def _evaluate(self, devices: Sequence[Device], predictor: MetaPredictor) -> dict[str, Any]:
+        """Per device the rays' networks, as many random ones, and the hypervolumes of both."""
+
+        def compute() -> dict[str, Any]:
+            hypernet = initial_hypernet(self.config, self._space, len(devices[0].embedding))
+            supernet = initial_supernet(self.config, self._space, self._task)
+            load_weights(self.folder / HYPERNETWORK_FILE, hypernet)
+            load_weights(self.folder / SUPERNET_FILE, supernet)
+            evaluator = self._evaluator(supernet, predictor)
+            count = self.config.evaluation.rays
+            generator = torch.Generator().manual_seed(self.config.seed + 5)
+            entries = {}
+            with self._reporter.stage("Evaluating", 1 + len(devices)) as advance:
+                points = evaluator.ray_points(hypernet, devices, count)
+                advance(1)
+                for done, (device, chosen) in enumerate(zip(devices, points)):
+                    onehot = random_architectures(self._space, count, generator)
+                    evaluator.compute_errors(onehot)
+                    drawn = evaluator.points(onehot, device)
+                    entries[device.name] = evaluate_device(evaluator, device, chosen, drawn)
+                    advance(2 + done)
+            return {"devices": entries}
+
+        return self._once(EVALUATION_FILE, compute)
+
+    def _verify(self, evaluation: dict[str, Any]) -> dict[str, Any]:
+        """Test errors of networks spread over the fronts, trained from scratch; kept network by network."""
+        path = self.folder / VERIFICATION_FILE
+        content = read_json(path) if path.exists() else {"seconds": 0.0, "test_error": {}}
+        fronts = [
+            front([Point(r["architecture"], r["error"], r["latency_ms"]) for r in entry["rays"]])
+            for entry in evaluation["devices"].values()
+        ]
+        options = self.config.verify
+        chosen = choose_spread(fronts, options.networks)
+        left = [text for text in chosen if text not in content["test_error"]]
+        if left:
+            with self._reporter.stage("Training chosen networks", len(left) * options.epochs) as advance:
+                for number, text in enumerate(left):
+                    start = time.monotonic()
+                    error = self._train_chosen(text, lambda done, n=number: advance(n * options.epochs + done))
+                    content["test_error"][text] = error
+                    content["seconds"] += time.monotonic() - start
+                    write_json(path, content)
+        return content
+
+    def _train_chosen(self, text: str, on_epoch: Callable[[int], None]) -> float:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.config.seed)
+            network = self._space.build(self._space.parse(text), **self._network_arguments)
+        return train_network(
+            network,
+            self._task,
+            self.config.verify,
+            augment=self.config.task.augment,
+            seed=self.config.seed,
+            on_epoch=on_epoch,
+        )

@@ -1,0 +1,59 @@
+"""The folder of a run: its files, and how one is made and found again.
+
+    config.yaml                    the resolved configuration
+    measurements.json              latencies that the search rests on
+    metapredictor.safetensors
+    checkpoint.pt                  state of the running search
+    hypernetwork.safetensors  supernet.safetensors  history.json
+    evaluation.json                rays, random networks, hypervolumes
+    verification.json              test errors of networks trained from scratch
+    costs.json                     latencies measured after the search
+    predictor.json                 predictions beside measurements
+    result.json  report.html  plots/
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from modnas_fast.config import Config, make_config, to_yaml
+from modnas_fast.errors import InputError
+from modnas_fast.files import write_text
+
+CONFIG_FILE = "config.yaml"
+MEASUREMENTS_FILE = "measurements.json"
+PREDICTOR_FILE = "metapredictor.safetensors"
+CHECKPOINT_FILE = "checkpoint.pt"
+HYPERNETWORK_FILE = "hypernetwork.safetensors"
+SUPERNET_FILE = "supernet.safetensors"
+HISTORY_FILE = "history.json"
+EVALUATION_FILE = "evaluation.json"
+VERIFICATION_FILE = "verification.json"
+COSTS_FILE = "costs.json"
+QUALITY_FILE = "predictor.json"
+RESULT_FILE = "result.json"
+
+
+def create_run(folder: Path, config: Config) -> Path:
+    """Makes the folder of a new run and writes its configuration. Raises InputError where it is in use."""
+    if (folder / CONFIG_FILE).exists():
+        raise InputError(f"--out: {folder} already holds a run; continue it with --resume {folder} or choose another")
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise InputError(f"--out: {folder} exists and is not empty; choose another folder")
+    write_text(folder / CONFIG_FILE, to_yaml(config))
+    return folder
+
+
+def next_run_folder(parent: Path, name: str) -> Path:
+    """The first of parent/name-001, parent/name-002, … that does not exist."""
+    number = 1
+    while (parent / f"{name}-{number:03d}").exists():
+        number += 1
+    return parent / f"{name}-{number:03d}"
+
+
+def open_run(folder: Path) -> Config:
+    """The configuration of an existing run. Raises InputError where there is none."""
+    if not (folder / CONFIG_FILE).is_file():
+        raise InputError(f"--resume: {folder} holds no run ({CONFIG_FILE} is missing)")
+    return make_config(file=folder / CONFIG_FILE)
