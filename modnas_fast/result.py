@@ -19,13 +19,10 @@ from modnas_fast.evaluate import Point, front
 from modnas_fast.files import read_json
 from modnas_fast.metapredictor import MetaPredictor
 from modnas_fast.preferences import rays
+from modnas_fast.runfolder import CONFIG_FILE, HYPERNETWORK_FILE, PREDICTOR_FILE, RESULT_FILE
 from modnas_fast.search import initial_hypernet, network_arguments
 from modnas_fast.spaces import Architecture, make_space
-
-SCHEMA = 1
-RESULT_FILE = "result.json"
-HYPERNETWORK_FILE = "hypernetwork.safetensors"
-PREDICTOR_FILE = "metapredictor.safetensors"
+from modnas_fast.summary import SCHEMA, points_of
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,7 @@ class Result:
         """The result in the folder `run`. Raises InputError where the run is missing, unfinished or damaged."""
         path = Path(run) / RESULT_FILE
         if not path.exists():
-            hint = "continue it with --resume" if (Path(run) / "config.yaml").exists() else "is that a run folder?"
+            hint = "continue it with --resume" if (Path(run) / CONFIG_FILE).exists() else "is that a run folder?"
             raise InputError(f"{path} does not exist: {hint}")
         try:
             content = read_json(path)
@@ -89,7 +86,7 @@ class Result:
         """
         device = self._device(device)
         if device.name in self.devices:
-            return front(self._points(self._entry(device)["rays"]))
+            return front(points_of(self._entry(device)["rays"]))
         preferences = rays(self._config.evaluation.rays, 2)
         chosen = [self.pick(device, preference=r) for r in preferences.tolist()]
         return front([Point(p.text, p.error, p.predicted["latency_ms"]) for p in chosen if p.error is not None])
@@ -204,12 +201,6 @@ class Result:
 
     def _entry(self, device: Device) -> dict[str, Any]:
         return next(entry for entry in self.content["devices"] if entry["name"] == device.name)
-
-    @staticmethod
-    def _points(entries: Sequence[dict[str, Any]]) -> list[Point]:
-        return [
-            Point(e["architecture"], e["error"], e["latency_ms"], tuple(e["preference"])) for e in entries
-        ]
 
 
 def _simplex(preference: Sequence[float], objectives: int) -> Tensor:

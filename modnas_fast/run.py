@@ -33,11 +33,11 @@ from modnas_fast.devices import (
     plan_campaign,
 )
 from modnas_fast.errors import InputError
-from modnas_fast.evaluate import Evaluator, Point, front
+from modnas_fast.evaluate import Evaluator, front
 from modnas_fast.files import read_json, write_json
 from modnas_fast.metapredictor import MetaPredictor, predictor_quality, train_metapredictor
 from modnas_fast.progress import Reporter, Silent
-from modnas_fast.result import Result, compose_result, evaluate_device
+from modnas_fast.result import Result
 from modnas_fast.runfolder import (
     CHECKPOINT_FILE,
     COSTS_FILE,
@@ -51,9 +51,10 @@ from modnas_fast.runfolder import (
     SUPERNET_FILE,
     VERIFICATION_FILE,
 )
-from modnas_fast.search import Search, initial_hypernet, initial_supernet, network_arguments
+from modnas_fast.search import History, Search, initial_hypernet, initial_supernet, network_arguments
 from modnas_fast.spaces import make_space
 from modnas_fast.stopping import Stopper
+from modnas_fast.summary import common_bounds, compose_history, compose_result, plain_points, points_of
 from modnas_fast.verify import choose_spread, train_network
 
 
@@ -98,21 +99,33 @@ class Run:
         measured = self._measure()
         devices = self._campaign.devices(measured["latencies"])
         predictor = self._train_predictor(measured["latencies"], devices)
-        search_seconds = self._search(devices, predictor)
+        history, search_seconds = self._search(devices, predictor)
         evaluation = self._evaluate(devices, predictor)
         verification = self._verify(evaluation)
         costs = self._measure_chosen(verification)
         merged = {name: {**measured["latencies"][name], **values} for name, values in costs["latencies"].items()}
         quality = self._quality(merged, devices, predictor)
+        bounds = common_bounds(evaluation, self._task.num_classes)
         write_json(self.folder / QUALITY_FILE, {"devices": quality})
-        seconds = {
-            "measure": measured["seconds"],
-            "search": search_seconds,
-            "evaluate": evaluation["seconds"],
-            "verify": verification["seconds"] + costs["seconds"],
-        }
+        write_json(self.folder / HISTORY_FILE, compose_history(history, bounds))
         return compose_result(
-            self.config, self._space, self._task, fingerprint(), devices, merged, quality, evaluation, verification, seconds
+            self.config,
+            self._space,
+            self._task,
+            fingerprint(),
+            devices,
+            merged,
+            quality,
+            evaluation,
+            verification,
+            self._predicted(list(verification["test_error"]), devices, predictor),
+            bounds,
+            {
+                "measure": measured["seconds"],
+                "search": search_seconds,
+                "evaluate": evaluation["seconds"],
+                "verify": verification["seconds"] + costs["seconds"],
+            },
         )
 
     # ---- what the stages rest on ----
@@ -253,10 +266,21 @@ class Run:
             }
         return quality
 
+    @torch.no_grad()
+    def _predicted(
+        self, texts: Sequence[str], devices: Sequence[Device], predictor: MetaPredictor
+    ) -> dict[str, dict[str, float]]:
+        """Latency in ms that the predictor gives each architecture, per device."""
+        onehot = self._space.encode([self._space.parse(text) for text in texts])
+        return {
+            device.name: dict(zip(texts, device.denormalize(predictor(onehot, embeddings([device]))).tolist()))
+            for device in devices
+        }
+
     # ---- search ----
 
-    def _search(self, devices: Sequence[Device], predictor: MetaPredictor) -> float:
-        """Searches from the last checkpoint on; returns the seconds spent, those before it included."""
+    def _search(self, devices: Sequence[Device], predictor: MetaPredictor) -> tuple[History, float]:
+        """Searches from the last checkpoint on; the history, and the seconds spent, those before it included."""
         path = self.folder / CHECKPOINT_FILE
         search_devices = [device for device in devices if device.split == "search"]
         search = Search(self.config, self._space, self._task, search_devices, predictor)
@@ -265,14 +289,13 @@ class Run:
             state = load_checkpoint(path)
             search.load_state_dict(state["search"])
             seconds = state["seconds"]
-            self._reporter.say(f"Continuing at step {search.finished_steps} of {search.total_steps}")
         if not search.done:
+            if path.exists():
+                self._reporter.say(f"Continuing at step {search.finished_steps} of {search.total_steps}")
             seconds = self._advance(search, devices, predictor, seconds)
-        if not (self.folder / HISTORY_FILE).exists():
-            save_weights(self.folder / HYPERNETWORK_FILE, search.hypernet)
-            save_weights(self.folder / SUPERNET_FILE, search.supernet)
-            write_json(self.folder / HISTORY_FILE, search.history.to_dict())
-        return seconds
+        save_weights(self.folder / HYPERNETWORK_FILE, search.hypernet)
+        save_weights(self.folder / SUPERNET_FILE, search.supernet)
+        return search.history, seconds
 
     def _advance(
         self, search: Search, devices: Sequence[Device], predictor: MetaPredictor, seconds: float
@@ -284,7 +307,7 @@ class Run:
             while not search.done:
                 search.step()
                 if search.evaluation_due:
-                    self._track_hypervolume(search, evaluator, devices)
+                    self._track(search, evaluator, devices)
                 if search.done or self._stopper.requested or search.finished_steps % every == 0:
                     state = {"search": search.state_dict(), "seconds": time.monotonic() - start}
                     save_checkpoint(self.folder / CHECKPOINT_FILE, state)
@@ -292,13 +315,12 @@ class Run:
                 advance(search.finished_steps)
         return time.monotonic() - start
 
-    def _track_hypervolume(self, search: Search, evaluator: Evaluator, devices: Sequence[Device]) -> None:
+    def _track(self, search: Search, evaluator: Evaluator, devices: Sequence[Device]) -> None:
+        """Adds an evaluation of the current hypernetwork to the history."""
         evaluator.forget()
-        points = evaluator.ray_points(search.hypernet, devices, self.config.evaluation.rays)
-        values = [evaluator.hypervolume(chosen, device) for chosen, device in zip(points, devices)]
-        search.history.hypervolume["devices"] = [device.name for device in devices]
-        search.history.hypervolume["step"].append(search.finished_steps)
-        search.history.hypervolume["values"].append(values)
+        chosen = evaluator.ray_points(search.hypernet, devices, self.config.evaluation.rays)
+        points = {d.name: [[p.error, p.latency_ms] for p in row] for d, row in zip(devices, chosen)}
+        search.history.tracked.append({"step": search.finished_steps, "points": points})
 
     # ---- evaluation and verification ----
 
@@ -320,8 +342,11 @@ class Run:
                 for done, (device, chosen) in enumerate(zip(devices, points)):
                     onehot = random_architectures(self._space, count, generator)
                     evaluator.compute_errors(onehot)
-                    drawn = evaluator.points(onehot, device)
-                    entries[device.name] = evaluate_device(evaluator, device, chosen, drawn)
+                    entries[device.name] = {
+                        "rays": plain_points(chosen),
+                        "random": plain_points(evaluator.points(onehot, device)),
+                        "latency_bounds_ms": evaluator.latency_bounds(device),
+                    }
                     advance(2 + done)
             return {"devices": entries}
 
@@ -331,10 +356,7 @@ class Run:
         """Test errors of networks spread over the fronts, trained from scratch; kept network by network."""
         path = self.folder / VERIFICATION_FILE
         content = read_json(path) if path.exists() else {"seconds": 0.0, "test_error": {}}
-        fronts = [
-            front([Point(r["architecture"], r["error"], r["latency_ms"]) for r in entry["rays"]])
-            for entry in evaluation["devices"].values()
-        ]
+        fronts = [front(points_of(entry["rays"])) for entry in evaluation["devices"].values()]
         options = self.config.verify
         chosen = choose_spread(fronts, options.networks)
         left = [text for text in chosen if text not in content["test_error"]]

@@ -47,7 +47,8 @@ class History:
     gradient_cosine: list[float | None] = field(default_factory=list)
     """Mean over pairs of devices; None for a single one."""
     learning_rate_w: list[float] = field(default_factory=list)
-    hypervolume: dict[str, list] = field(default_factory=lambda: {"step": [], "devices": [], "values": []})
+    tracked: list[dict[str, Any]] = field(default_factory=list)
+    """Evaluations during the search: `step`, and `points` as (error, latency in ms) of every ray by device name."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON and the checkpoint."""
@@ -119,6 +120,14 @@ class Search:
     def done(self) -> bool:
         """Whether all steps have been made."""
         return self.finished_steps >= self.total_steps
+
+    @property
+    def evaluation_due(self) -> bool:
+        """Whether the step just made is one of the `search.evaluations` evenly spaced ones, the last included."""
+        made, options = self.finished_steps - self._config.search.warmup_steps, self._config.search
+        if made <= 0 or options.evaluations == 0:
+            return False
+        return made * options.evaluations // options.steps > (made - 1) * options.evaluations // options.steps
 
     def step(self) -> None:
         """One warm-up step (w alone), or one Φ step followed by one w step."""
