@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +26,12 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """The state that `save_checkpoint` wrote. Raises InputError where the file is damaged or of another version."""
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
-        raise InputError(f"checkpoint {path} is damaged ({_first_line(error)}); delete it to restart the search")
-    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+    except (FileNotFoundError, PermissionError):
+        raise
+    except Exception as error:  # what the unpickler stumbles over in a damaged file has no common type
+        reason = _first_line(error)
+        raise InputError(f"checkpoint {path} is damaged ({reason}); delete it to restart the search") from None
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA or "state" not in content:
         raise InputError(f"checkpoint {path} is not of version {SCHEMA}; delete it to restart the search")
     return content["state"]
 

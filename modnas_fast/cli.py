@@ -177,7 +177,7 @@ def pick(
 
     Examples:
 
-      modnas-fast pick runs/digits-001 --device cpu_threads1_batch1_float32 --max latency_ms=0.8
+      modnas-fast pick runs/digits-001 --device cpu_t1_b1_fp32 --max latency_ms=0.8
 
       modnas-fast pick runs/digits-001 --embedding phone.txt --preference 0.3,0.7 --json
     """

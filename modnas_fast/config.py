@@ -29,6 +29,8 @@ class SpaceConfig(_Section):
     """C, channels of the first stage; paper: 16."""
     cells: Annotated[int, Field(ge=1, le=20)] = 1
     """N, cells per stage; paper: 5."""
+    reduction: Literal["residual", "pool"] = "pool"
+    """What halves the resolution between stages: a residual block (paper) or a 2×2 average and a 1×1 convolution."""
 
 
 class TaskConfig(_Section):
@@ -127,6 +129,8 @@ class ScalarizationConfig(_Section):
     """Weight of the cosine term."""
     detach_penalty: bool = False
     """Cosine term without gradient, as in the published code."""
+    normalize: bool = True
+    """Objectives scaled to the range of uniformly random networks first; paper: False."""
 
     def parameters(self) -> dict[str, Any]:
         """The arguments that this kind takes."""
@@ -166,6 +170,10 @@ class SearchConfig(_Section):
     hyper_betas: tuple[Fraction, Fraction] = (0.5, 0.999)
     hyper_weight_decay: NonNegativeFloat = 0.0
     """Paper: 0.09."""
+    viability: bool = True
+    """Add to the task loss what tells networks that are cut through from others; paper: False."""
+    calibrate_every: Positive = 25
+    """Steps between looks at random networks that follow the range of the task loss."""
     log_every: Positive = 10
     """Steps between entries of the history."""
     evaluations: Annotated[int, Field(ge=0)] = 8

@@ -170,7 +170,7 @@ class Run:
         )
 
     @property
-    def _network_arguments(self) -> dict[str, int]:
+    def _network_arguments(self) -> dict[str, int | str]:
         return network_arguments(self.config, self._task.image_shape[0], self._task.num_classes)
 
     def _evaluator(self, supernet: nn.Module, predictor: MetaPredictor) -> Evaluator:

@@ -24,12 +24,16 @@ from modnas_fast.devices import Device, embeddings
 from modnas_fast.metahypernet import make_metahypernet
 from modnas_fast.metapredictor import MetaPredictor
 from modnas_fast.mgd import Combination, descend, device_groups
+from modnas_fast.objectives import ObjectiveScale
 from modnas_fast.preferences import dirichlet
 from modnas_fast.scalarize import make_scalarization
 from modnas_fast.spaces import SearchSpace
 from modnas_fast.supernets import make_supernet
 
 NUM_OBJECTIVES = 2
+#: random networks that show the range of the task loss, and of the cost
+CALIBRATION_NETWORKS = 24
+COST_SAMPLE = 1000
 
 
 @dataclass
@@ -93,6 +97,7 @@ class Search:
             tau_min=config.architect.tau_min,
         )
         self._scalarize = make_scalarization(config.scalarization.kind, **config.scalarization.parameters())
+        self._scale = ObjectiveScale(self._random_costs(), config.scalarization.normalize)
         batch, augment = config.search.batch_size, config.task.augment
         self._train = BatchStream(task, task.train, batch, config.seed + 1, augment)
         self._validation = BatchStream(task, task.validation, batch, config.seed + 2)
@@ -110,6 +115,12 @@ class Search:
         )
         self.history = History([device.name for device in devices])
         self.finished_steps = 0
+
+    @torch.no_grad()
+    def _random_costs(self) -> Tensor:
+        """Predicted costs of uniformly random networks on every device, [T, n]."""
+        sample = self._space.sample(COST_SAMPLE, self._generator)
+        return torch.stack([self._predictor(sample, d) for d in self._d])
 
     @property
     def total_steps(self) -> int:
@@ -135,6 +146,8 @@ class Search:
         if not warming_up:
             search_step = self.finished_steps - self._config.search.warmup_steps
             self._architect.set_progress(search_step / self._config.search.steps)
+            if self._scale.enabled and search_step % self._config.search.calibrate_every == 0:
+                self._calibrate()
             self._hyper_step(search_step % self._config.search.log_every == 0)
         self._weight_step(uniform_share=1.0 if warming_up else self._config.search.uniform_share)
         self.finished_steps += 1
@@ -146,7 +159,9 @@ class Search:
             r = self._preferences(len(d))
             logits = self.hypernet(r, d)
             leaf = logits.detach().requires_grad_()
-            losses = self._objectives(x, y, leaf, d)
+            sample = self._architect(leaf, generator=self._generator)
+            task_loss, cost = self._task_loss(x, sample, y), self._predictor(sample, d)
+            losses = self._scale(task_loss, cost, chosen)
             (cotangents,) = torch.autograd.grad(self._scalarize(losses, r).sum(), leaf)
             self._hyper_optimizer.zero_grad(set_to_none=True)
             combination = descend(
@@ -154,13 +169,25 @@ class Search:
             )
             self._hyper_optimizer.step()
         if log and len(d) == len(self._d):
-            self._log(losses.detach(), combination)
+            self._log(task_loss.detach(), cost.detach(), combination)
 
-    def _objectives(self, x: Tensor, y: Tensor, logits: Tensor, d: Tensor) -> Tensor:
-        """L [T, 2]: cross-entropy over that of a uniform guess, and predicted latency in the normalised range."""
-        sample = self._architect(logits, generator=self._generator)
-        task_loss = self.supernet(x, sample, y) / math.log(self._classes)
-        return torch.stack([task_loss, self._predictor(sample, d)], dim=-1)
+    def _task_loss(self, x: Tensor, sample: Tensor, y: Tensor) -> Tensor:
+        """Cross-entropy [T] in nats, plus that of a uniform guess where the network is cut through.
+
+        Behind batch normalisation the gradient does not tell that removing a node's last input is fatal, nor how a
+        cut network comes alive again; the space knows both exactly.
+        """
+        loss = self.supernet(x, sample, y)
+        if self._config.search.viability:
+            loss = loss + math.log(self._classes) * (1 - self._space.viable(sample))
+        return loss
+
+    @torch.no_grad()
+    def _calibrate(self) -> None:
+        """Lets the scale of the objectives see uniformly random networks on a validation minibatch."""
+        x, y = next(self._validation)
+        sample = self._space.sample(CALIBRATION_NETWORKS, self._generator)
+        self._scale.observe(self.supernet(x, sample, y), math.log(self._classes))
 
     def _weight_step(self, uniform_share: float) -> None:
         x, y = next(self._train)
@@ -189,11 +216,11 @@ class Search:
         for group in self._weight_optimizer.param_groups:
             group["lr"] = rate
 
-    def _log(self, losses: Tensor, combination: Combination) -> None:
-        history, devices = self.history, len(losses)
+    def _log(self, task_loss: Tensor, cost: Tensor, combination: Combination) -> None:
+        history, devices = self.history, len(task_loss)
         history.step.append(self.finished_steps)
-        history.task_loss.append((losses[:, 0] * math.log(self._classes)).tolist())
-        history.latency.append(losses[:, 1].tolist())
+        history.task_loss.append(task_loss.tolist())
+        history.latency.append(cost.tolist())
         history.mgd_weights.append(combination.weights.tolist())
         pairs = combination.cosines[~torch.eye(devices, dtype=torch.bool)]
         history.gradient_cosine.append(float(pairs.mean()) if devices > 1 else None)
@@ -210,6 +237,7 @@ class Search:
             "generator": self._generator.get_state(),
             "train": self._train.state_dict(),
             "validation": self._validation.state_dict(),
+            "scale": self._scale.state_dict(),
             "history": self.history.to_dict(),
         }
 
@@ -223,6 +251,7 @@ class Search:
         self._generator.set_state(state["generator"])
         self._train.load_state_dict(state["train"])
         self._validation.load_state_dict(state["validation"])
+        self._scale.load_state_dict(state["scale"])
         self.history = History(**state["history"])
 
 
@@ -244,11 +273,12 @@ def initial_hypernet(config: Config, space: SearchSpace, embedding_width: int) -
     )
 
 
-def network_arguments(config: Config, image_channels: int, classes: int) -> dict[str, int]:
+def network_arguments(config: Config, image_channels: int, classes: int) -> dict[str, int | str]:
     """What `space.build` and the supernet are built with."""
     return {
         "image_channels": image_channels,
         "classes": classes,
         "channels": config.space.channels,
         "cells": config.space.cells,
+        "reduction": config.space.reduction,
     }

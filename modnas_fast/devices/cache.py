@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from functools import cached_property
 from pathlib import Path
 
 import platformdirs
@@ -32,7 +33,10 @@ class MeasurementCache:
         self._identity = {"fingerprint": fingerprint.to_dict(), "networks": networks}
         digest = hashlib.sha256(json.dumps(self._identity, sort_keys=True).encode()).hexdigest()
         self.path = (folder or cache_folder()) / "measurements" / f"{digest[:16]}.json"
-        self._values = self._read()
+
+    @cached_property
+    def _values(self) -> dict[str, dict[str, list[float]]]:
+        return self._read()  # at the first use: `clear` must mend a damaged file
 
     def get(self, setting: str, network: str) -> Measurement | None:
         """The measurement of a network on a setting, or None."""

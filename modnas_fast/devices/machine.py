@@ -39,11 +39,11 @@ class Setting:
 
     @property
     def name(self) -> str:
-        """Readable and stable, such as `cpu_threads1_batch32_float32` or `cuda0_batch256_float32`."""
-        dtype = str(self.dtype).removeprefix("torch.")
+        """Readable and stable: `cpu_t1_b32_fp32` is one thread, batch 32, float32; `cuda0_b256_fp32` a GPU."""
+        dtype = {torch.float32: "fp32", torch.bfloat16: "bf16"}[self.dtype]
         if self.processor == "cpu":
-            return f"cpu_threads{self.threads}_batch{self.batch}_{dtype}"
-        return f"{self.processor.replace(':', '')}_batch{self.batch}_{dtype}"
+            return f"cpu_t{self.threads}_b{self.batch}_{dtype}"
+        return f"{self.processor.replace(':', '')}_b{self.batch}_{dtype}"
 
 
 def available_cores() -> int:

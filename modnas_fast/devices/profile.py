@@ -24,7 +24,7 @@ class Profiler:
     def __init__(
         self,
         space: SearchSpace,
-        task: dict[str, int],
+        task: dict[str, int | str],
         image_shape: Sequence[int],
         cache: MeasurementCache,
         repeats: int,

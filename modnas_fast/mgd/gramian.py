@@ -26,6 +26,6 @@ def gramian(gradients: Sequence[Tensor]) -> Tensor:
         raise ValueError(f"gradients: leading axes differ: {[len(gradient) for gradient in gradients]}")
     total = torch.zeros(devices, devices, dtype=torch.float64, device=gradients[0].device)
     for gradient in gradients:
-        rows = gradient.flatten(1).double()
+        rows = gradient.reshape(devices, -1).double()  # a scalar parameter's is [T]
         total.addmm_(rows, rows.T)
     return total

@@ -77,8 +77,16 @@ class SearchSpace(ABC):
         Two networks that differ only in such choices map to the same one-hot.
         """
 
+    def viable(self, onehot: Tensor) -> Tensor:
+        """[...]: 1 where the network's output depends on its input, 0 where it does not; linear in each choice.
+
+        Its gradient with respect to a hard sample is therefore the exact effect of changing one choice. Where every
+        network is viable it is 1.
+        """
+        return torch.ones_like(onehot[..., 0])
+
     @abstractmethod
-    def build(self, architecture: Architecture, **task: int) -> nn.Module:
+    def build(self, architecture: Architecture, **task: int | str) -> nn.Module:
         """A standalone network of this architecture."""
 
     def architecture(self, indices: Sequence[int]) -> Architecture:
@@ -108,7 +116,8 @@ class SearchSpace(ABC):
 
     def encode(self, architectures: Sequence[Architecture]) -> Tensor:
         """One-hots, float32 [n, N]."""
-        return self.onehot(torch.tensor([list(a.indices) for a in architectures]).reshape(-1, len(self.choices)))
+        indices = torch.tensor([a.indices for a in architectures], dtype=torch.int64)
+        return self.onehot(indices.reshape(-1, len(self.choices)))
 
     def decode(self, onehot: Tensor) -> list[Architecture]:
         """The architectures of one-hots [n, N]."""

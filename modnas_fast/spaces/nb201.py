@@ -73,20 +73,31 @@ class NB201Space(SearchSpace):
         none = 1 - carries * on_path
         return torch.cat([none[..., None], operations[..., 1:] * on_path[..., None]], dim=-1).flatten(-2)
 
-    @staticmethod
-    def _on_path(carries: Tensor) -> Tensor:
+    def viable(self, onehot: Tensor) -> Tensor:
+        """[...]: whether a path leads from the cell's input to its output."""
+        carries = 1 - onehot.unflatten(-1, (len(EDGES), len(OPERATIONS)))[..., NONE]
+        return 1 - self._misses_input(carries)[-1]
+
+    @classmethod
+    def _on_path(cls, carries: Tensor) -> Tensor:
         """[..., 6] per edge: whether its source is reached from node 0 and its target leads to node 3."""
-        one = torch.ones_like(carries[..., 0])
-        misses_input = [one] * NUM_NODES
-        misses_output = [one] * NUM_NODES
-        misses_input[0] = misses_output[-1] = torch.zeros_like(one)
-        for edge, (source, target) in enumerate(EDGES):
-            misses_input[target] = misses_input[target] * (1 - (1 - misses_input[source]) * carries[..., edge])
+        misses_input = cls._misses_input(carries)
+        misses_output = [torch.ones_like(carries[..., 0])] * NUM_NODES
+        misses_output[-1] = torch.zeros_like(carries[..., 0])
         for edge, (source, target) in reversed(list(enumerate(EDGES))):
             misses_output[source] = misses_output[source] * (1 - (1 - misses_output[target]) * carries[..., edge])
         return torch.stack([(1 - misses_input[s]) * (1 - misses_output[t]) for s, t in EDGES], dim=-1)
 
-    def build(self, architecture: Architecture, **task: int) -> nn.Module:
+    @staticmethod
+    def _misses_input(carries: Tensor) -> list[Tensor]:
+        """Per node, [...]: whether no path leads to it from node 0."""
+        misses = [torch.ones_like(carries[..., 0])] * NUM_NODES
+        misses[0] = torch.zeros_like(carries[..., 0])
+        for edge, (source, target) in enumerate(EDGES):
+            misses[target] = misses[target] * (1 - (1 - misses[source]) * carries[..., edge])
+        return misses
+
+    def build(self, architecture: Architecture, **task: int | str) -> nn.Module:
         """A standalone network; `task`: image_channels, classes, channels (C), cells (N per stage)."""
         alive = self.indices(self.canonical(self.encode([architecture])))[0]
         return NB201Network(tuple(alive.tolist()), **task)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ NUM_NODES = 4
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 NONE, SKIP, CONV_1X1, CONV_3X3, AVG_POOL = range(5)
+ReductionKind = Literal["residual", "pool"]
 KERNEL_SIZES = {CONV_1X1: 1, CONV_3X3: 3}
 
 
@@ -35,6 +37,18 @@ class ResidualReduction(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.project(self.pool(x)) + self.body(x)
+
+
+class PoolReduction(nn.Sequential):
+    """The light reduction: 2×2 average, 1×1 convolution to twice the channels, batch normalisation.
+
+    It leaves all spatial features to the cells. Between single cells the residual block would dominate both
+    accuracy and latency.
+    """
+
+    def __init__(self, inputs: int) -> None:
+        project = nn.Conv2d(inputs, 2 * inputs, 1, bias=False)
+        super().__init__(nn.AvgPool2d(2, 2, ceil_mode=True), project, nn.BatchNorm2d(2 * inputs))
 
 
 class Cell(nn.Module):
@@ -64,6 +78,9 @@ class Cell(nn.Module):
         return torch.zeros_like(x) if nodes[-1] is None else nodes[-1]
 
 
+REDUCTIONS: dict[str, type[nn.Module]] = {"residual": ResidualReduction, "pool": PoolReduction}
+
+
 class NB201Network(nn.Module):
     """Stem, three stages of `cells` cells with residual reductions between them, classifier.
 
@@ -73,11 +90,20 @@ class NB201Network(nn.Module):
         classes: number of classes.
         channels: C, channels of the first stage (16 in the benchmark); doubled at each reduction.
         cells: N, cells per stage (5 in the benchmark).
+        reduction: what halves the resolution between stages: `residual` as in the benchmark, or `pool`.
 
     Called with images [B, image_channels, H, W], returns logits [B, classes].
     """
 
-    def __init__(self, indices: Sequence[int], image_channels: int, classes: int, channels: int, cells: int) -> None:
+    def __init__(
+        self,
+        indices: Sequence[int],
+        image_channels: int,
+        classes: int,
+        channels: int,
+        cells: int,
+        reduction: ReductionKind = "residual",
+    ) -> None:
         super().__init__()
         self.stem = nn.Sequential(
             nn.Conv2d(image_channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels)
@@ -85,7 +111,7 @@ class NB201Network(nn.Module):
         layers: list[nn.Module] = []
         for stage in range(3):
             width = channels * 2**stage
-            layers += [ResidualReduction(width // 2)] if stage else []
+            layers += [REDUCTIONS[reduction](width // 2)] if stage else []
             layers += [Cell(indices, width) for _ in range(cells)]
         self.layers = nn.Sequential(*layers)
         self.final_norm = nn.BatchNorm2d(4 * channels)

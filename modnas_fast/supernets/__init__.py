@@ -10,6 +10,6 @@ __all__ = ["NB201Supernet", "inherit_weights", "make_supernet"]
 _SUPERNETS = {"nb201": NB201Supernet}
 
 
-def make_supernet(space: SearchSpace, **task: int) -> nn.Module:
+def make_supernet(space: SearchSpace, **task: int | str) -> nn.Module:
     """The supernetwork of `space`; `task` as in `space.build`."""
     return _SUPERNETS[space.name](**task)

@@ -31,6 +31,8 @@ from modnas_fast.spaces.nb201_network import (
     SKIP,
     Cell,
     NB201Network,
+    PoolReduction,
+    ReductionKind,
     ResidualReduction,
 )
 
@@ -135,7 +137,7 @@ class _SharedCell(nn.Module):
         return memo((edge, operation), lambda relu: batch_norm(convolution(relu)), memo("relu", F.relu, x))
 
 
-class _SharedReduction(nn.Module):
+class _SharedResidual(nn.Module):
     """The residual block between stages; the same for every architecture."""
 
     def __init__(self, inputs: int) -> None:
@@ -151,6 +153,21 @@ class _SharedReduction(nn.Module):
         return self.project(F.avg_pool2d(x, 2, 2, ceil_mode=True)) + refined
 
 
+class _SharedPool(nn.Module):
+    """The light reduction between stages; the same for every architecture."""
+
+    def __init__(self, inputs: int) -> None:
+        super().__init__()
+        self.project = nn.Conv2d(inputs, 2 * inputs, 1, bias=False)
+
+    def forward(self, x: Tensor, devices: int = 1) -> Tensor:
+        """[devices·B, 2C, H/2, W/2] from [devices·B, C, H, W]."""
+        return batch_norm(self.project(F.avg_pool2d(x, 2, 2, ceil_mode=True)), devices)
+
+
+_REDUCTIONS: dict[str, type[nn.Module]] = {"residual": _SharedResidual, "pool": _SharedPool}
+
+
 class NB201Supernet(nn.Module):
     """Shared weights w of all 15,625 networks.
 
@@ -159,16 +176,24 @@ class NB201Supernet(nn.Module):
         classes: number of classes.
         channels: C, channels of the first stage (16 in the paper); doubled at each reduction.
         cells: N, cells per stage (5 in the paper).
+        reduction: `residual` as in the paper, or `pool`.
     """
 
-    def __init__(self, image_channels: int, classes: int, channels: int, cells: int) -> None:
+    def __init__(
+        self,
+        image_channels: int,
+        classes: int,
+        channels: int,
+        cells: int,
+        reduction: ReductionKind = "residual",
+    ) -> None:
         super().__init__()
         self._space = NB201Space()
         self.stem = nn.Conv2d(image_channels, channels, 3, padding=1, bias=False)
         layers: list[nn.Module] = []
         for stage in range(3):
             width = channels * 2**stage
-            layers += [_SharedReduction(width // 2)] if stage else []
+            layers += [_REDUCTIONS[reduction](width // 2)] if stage else []
             layers += [_SharedCell(width) for _ in range(cells)]
         self.layers = nn.ModuleList(layers)
         self.classifier = nn.Linear(4 * channels, classes)
@@ -236,6 +261,8 @@ def inherit_weights(supernet: NB201Supernet, network: NB201Network) -> None:
             layer.body[0][1].weight.copy_(shared.reduce.weight)
             layer.body[1][1].weight.copy_(shared.refine.weight)
             layer.project.weight.copy_(shared.project.weight)
+        elif isinstance(layer, PoolReduction):
+            layer[1].weight.copy_(shared.project.weight)
         elif isinstance(layer, Cell):
             for name, operation in layer.operations.items():
                 if isinstance(operation, nn.Sequential):

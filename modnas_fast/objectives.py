@@ -1,0 +1,62 @@
+"""Objectives of the search on a common scale: 0 the best, 1 the worst that uniformly random networks reach.
+
+Scalarizations compare objectives by size. Cross-entropies of good and of cheap networks may differ by a tenth of a
+nat, latencies by their whole range; unscaled, most preferences then lead to the same few networks.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+#: weight of the past in the running range of the task loss
+MOMENTUM = 0.8
+#: share of the random networks taken as worse than the worst that matters
+TAIL = 0.05
+
+
+class ObjectiveScale:
+    """Maps (task loss, cost) of devices to the common scale; with `enabled=False` leaves them as they are.
+
+    The range of the cost is fixed per device; that of the task loss follows the supernet's training as a running
+    mean over calls of `observe`.
+
+    Args:
+        costs: predicted costs of uniformly random networks on the T devices, [T, n].
+        enabled: False for the paper's raw objectives.
+    """
+
+    def __init__(self, costs: Tensor, enabled: bool) -> None:
+        self.enabled = enabled
+        low, high = costs.amin(dim=1), costs.quantile(1 - TAIL, dim=1)
+        self._cost_low, self._cost_width = low, (high - low).clamp(min=1e-6)
+        self._task_range: tuple[float, float] | None = None
+
+    def observe(self, task_losses: Tensor, chance: float) -> None:
+        """Takes in the task losses [n] of uniformly random networks; those close to `chance` learned nothing."""
+        learned = task_losses[task_losses < 0.9 * chance]
+        if len(learned) < 2:
+            return
+        low, high = float(learned.min()), float(learned.quantile(1 - TAIL))
+        if self._task_range is not None:
+            low = MOMENTUM * self._task_range[0] + (1 - MOMENTUM) * low
+            high = MOMENTUM * self._task_range[1] + (1 - MOMENTUM) * high
+        self._task_range = (low, high)
+
+    def __call__(self, task_loss: Tensor, cost: Tensor, devices: Tensor) -> Tensor:
+        """L [t, 2] of task losses and costs [t] of the devices with indices `devices` [t]."""
+        if self.enabled:
+            low, high = self._task_range or (0.0, 1.0)
+            task_loss = (task_loss - low) / max(high - low, 1e-3)
+            cost = (cost - self._cost_low[devices]) / self._cost_width[devices]
+        return torch.stack([task_loss, cost], dim=-1)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The running range."""
+        return {"task_range": self._task_range}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continues with the range in `state`."""
+        self._task_range = None if state["task_range"] is None else tuple(state["task_range"])

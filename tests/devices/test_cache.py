@@ -1,0 +1,94 @@
+"""The measurement cache: kept, merged, told apart by fingerprint, mended when damaged."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from modnas_fast.devices import Fingerprint, Measurement, MeasurementCache
+from modnas_fast.errors import InputError
+
+MACHINE = Fingerprint("a cpu", 4, 4, "2.8", ())
+NETWORKS = {"space": "nb201", "channels": 8}
+
+
+def open_cache(folder: Path, machine: Fingerprint = MACHINE, **networks: object) -> MeasurementCache:
+    return MeasurementCache(machine, {**NETWORKS, **networks}, folder)
+
+
+def test_measurements_survive_a_reload(tmp_path: Path) -> None:
+    cache = open_cache(tmp_path)
+    assert cache.get("cpu", "net") is None and not cache.path.exists()
+    cache.update({("cpu", "net"): Measurement(1.25, 0.03), ("gpu", "net"): Measurement(0.1, 0.0)})
+    for seen in (cache, open_cache(tmp_path)):
+        assert seen.get("cpu", "net") == Measurement(1.25, 0.03)
+        assert seen.get("gpu", "net") == Measurement(0.1, 0.0)
+        assert seen.get("cpu", "other") is None
+
+
+def test_two_writers_are_merged(tmp_path: Path) -> None:
+    first, second = open_cache(tmp_path), open_cache(tmp_path)
+    first.get("cpu", "a"), second.get("cpu", "a")
+    first.update({("cpu", "a"): Measurement(1.0, 0.0)})
+    second.update({("cpu", "b"): Measurement(2.0, 0.0)})
+    third = open_cache(tmp_path)
+    assert third.get("cpu", "a") == Measurement(1.0, 0.0) and third.get("cpu", "b") == Measurement(2.0, 0.0)
+    assert [path.name for path in first.path.parent.iterdir()] == [first.path.name]
+
+
+@pytest.mark.parametrize(
+    "change", [{"cpu": "b"}, {"cores": 8}, {"threads": 1}, {"torch": "2.9"}, {"gpus": ("gpu",)}, {}]
+)
+def test_another_fingerprint_is_another_file(tmp_path: Path, change: dict) -> None:
+    cache, other = open_cache(tmp_path), open_cache(tmp_path, replace(MACHINE, **change))
+    cache.update({("cpu", "net"): Measurement(1.0, 0.0)})
+    assert (other.path == cache.path) is (not change)
+    assert other.get("cpu", "net") == (None if change else Measurement(1.0, 0.0))
+
+
+def test_another_family_of_networks_is_another_file(tmp_path: Path) -> None:
+    open_cache(tmp_path).update({("cpu", "net"): Measurement(1.0, 0.0)})
+    assert open_cache(tmp_path, channels=16).get("cpu", "net") is None
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"3", b'{"schema": 1}', b'{"measurements": {}}', b"\xff\xfe", b"null"]
+)
+def test_a_damaged_file_is_refused_with_the_remedy(tmp_path: Path, content: bytes) -> None:
+    path = open_cache(tmp_path).path
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"is damaged .*--remeasure") as error:
+        open_cache(tmp_path).get("cpu", "net")
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_clearing_mends_a_damaged_file(tmp_path: Path) -> None:
+    path = open_cache(tmp_path).path
+    path.parent.mkdir(parents=True)
+    path.write_text("{")
+    cache = open_cache(tmp_path)
+    cache.clear()
+    cache.update({("cpu", "net"): Measurement(1.0, 0.0)})
+    assert open_cache(tmp_path).get("cpu", "net") == Measurement(1.0, 0.0)
+
+
+def test_clear_forgets_in_memory_and_on_disk(tmp_path: Path) -> None:
+    cache = open_cache(tmp_path)
+    cache.update({("cpu", "net"): Measurement(1.0, 0.0)})
+    cache.clear()
+    assert cache.get("cpu", "net") is None and not cache.path.exists()
+
+
+def test_another_schema_counts_as_empty(tmp_path: Path) -> None:
+    path = open_cache(tmp_path).path
+    path.parent.mkdir(parents=True)
+    path.write_text('{"schema": 0, "measurements": {"cpu": {"net": [1.0, 0.0]}}}')
+    assert open_cache(tmp_path).get("cpu", "net") is None
+
+
+def test_the_folder_comes_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODNAS_CACHE", str(tmp_path / "elsewhere"))
+    assert MeasurementCache(MACHINE, NETWORKS).path.is_relative_to(tmp_path / "elsewhere")

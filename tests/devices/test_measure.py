@@ -1,0 +1,146 @@
+"""The measuring loop on networks that record their calls and move a clock of the test."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from modnas_fast.devices import Measurement, Setting
+from modnas_fast.devices import measure as measure_module
+from modnas_fast.devices.measure import Job, measure
+
+SINGLE = Setting("cpu", 1, 1, torch.float32)
+SHAPE = (3, 4, 4)
+
+
+class Clock:
+    """Seconds that pass only when a network says so."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 100.0
+        monkeypatch.setattr(measure_module, "time", SimpleNamespace(perf_counter=lambda: self.now))
+
+
+class Recorder(nn.Module):
+    """Takes `seconds[i]` (the last for ever) at its i-th call and notes every call in a log."""
+
+    def __init__(self, name: str, log: list, clock: Clock, seconds: Sequence[float]) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.name, self.log, self.clock, self.seconds, self.calls = name, log, clock, list(seconds), 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.clock.now += self.seconds[min(self.calls, len(self.seconds) - 1)]
+        self.calls += 1
+        self.log.append((self.name, tuple(x.shape), x.dtype, torch.get_num_threads(), self.training))
+        return x
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+@pytest.fixture(autouse=True)
+def threads() -> object:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_median_and_noise_by_hand(clock: Clock) -> None:
+    warmup, counted = [9.0, 9.0], [0.004, 0.002, 0.003, 0.010, 0.001]
+    network = Recorder("a", [], clock, warmup + counted)
+    measured = measure([Job(SINGLE, "a", network)], SHAPE, repeats=5)
+    assert list(measured) == [(SINGLE.name, "a")]
+    result = measured[SINGLE.name, "a"]
+    assert result.latency_ms == pytest.approx(3.0)  # deviations 1, 1, 0, 7, 2: median 1
+    assert result.noise == pytest.approx(1 / 3)
+    assert network.calls == 7
+
+
+def rounds_of(names: list[str], width: int) -> list[list[str]]:
+    return [names[i : i + width] for i in range(0, len(names), width)]
+
+
+def test_every_round_visits_every_network_once_in_changing_order(clock: Clock) -> None:
+    log: list = []
+    jobs = [Job(SINGLE, name, Recorder(name, log, clock, [0.001])) for name in "abcde"]
+    done: list[int] = []
+    measure(jobs, SHAPE, 4, done.append)
+    rounds = rounds_of([entry[0] for entry in log], 5)
+    assert len(rounds) == 2 + 4 and all(sorted(visited) == list("abcde") for visited in rounds)
+    assert all(first != second for first, second in zip(rounds, rounds[1:]))
+    assert done == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_slow_phase_of_the_machine_touches_all_networks_alike(clock: Clock) -> None:
+    """Rounds 4 to 6 of 2 + 9 are ten times slower: a minority of the samples of each network."""
+    seconds = [0.001] * 4 + [0.01] * 3 + [0.001] * 4
+    jobs = [Job(SINGLE, name, Recorder(name, [], clock, seconds)) for name in "abc"]
+    for result in measure(jobs, SHAPE, 9).values():
+        assert result.latency_ms == pytest.approx(1.0) and result.noise == pytest.approx(0.0)
+
+
+def test_settings_decide_threads_batch_and_number_format(clock: Clock) -> None:
+    log: list = []
+    settings = [Setting("cpu", t, b, d) for t in (1, 2) for b in (1, 4) for d in (torch.float32, torch.bfloat16)]
+    jobs = [Job(setting, "net", Recorder(setting.name, log, clock, [0.001])) for setting in settings]
+    measured = measure(jobs, SHAPE, 3)
+    assert set(measured) == {(setting.name, "net") for setting in settings}
+    by_name = {setting.name: setting for setting in settings}
+    for name, shape, dtype, threads, training in log:
+        setting = by_name[name]
+        assert (shape, dtype, threads) == ((setting.batch, *SHAPE), setting.dtype, setting.threads)
+        assert not training
+    for setting in settings:
+        assert sum(entry[0] == setting.name for entry in log) >= 5
+    assert torch.get_num_threads() == 1
+
+
+def test_the_first_pass_with_another_thread_count_is_not_measured(clock: Clock) -> None:
+    """Every call that follows a change of threads takes a second; every other one a millisecond."""
+    log: list = []
+
+    class Sensitive(Recorder):
+        def forward(self, x: Tensor) -> Tensor:
+            self.seconds = [1.0 if not log or log[-1][3] != torch.get_num_threads() else 0.001]
+            return super().forward(x)
+
+    jobs = [
+        Job(Setting("cpu", threads, 1, torch.float32), name, Sensitive(name, log, clock, [0.0]))
+        for threads, name in ((1, "a"), (1, "b"), (2, "c"), (2, "d"))
+    ]
+    for result in measure(jobs, SHAPE, 3).values():
+        assert result.latency_ms == pytest.approx(1.0)
+    changes = sum(first[3] != second[3] for first, second in zip(log, log[1:]))
+    assert changes <= 2 + 3 + 1  # about one per round, not one per network
+
+
+def test_threads_are_restored_after_a_failure(clock: Clock) -> None:
+    class Broken(Recorder):
+        def forward(self, x: Tensor) -> Tensor:
+            raise RuntimeError("broken network")
+
+    job = Job(Setting("cpu", 2, 1, torch.float32), "a", Broken("a", [], clock, [0.0]))
+    with pytest.raises(RuntimeError, match="broken network"):
+        measure([job], SHAPE, 1)
+    assert torch.get_num_threads() == 1
+
+
+def test_no_gradient_is_recorded(clock: Clock) -> None:
+    class Checking(Recorder):
+        def forward(self, x: Tensor) -> Tensor:
+            assert not torch.is_grad_enabled()
+            return super().forward(x)
+
+    assert measure([Job(SINGLE, "a", Checking("a", [], clock, [0.001]))], SHAPE, 1)
+
+
+def test_nothing_to_measure() -> None:
+    assert measure([], SHAPE, 3) == {}

@@ -1,0 +1,79 @@
+"""The profiler measures what its cache lacks, once per function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+from modnas_fast.devices import Fingerprint, Measurement, MeasurementCache, Profiler, Setting
+from modnas_fast.devices import profile as profile_module
+from modnas_fast.devices.measure import Job
+from modnas_fast.spaces import NB201Space
+
+space = NB201Space()
+TASK = {"image_channels": 1, "classes": 2, "channels": 2, "cells": 1}
+FIRST, SECOND = Setting("cpu", 1, 1, torch.float32), Setting("cpu", 1, 2, torch.float32)
+PLAIN = space.architecture([0, 0, 0, 1, 0, 0])
+WITH_DEAD_EDGE = space.architecture([3, 0, 0, 1, 0, 0])
+LARGE = space.architecture([3] * 6)
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """What was measured so far; the values count up from 1 ms."""
+    log: list[tuple[str, str]] = []
+
+    def fake(
+        jobs: Sequence[Job], image_shape: Sequence[int], repeats: int, on_round: Callable[[int], None]
+    ) -> dict[tuple[str, str], Measurement]:
+        assert tuple(image_shape) == (1, 4, 4) and repeats == 3
+        log.extend((job.setting.name, job.key) for job in jobs)
+        return {(job.setting.name, job.key): Measurement(float(i + 1), 0.0) for i, job in enumerate(jobs)}
+
+    monkeypatch.setattr(profile_module, "measure", fake)
+    return log
+
+
+def make_profiler(folder: Path) -> Profiler:
+    cache = MeasurementCache(Fingerprint("cpu", 1, 1, "2", ()), {}, folder)
+    return Profiler(space, TASK, (1, 4, 4), cache, repeats=3)
+
+
+def test_what_is_in_the_cache_is_not_repeated(tmp_path: Path, measured: list) -> None:
+    profiler = make_profiler(tmp_path)
+    profiler.latencies([(FIRST, [PLAIN])])
+    assert measured == [(FIRST.name, PLAIN.text)]
+    latencies = profiler.latencies([(FIRST, [PLAIN, LARGE]), (SECOND, [PLAIN])])
+    assert measured[1:] == [(FIRST.name, LARGE.text), (SECOND.name, PLAIN.text)]
+    assert latencies == {
+        FIRST.name: {PLAIN.text: Measurement(1.0, 0.0), LARGE.text: Measurement(1.0, 0.0)},
+        SECOND.name: {PLAIN.text: Measurement(2.0, 0.0)},
+    }
+    assert make_profiler(tmp_path).latencies([(FIRST, [LARGE])]) == {FIRST.name: {LARGE.text: Measurement(1.0, 0.0)}}
+    assert len(measured) == 3
+
+
+def test_equal_functions_are_measured_once(tmp_path: Path, measured: list) -> None:
+    latencies = make_profiler(tmp_path).latencies([(FIRST, [WITH_DEAD_EDGE, PLAIN, PLAIN])])
+    assert measured == [(FIRST.name, PLAIN.text)] and list(latencies[FIRST.name]) == [PLAIN.text]
+
+
+def test_a_setting_without_networks_gives_an_empty_entry(tmp_path: Path, measured: list) -> None:
+    assert make_profiler(tmp_path).latencies([(FIRST, []), (SECOND, [LARGE])]) == {
+        FIRST.name: {},
+        SECOND.name: {LARGE.text: Measurement(1.0, 0.0)},
+    }
+
+
+def test_real_networks_on_this_machine(tmp_path: Path) -> None:
+    threads = torch.get_num_threads()
+    profiler = make_profiler(tmp_path)
+    done: list[int] = []
+    half = Setting("cpu", 1, 2, torch.bfloat16)
+    latencies = profiler.latencies([(FIRST, [PLAIN, LARGE]), (half, [LARGE])], done.append)
+    assert all(m.latency_ms > 0 and m.noise >= 0 for values in latencies.values() for m in values.values())
+    assert latencies[FIRST.name][LARGE.text].latency_ms > latencies[FIRST.name][PLAIN.text].latency_ms
+    assert done == list(range(1, profiler.rounds + 1)) and torch.get_num_threads() == threads
