@@ -93,7 +93,7 @@ class MLPHypernetwork(nn.Module):
         widths = [num_objectives + embedding_width, hidden, hidden, num_options]
         layers: list[nn.Module] = []
         for depth, (inputs, outputs) in enumerate(zip(widths, widths[1:])):
-            linear = nn.Linear(inputs, outputs)
+            linear = nn.utils.skip_init(nn.Linear, inputs, outputs)  # the global generator stays untouched
             scale = 0.01 if depth == 2 else (2 / inputs) ** 0.5
             with torch.no_grad():
                 linear.weight.copy_(scale * torch.randn(linear.weight.shape, generator=generator))

@@ -43,8 +43,10 @@ class MetaPredictor(nn.Module):
         kinds = list(dict.fromkeys(names))
         kind_of_option = torch.tensor([kinds.index(name) for name in names])
         self.register_buffer("kinds", nn.functional.one_hot(kind_of_option).float() / len(space.choices))  # [N, K]
-        self.costs = nn.Sequential(
-            nn.Linear(embedding_width, hidden), nn.SiLU(), nn.Linear(hidden, len(kinds) + 1)
+        self.costs = nn.Sequential(  # weights are drawn below; the global generator stays untouched
+            nn.utils.skip_init(nn.Linear, embedding_width, hidden),
+            nn.SiLU(),
+            nn.utils.skip_init(nn.Linear, hidden, len(kinds) + 1),
         )
         with torch.no_grad():
             for layer in (self.costs[0], self.costs[2]):

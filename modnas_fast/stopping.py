@@ -38,12 +38,13 @@ class Stopper:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Holds a signal back until `check()`."""
+        """Holds a signal back until `check()`, which the end of the context is too."""
         self._deferred = True
         try:
             yield
         finally:
             self._deferred = False
+        self.check()
 
     @property
     def requested(self) -> bool:

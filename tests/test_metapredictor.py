@@ -25,7 +25,10 @@ def make(seed: int = 0) -> MetaPredictor:
 def made_up_latency(onehot: Tensor, device: int) -> Tensor:
     """ms: a base and a cost per executed operation, the latter a mixture of two kinds of device."""
     share = device / 6
-    convolution_bound, memory_bound = torch.tensor([0.0, 0.1, 1.0, 4.0, 0.5]), torch.tensor([0.0, 1.0, 1.5, 2.0, 3.0])
+    convolution_bound, memory_bound = (
+        torch.tensor([0.0, 0.1, 1.0, 4.0, 0.5]),
+        torch.tensor([0.0, 1.0, 1.5, 2.0, 3.0]),
+    )
     costs = (1 + device) * ((1 - share) * convolution_bound + share * memory_bound)
     counts = space.canonical(onehot).unflatten(-1, (6, 5)).sum(-2)
     return 2.0 + counts @ costs
@@ -103,11 +106,13 @@ def test_training_freezes_the_predictor_and_tells_every_step() -> None:
 
 
 def test_training_reproduces_from_a_seed() -> None:
+    state = torch.get_rng_state()
     losses = [
         train_metapredictor(make(seed), *table([0, 1], networks=8), steps=10, learning_rate=1e-3)
         for seed in (0, 0, 1)
     ]
     assert losses[0] == losses[1] != losses[2]
+    assert torch.equal(state, torch.get_rng_state())
 
 
 def test_quality_by_hand() -> None:

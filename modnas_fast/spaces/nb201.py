@@ -75,8 +75,12 @@ class NB201Space(SearchSpace):
 
     def viable(self, onehot: Tensor) -> Tensor:
         """[...]: whether a path leads from the cell's input to its output."""
-        carries = 1 - onehot.unflatten(-1, (len(EDGES), len(OPERATIONS)))[..., NONE]
-        return 1 - self._misses_input(carries)[-1]
+        none = onehot.unflatten(-1, (len(EDGES), len(OPERATIONS)))[..., NONE]
+        c01, c02, c12, c03, c13, c23 = (1 - none).unbind(-1)
+        # Edge 0→1 serves two paths: only told apart by its own value is the formula linear in it.
+        cut_with_01 = (1 - c13) * (1 - c23 * (1 - (1 - c02) * (1 - c12)))
+        cut_without_01 = 1 - c02 * c23
+        return 1 - (1 - c03) * (c01 * cut_with_01 + (1 - c01) * cut_without_01)
 
     @classmethod
     def _on_path(cls, carries: Tensor) -> Tensor:

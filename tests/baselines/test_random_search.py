@@ -28,7 +28,9 @@ def test_exactly_count_different_canonical_networks(count: int) -> None:
 
 def test_calls_with_one_generator_go_on() -> None:
     generator = seeded()
-    assert not torch.equal(random_architectures(space, 24, generator), random_architectures(space, 24, generator))
+    assert not torch.equal(
+        random_architectures(space, 24, generator), random_architectures(space, 24, generator)
+    )
 
 
 def test_fewer_where_the_space_has_not_that_many() -> None:
@@ -48,7 +50,7 @@ def test_fewer_where_the_space_has_not_that_many() -> None:
 
 
 def test_every_operation_is_drawn_about_equally_often() -> None:
-    """On the edge 0→3, which every drawn network without it in use leaves at `none`."""
+    """On the edge 0→3, which joins input and output and so is never pruned."""
     draws = torch.cat([random_architectures(space, 1, seeded(seed)) for seed in range(600)])
     share = draws[:, 15:20].mean(0)
     assert (share - 0.2).abs().max() < 0.06

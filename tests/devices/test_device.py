@@ -28,7 +28,9 @@ def test_normalize_and_denormalize_are_inverse(references: list[float], values: 
     back = device.denormalize(device.normalize(values))
     torch.testing.assert_close(back, values, atol=1e-10 * (1 + 1e4 / spread), rtol=1e-9)
     normalised = device.normalize(torch.tensor(references, dtype=torch.float64))
-    torch.testing.assert_close(normalised, torch.tensor(device.embedding, dtype=torch.float64), atol=1e-9, rtol=0)
+    torch.testing.assert_close(
+        normalised, torch.tensor(device.embedding, dtype=torch.float64), atol=1e-9, rtol=0
+    )
 
 
 def test_normalize_by_hand() -> None:
@@ -55,6 +57,8 @@ def test_bad_latencies_name_the_device(latencies: list[float], message: str) -> 
 
 
 def test_embeddings_are_stacked_in_order() -> None:
-    devices = [Device.from_reference_latencies(name, values) for name, values in (("a", [1, 2]), ("b", [4, 3]))]
+    devices = [
+        Device.from_reference_latencies(name, values) for name, values in (("a", [1, 2]), ("b", [4, 3]))
+    ]
     assert torch.equal(embeddings(devices), torch.tensor([[0.0, 1.0], [1.0, 0.0]]))
     assert embeddings(devices).dtype == torch.float32

@@ -33,7 +33,9 @@ def test_there_are_at_least_eight_settings_with_unique_names(
 
 @pytest.mark.parametrize("gpus", [0, 1, 2])
 @pytest.mark.parametrize("threads", [1, 2, 16])
-def test_held_out_settings_resemble_searched_ones(monkeypatch: pytest.MonkeyPatch, threads: int, gpus: int) -> None:
+def test_held_out_settings_resemble_searched_ones(
+    monkeypatch: pytest.MonkeyPatch, threads: int, gpus: int
+) -> None:
     pretend(monkeypatch, threads, gpus)
     settings = machine_settings()
     names = default_unseen(settings)

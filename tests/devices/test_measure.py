@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from modnas_fast.devices import Measurement, Setting
+from modnas_fast.devices import Setting
 from modnas_fast.devices import measure as measure_module
 from modnas_fast.devices.measure import Job, measure
 
@@ -89,7 +89,9 @@ def test_a_slow_phase_of_the_machine_touches_all_networks_alike(clock: Clock) ->
 
 def test_settings_decide_threads_batch_and_number_format(clock: Clock) -> None:
     log: list = []
-    settings = [Setting("cpu", t, b, d) for t in (1, 2) for b in (1, 4) for d in (torch.float32, torch.bfloat16)]
+    settings = [
+        Setting("cpu", t, b, d) for t in (1, 2) for b in (1, 4) for d in (torch.float32, torch.bfloat16)
+    ]
     jobs = [Job(setting, "net", Recorder(setting.name, log, clock, [0.001])) for setting in settings]
     measured = measure(jobs, SHAPE, 3)
     assert set(measured) == {(setting.name, "net") for setting in settings}

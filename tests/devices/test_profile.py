@@ -52,7 +52,9 @@ def test_what_is_in_the_cache_is_not_repeated(tmp_path: Path, measured: list) ->
         FIRST.name: {PLAIN.text: Measurement(1.0, 0.0), LARGE.text: Measurement(1.0, 0.0)},
         SECOND.name: {PLAIN.text: Measurement(2.0, 0.0)},
     }
-    assert make_profiler(tmp_path).latencies([(FIRST, [LARGE])]) == {FIRST.name: {LARGE.text: Measurement(1.0, 0.0)}}
+    assert make_profiler(tmp_path).latencies([(FIRST, [LARGE])]) == {
+        FIRST.name: {LARGE.text: Measurement(1.0, 0.0)}
+    }
     assert len(measured) == 3
 
 

@@ -24,7 +24,9 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 def problem(kind: str, options: dict, devices: int) -> tuple[nn.Module, Tensor, tuple[Tensor, Tensor]]:
     """A hypernetwork in float64, cotangents [T, N] and inputs (r, d)."""
-    phi = make_metahypernet(kind, 12, 2, 4, tables=6, intervals=5, hidden=8, generator=seeded(), **options).double()
+    phi = make_metahypernet(
+        kind, 12, 2, 4, tables=6, intervals=5, hidden=8, generator=seeded(), **options
+    ).double()
     first = torch.linspace(0.05, 0.9, devices, dtype=torch.float64)
     r = torch.stack([first, 1 - first], dim=-1)
     d = torch.rand(devices, 4, generator=seeded(1), dtype=torch.float64)
@@ -32,7 +34,9 @@ def problem(kind: str, options: dict, devices: int) -> tuple[nn.Module, Tensor, 
     return phi, cotangents, (r, d)
 
 
-def gradients_one_by_one(phi: nn.Module, cotangents: Tensor, inputs: tuple[Tensor, ...]) -> list[list[Tensor]]:
+def gradients_one_by_one(
+    phi: nn.Module, cotangents: Tensor, inputs: tuple[Tensor, ...]
+) -> list[list[Tensor]]:
     """[device][parameter], one backward pass per device."""
     parameters = list(phi.parameters())
     return [
@@ -123,12 +127,16 @@ def test_normalisation_makes_lengths_irrelevant() -> None:
     first, second = combine_devices(gram_of(rows), "mgd"), combine_devices(gram_of(scaled), "mgd")
     torch.testing.assert_close(first.weights, second.weights, atol=1e-9, rtol=1e-9)
     raw = combine_devices(gram_of(scaled), "mgd", "none")
-    assert (raw.weights - first.weights).abs().max() > 0.1  # the shortest gradient is the hull's nearest point
+    assert (
+        raw.weights - first.weights
+    ).abs().max() > 0.1  # the shortest gradient is the hull's nearest point
 
 
 def test_without_normalisation_the_shorter_of_two_orthogonal_gradients_weighs_more() -> None:
     gram = torch.diag(torch.tensor([1.0, 4.0], dtype=torch.float64))
-    torch.testing.assert_close(combine_devices(gram, "mgd", "none").weights, torch.tensor([0.8, 0.2]).double())
+    torch.testing.assert_close(
+        combine_devices(gram, "mgd", "none").weights, torch.tensor([0.8, 0.2]).double()
+    )
     normal = combine_devices(gram, "mgd", "l2")
     torch.testing.assert_close(normal.weights, torch.tensor([0.5, 0.5]).double())
     torch.testing.assert_close(normal.factors, torch.tensor([0.5, 0.25]).double())
@@ -137,7 +145,9 @@ def test_without_normalisation_the_shorter_of_two_orthogonal_gradients_weighs_mo
 def test_opposed_devices_cancel() -> None:
     combination = combine_devices(gram_of([[2.0, 0.0], [-1.0, 0.0]]), "mgd")
     torch.testing.assert_close(combination.weights, torch.tensor([0.5, 0.5]).double())
-    torch.testing.assert_close(combination.factors @ torch.tensor([2.0, -1.0]).double(), torch.tensor(0.0).double())
+    torch.testing.assert_close(
+        combination.factors @ torch.tensor([2.0, -1.0]).double(), torch.tensor(0.0).double()
+    )
     assert combination.cosines[0, 1] == -1
 
 
@@ -172,6 +182,14 @@ def test_a_device_without_gradient_does_not_hold_the_others_still() -> None:
     assert combination.factors[0] > 0.1 or combination.factors[2] > 0.1
     update = combination.factors @ torch.tensor([[1.0, 0.0], [0.0, 0.0], [1.0, 1.0]]).double()
     assert update.norm() > 0.1
+
+
+@pytest.mark.parametrize("normalization", ["l2", "none"])
+def test_weights_beside_a_zero_gradient_do_not_depend_on_the_unit_of_the_losses(normalization: str) -> None:
+    gram = gram_of([[1.0, 0.5], [0.0, 0.0], [0.0, 2.0]])
+    small, large = (combine_devices(scale * gram, "mgd", normalization) for scale in (1.0, 1e8))
+    torch.testing.assert_close(small.weights, large.weights)
+    assert large.weights[[0, 2]].sum() > 0.1
 
 
 @pytest.mark.parametrize("scheme", ["mean", "sequential", "sample"])

@@ -175,7 +175,9 @@ def test_groups_of_unequal_size() -> None:
     assert {a.text for a in lopsided.decode(lopsided.enumerate())} == {
         f"{depth}/{width}" for depth, width in itertools.product("234", ("thin", "wide"))
     }
-    assert torch.equal(lopsided.mode(torch.tensor([0.0, 2.0, 2.0, 1.0, 1.0])), torch.tensor([0.0, 1, 0, 1, 0]))
+    assert torch.equal(
+        lopsided.mode(torch.tensor([0.0, 2.0, 2.0, 1.0, 1.0])), torch.tensor([0.0, 1, 0, 1, 0])
+    )
     draws = lopsided.sample(6000, torch.Generator().manual_seed(1))
     torch.testing.assert_close(draws.mean(0), torch.tensor([1, 1, 1, 1.5, 1.5]) / 3, atol=0.03, rtol=0)
     with pytest.raises(InputError, match="width has options 0..1, got 2"):
@@ -192,6 +194,26 @@ def test_canonical_equals_path_enumeration_for_every_cell() -> None:
     assert torch.equal(space.canonical(canonical), canonical)
     assert torch.equal(space.canonical(onehot.view(25, 625, 30)), canonical.view(25, 625, 30))
     assert len(canonical.unique(dim=0)) == 9_445  # the same count as of the pruned strings in the benchmark
+
+
+def test_viable_cells_have_a_path_and_the_gradient_is_the_exact_effect_of_one_change() -> None:
+    everything = list(itertools.product(range(5), repeat=6))
+    onehot = space.onehot(torch.tensor(everything)).double().requires_grad_()
+    viable = space.viable(onehot)
+    assert viable.tolist() == [float(bool(live_edges(indices))) for indices in everything]
+    gradient = torch.autograd.grad(viable.sum(), onehot)[0].unflatten(1, (6, 5))
+    values = viable.detach().view(5, 5, 5, 5, 5, 5)
+    slopes = gradient.view(5, 5, 5, 5, 5, 5, 6, 5)
+    for edge in range(6):
+        by_option = values.movedim(edge, 0)  # [new option, the other edges]
+        slope = slopes[..., edge, :].movedim(edge, 0)  # [old option, the other edges, option]
+        effect = by_option.movedim(0, -1)[None] - by_option[..., None]
+        own = torch.stack([slope[old][..., old] for old in range(5)])[..., None]
+        torch.testing.assert_close(slope - own, effect, atol=1e-12, rtol=0)
+
+
+def test_every_network_of_a_space_without_dead_ends_is_viable() -> None:
+    assert torch.equal(Lopsided().viable(Lopsided().enumerate()), torch.ones(6))
 
 
 @settings(max_examples=60, deadline=None)
@@ -227,7 +249,9 @@ def test_references_span_ten_different_networks() -> None:
     assert [str(a) for a in architectures] == list(space.references)
 
 
-@pytest.mark.skipif("MODNAS_DATA" not in os.environ, reason="MODNAS_DATA does not name the benchmark's tables")
+@pytest.mark.skipif(
+    "MODNAS_DATA" not in os.environ, reason="MODNAS_DATA does not name the benchmark's tables"
+)
 def test_references_are_the_published_rows() -> None:
     folder = Path(os.environ["MODNAS_DATA"]) / "nb201"
     rows = list(csv.DictReader((folder / "nats_bench.csv").open()))

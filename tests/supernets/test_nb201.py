@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from modnas_fast.spaces import NB201Space
-from modnas_fast.spaces.nb201_network import Cell, NB201Network, ResidualReduction
+from modnas_fast.spaces.nb201_network import Cell, NB201Network, PoolReduction, ResidualReduction
 from modnas_fast.supernets import NB201Supernet, inherit_weights, make_supernet
 from modnas_fast.supernets import nb201 as module
 
@@ -23,10 +23,10 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def make(channels: int = 2, cells: int = 1, image_channels: int = 3, classes: int = 4) -> NB201Supernet:
-    """A supernet in float64, its weights drawn from a generator of its own."""
+def make(channels: int = 2, cells: int = 1, reduction: str = "residual") -> NB201Supernet:
+    """A supernet in float64 for three colours and four classes, its weights from a generator of its own."""
     supernet = make_supernet(
-        space, image_channels=image_channels, classes=classes, channels=channels, cells=cells
+        space, image_channels=3, classes=4, channels=channels, cells=cells, reduction=reduction
     ).double()
     generator = seeded(channels + 10 * cells)
     with torch.no_grad():
@@ -35,7 +35,9 @@ def make(channels: int = 2, cells: int = 1, image_channels: int = 3, classes: in
     return supernet
 
 
-def batch(size: int = 5, channels: int = 3, height: int = 8, width: int = 8, classes: int = 4) -> tuple[Tensor, Tensor]:
+def batch(
+    size: int = 5, channels: int = 3, height: int = 8, width: int = 8, classes: int = 4
+) -> tuple[Tensor, Tensor]:
     x = torch.randn(size, channels, height, width, generator=seeded(height + width), dtype=torch.float64)
     return x, torch.arange(size) % classes
 
@@ -60,6 +62,8 @@ def shared_of(supernet: NB201Supernet, network: NB201Network) -> Iterator[tuple[
             yield shared.reduce.weight, layer.body[0][1].weight
             yield shared.refine.weight, layer.body[1][1].weight
             yield shared.project.weight, layer.project.weight
+        elif isinstance(layer, PoolReduction):
+            yield shared.project.weight, layer[1].weight
         elif isinstance(layer, Cell):
             for name, operation in layer.operations.items():
                 if isinstance(operation, nn.Sequential):
@@ -67,7 +71,9 @@ def shared_of(supernet: NB201Supernet, network: NB201Network) -> Iterator[tuple[
                     yield shared.convolutions[f"{name}_{kind}"].weight, operation[1].weight
 
 
-def one_at_a_time(supernet: NB201Supernet, x: Tensor, onehot: Tensor, y: Tensor) -> tuple[Tensor, dict]:
+def one_at_a_time(
+    supernet: NB201Supernet, x: Tensor, onehot: Tensor, y: Tensor, reduction: str = "residual"
+) -> tuple[Tensor, dict]:
     """Losses [T] and the gradient of their sum per shared weight, from T standalone networks."""
     gradients = {name: torch.zeros_like(p) for name, p in supernet.named_parameters()}
     names = {id(p): name for name, p in supernet.named_parameters()}
@@ -76,6 +82,7 @@ def one_at_a_time(supernet: NB201Supernet, x: Tensor, onehot: Tensor, y: Tensor)
         "classes": supernet.classifier.out_features,
         "channels": supernet.stem.out_channels,
         "cells": (len(supernet.layers) - 2) // 3,
+        "reduction": reduction,
     }
     losses = []
     for architecture in space.decode(onehot):
@@ -93,14 +100,17 @@ def weight_gradients(supernet: NB201Supernet, total: Tensor) -> dict[str, Tensor
     supernet.zero_grad()
     total.backward()
     return {
-        name: torch.zeros_like(p) if p.grad is None else p.grad.clone() for name, p in supernet.named_parameters()
+        name: torch.zeros_like(p) if p.grad is None else p.grad.clone()
+        for name, p in supernet.named_parameters()
     }
 
 
 def assert_same(got: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
     assert got.keys() == wanted.keys()
     for name, value in wanted.items():
-        torch.testing.assert_close(got[name], value, atol=1e-10, rtol=1e-10, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(
+            got[name], value, atol=1e-10, rtol=1e-10, msg=lambda m, n=name: f"{n}: {m}"
+        )
 
 
 def with_duplicates(count: int) -> Tensor:
@@ -120,28 +130,30 @@ CASES = [
 ]
 
 
+@pytest.mark.parametrize("reduction", ["residual", "pool"])
 @pytest.mark.parametrize(("channels", "cells", "devices", "size", "images"), CASES)
 def test_batched_equals_one_network_at_a_time(
-    channels: int, cells: int, devices: int, size: tuple[int, int], images: int
+    channels: int, cells: int, devices: int, size: tuple[int, int], images: int, reduction: str
 ) -> None:
-    supernet = make(channels, cells)
+    supernet = make(channels, cells, reduction)
     x, y = batch(images, 3, *size)
     onehot = with_duplicates(devices) if devices > 1 else architectures(1, seed=3)
     losses = supernet(x, onehot, y)
-    wanted, gradients = one_at_a_time(supernet, x, onehot, y)
+    wanted, gradients = one_at_a_time(supernet, x, onehot, y, reduction)
     torch.testing.assert_close(losses.detach(), wanted, atol=1e-10, rtol=1e-10)
     assert_same(weight_gradients(supernet, losses.sum()), gradients)
 
 
+@pytest.mark.parametrize("reduction", ["residual", "pool"])
 @pytest.mark.parametrize(("channels", "cells", "devices", "size", "images"), CASES)
 def test_mixture_equals_one_network_at_a_time(
-    channels: int, cells: int, devices: int, size: tuple[int, int], images: int
+    channels: int, cells: int, devices: int, size: tuple[int, int], images: int, reduction: str
 ) -> None:
-    supernet = make(channels, cells)
+    supernet = make(channels, cells, reduction)
     x, y = batch(images, 3, *size)
     onehot = with_duplicates(devices) if devices > 1 else architectures(1, seed=3)
     losses = supernet(x, onehot.clone().requires_grad_(), y)
-    wanted, gradients = one_at_a_time(supernet, x, onehot, y)
+    wanted, gradients = one_at_a_time(supernet, x, onehot, y, reduction)
     torch.testing.assert_close(losses.detach(), wanted, atol=1e-10, rtol=1e-10)
     assert_same(weight_gradients(supernet, losses.sum()), gradients)
 
@@ -259,7 +271,9 @@ def test_gradient_at_a_hard_sample_is_exact_for_options_not_chosen() -> None:
         moved = hard.repeat(2, 1)
         moved[:, option] += torch.tensor([step, -step])
         ends = supernet(x, moved, y).detach()
-        assert float(ends[0] - ends[1]) / (2 * step) == pytest.approx(float(gradient[0, option]), rel=1e-5, abs=1e-6)
+        assert float(ends[0] - ends[1]) / (2 * step) == pytest.approx(
+            float(gradient[0, option]), rel=1e-5, abs=1e-6
+        )
 
 
 # ---- special architectures ----
@@ -281,7 +295,9 @@ def test_all_none_networks_answer_with_the_class_bias_alone() -> None:
 def test_dead_edges_change_nothing() -> None:
     supernet = make()
     x, y = batch()
-    pair = space.encode([space.architecture([3, 0, 0, 1, 0, 2]), space.architecture([0, 0, 0, 1, 0, 0])]).double()
+    pair = space.encode(
+        [space.architecture([3, 0, 0, 1, 0, 2]), space.architecture([0, 0, 0, 1, 0, 0])]
+    ).double()
     losses = supernet(x, pair, y)
     assert losses[0] == losses[1]
     mixed = supernet(x, pair.requires_grad_(), y)
@@ -310,7 +326,12 @@ def test_inputs_stay_unchanged(differentiable: bool) -> None:
     supernet = make()
     x, y = batch()
     onehot = architectures(3).requires_grad_(differentiable)
-    before = x.clone(), onehot.detach().clone(), y.clone(), {k: v.clone() for k, v in supernet.state_dict().items()}
+    before = (
+        x.clone(),
+        onehot.detach().clone(),
+        y.clone(),
+        {k: v.clone() for k, v in supernet.state_dict().items()},
+    )
     supernet(x, onehot, y).sum().backward()
     assert torch.equal(x, before[0]) and torch.equal(onehot.detach(), before[1]) and torch.equal(y, before[2])
     assert all(torch.equal(value, before[3][name]) for name, value in supernet.state_dict().items())
@@ -353,7 +374,7 @@ def test_devices_share_what_they_agree_in(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_common_prefix_runs_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two networks that differ on the last edge only: in the first cell five of six convolutions are common."""
+    """Networks that differ on the last edge only: in the first cell five of six convolutions are common."""
     supernet = make(2, 1)
     x, _ = batch()
     pair = space.encode([space.architecture([3] * 6), space.architecture([3] * 5 + [2])]).double()
@@ -364,7 +385,9 @@ def test_a_common_prefix_runs_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_inherited_networks_keep_neutral_batch_norm() -> None:
     supernet = make()
-    network = space.build(space.architecture([3] * 6), image_channels=3, classes=4, channels=2, cells=1).double()
+    network = space.build(
+        space.architecture([3] * 6), image_channels=3, classes=4, channels=2, cells=1
+    ).double()
     before = {name: p.clone() for name, p in network.named_parameters()}
     inherit_weights(supernet, network)
     pairs = list(shared_of(supernet, network))

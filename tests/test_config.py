@@ -1,0 +1,196 @@
+"""One tree of options: presets, files, sections, overrides, and one clear line for every mistake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from modnas_fast.config import PRESETS, Config, make_config, to_yaml, validate
+from modnas_fast.errors import InputError
+
+
+def refused(**arguments: object) -> str:
+    with pytest.raises(InputError) as error:
+        make_config(**arguments)
+    text = str(error.value)
+    assert text and "\n" not in text
+    return text
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "config.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_is_valid_and_survives_yaml(tmp_path: Path, preset: str) -> None:
+    config = make_config(preset=preset)
+    assert make_config(file=written(tmp_path, to_yaml(config))) == config
+
+
+def test_a_changed_configuration_survives_yaml(tmp_path: Path) -> None:
+    overrides = [
+        "seed=5",
+        "search.weight_decay=1e-7",
+        "search.hyper_betas=[0.25, 0.75]",
+        "devices.unseen=[cpu_t1_b1_fp32]",
+        "task.limit=100",
+        "architect.tau_max=5",
+        "architect.tau_min=0.1",
+    ]
+    config = make_config(
+        preset="cifar10-small", overrides=overrides, task={"data": "/data/ünïcode: folder #1"}
+    )
+    assert make_config(file=written(tmp_path, to_yaml(config))) == config
+    assert config.task.data == "/data/ünïcode: folder #1"
+
+
+def test_defaults_pass_their_own_validation() -> None:
+    def check(model: type[BaseModel]) -> None:
+        model.model_validate(model().model_dump())
+        for field in model.model_fields.values():
+            if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+                check(field.annotation)
+
+    check(Config)
+
+
+@pytest.mark.parametrize(
+    ("override", "section", "name", "value"),
+    [
+        ("search.steps=17", "search", "steps", 17),
+        ("search.weight_learning_rate=1e-3", "search", "weight_learning_rate", 0.001),
+        ("search.weight_learning_rate=2.5E-1", "search", "weight_learning_rate", 0.25),
+        ("search.steps=1e2", "search", "steps", 100),
+        ("task.augment=true", "task", "augment", True),
+        ("task.limit=null", "task", "limit", None),
+        ("task.data=some/folder", "task", "data", "some/folder"),
+        ("task.data=a=b", "task", "data", "a=b"),
+        ("task.fractions=[0.25, 0.25, 0.5]", "task", "fractions", (0.25, 0.25, 0.5)),
+        ("devices.unseen=[a, b]", "devices", "unseen", ("a", "b")),
+        (" search.steps =4", "search", "steps", 4),
+    ],
+)
+def test_overrides(override: str, section: str, name: str, value: object) -> None:
+    result = getattr(getattr(make_config(overrides=[override]), section), name)
+    assert result == value and type(result) is type(value)
+
+
+def test_later_sources_win(tmp_path: Path) -> None:
+    file = written(tmp_path, "task: {limit: 111, resize: 20}\nsearch: {steps: 11, batch_size: 22}\n")
+    config = make_config(
+        preset="cifar10-small",
+        file=file,
+        overrides=["search.batch_size=44", "seed=1", "seed=2"],
+        search={"batch_size": 33, "steps": 12},
+        task={"resize": 24},
+    )
+    preset = make_config(preset="cifar10-small")
+    assert config.task.test_limit == preset.task.test_limit and preset.task.test_limit is not None
+    assert (config.task.limit, config.task.resize) == (111, 24) != (preset.task.limit, preset.task.resize)
+    assert (config.search.steps, config.search.batch_size, config.seed) == (12, 44, 2)
+    assert config.search.weight_momentum == Config().search.weight_momentum
+
+
+def test_sources_do_not_leak_into_presets_or_each_other() -> None:
+    before = yaml.safe_dump(PRESETS)
+    sections = {"task": {"limit": 77}}
+    make_config(preset="cifar10-small", overrides=["task.limit=55", "space.channels=3"], **sections)
+    assert yaml.safe_dump(PRESETS) == before and sections == {"task": {"limit": 77}}
+
+
+def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:
+    assert make_config(file=written(tmp_path, "# nothing\n")) == make_config()
+
+
+@pytest.mark.parametrize(
+    ("override", "parts"),
+    [
+        ("sed=1", ["unknown key sed", "seed"]),
+        ("search.stepz=1", ["unknown key search.stepz", "steps", "batch_size"]),
+        ("search.steps.x=1", ["search.steps"]),
+        ("seed.x=1", ["seed"]),
+        ("search=3", ["search", "3"]),
+        ("search.steps=many", ["search.steps", "integer", "'many'"]),
+        ("search.steps=1.5", ["search.steps", "1.5"]),
+        ("search.steps=0", ["search.steps", "0"]),
+        ("search.steps=-4", ["search.steps", "-4"]),
+        ("search.steps=null", ["search.steps", "None"]),
+        ("search.weight_learning_rate=0", ["search.weight_learning_rate"]),
+        ("search.weight_learning_rate=.nan", ["search.weight_learning_rate", "finite"]),
+        ("search.weight_learning_rate=.inf", ["search.weight_learning_rate", "finite"]),
+        ("search.hyper_betas=[0.5, 1.0]", ["search.hyper_betas.1", "1.0"]),
+        ("search.hyper_betas=[0.5]", ["search.hyper_betas"]),
+        ("search.uniform_share=1.5", ["search.uniform_share", "1.5"]),
+        ("space.name=nb301", ["space.name", "'nb201'", "'nb301'"]),
+        ("architect.kind=darts", ["architect.kind", "reinmax", "'darts'"]),
+        ("mgd.scheme=pcgrad", ["mgd.scheme", "sequential", "'pcgrad'"]),
+        ("architect.tau_max=3", ["architect", "tau_max and tau_min go together"]),
+        ("hypernetwork.intervals=1", ["hypernetwork.intervals", "2"]),
+        ("task.resize=3", ["task.resize", "4"]),
+        ("task.fractions=[1, 2, 3]", ["task.fractions.0"]),
+        ("devices.unseen=3", ["devices.unseen", "3"]),
+        ("seed=-1", ["seed", "-1"]),
+        ("seed=2147483648", ["seed"]),
+        ("seed", ["--set", "key=value", "'seed'"]),
+        ("=3", ["--set", "'=3'"]),
+        ("search.steps=[", ["--set", "search.steps", "'['"]),
+    ],
+)
+def test_bad_overrides_name_the_key_in_one_line(override: str, parts: list[str]) -> None:
+    text = refused(overrides=[override])
+    assert all(part in text for part in parts), text
+
+
+@pytest.mark.parametrize(
+    ("content", "parts"),
+    [
+        ("search: {stepz: 3}", ["unknown key search.stepz"]),
+        ("a: b: c", ["no valid YAML"]),
+        ("search: {steps: 3", ["no valid YAML"]),
+        ("\tsearch: 3", ["no valid YAML"]),
+        ("!!python/object/apply:os.system [exit]", ["no valid YAML"]),
+        ("- 1\n- 2", ["mapping of sections", "list"]),
+        ("just words", ["mapping of sections", "str"]),
+        ("1: 2", ["1", "string"]),
+        ("search:\n", ["search", "None"]),
+        ("search: [1, 2]", ["search", "[1, 2]"]),
+        ("task: {data: 7}", ["task.data", "string", "7"]),
+    ],
+)
+def test_bad_files_are_refused_in_one_line(tmp_path: Path, content: str, parts: list[str]) -> None:
+    text = refused(file=written(tmp_path, content))
+    assert all(part in text for part in parts), text
+
+
+def test_unreadable_files_are_named(tmp_path: Path) -> None:
+    assert "absent.yaml" in refused(file=tmp_path / "absent.yaml")
+    assert str(tmp_path) in refused(file=tmp_path)
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00\x80")
+    assert "no valid YAML" in refused(file=tmp_path / "binary.yaml")
+
+
+def test_unknown_preset() -> None:
+    text = refused(preset="imagenet")
+    assert "'imagenet'" in text and all(name in text for name in PRESETS)
+
+
+def test_the_tree_cannot_be_changed_in_place() -> None:
+    with pytest.raises(ValidationError):
+        make_config().search.steps = 3
+
+
+def test_validate_takes_a_plain_tree() -> None:
+    assert validate({}) == Config() and validate({"seed": 3}).seed == 3
+
+
+@pytest.mark.parametrize("kind", ["linear", "smooth_chebyshev", "cosine"])
+def test_scalarization_parameters_fit_their_kind(kind: str) -> None:
+    from modnas_fast.scalarize import make_scalarization
+
+    config = make_config(overrides=[f"scalarization.kind={kind}"])
+    assert callable(make_scalarization(kind, **config.scalarization.parameters()))
