@@ -102,10 +102,7 @@ def search(
       modnas-fast search --resume runs/digits-001
     """
     from modnas_fast.config import make_config, to_yaml
-    from modnas_fast.progress import Terminal
-    from modnas_fast.run import Run
     from modnas_fast.runfolder import create_run, next_run_folder, open_run
-    from modnas_fast.stopping import Stopped, Stopper
 
     if resume is not None:
         if any(value is not None for value in (data, config, set_, seed, verify, out)) or preset != "digits":
@@ -120,6 +117,10 @@ def search(
             return
         name = Path(configuration.task.data).stem or "run"
         folder = create_run(out or next_run_folder(Path("runs"), name), configuration)
+    from modnas_fast.progress import Terminal
+    from modnas_fast.run import Run  # loads torch: only where there is something to run
+    from modnas_fast.stopping import Stopped, Stopper
+
     terminal, stopper = Terminal(), Stopper()
     terminal.say(f"Run folder: {folder}")
     try:

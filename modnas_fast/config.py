@@ -76,13 +76,13 @@ class PredictorConfig(_Section):
 class HypernetworkConfig(_Section):
     """The MetaHypernetwork."""
 
-    kind: Literal["bank", "mlp"] = "mlp"
+    kind: Literal["bank", "mlp"] = "bank"
     """`bank`: embedding tables mixed by attention (paper); `mlp`: smooth in r and d, any number of objectives."""
     tables: Positive = 50
     """Tables of the bank; paper: 50."""
-    intervals: Annotated[int, Field(ge=2)] = 101
+    intervals: Annotated[int, Field(ge=2)] = 26
     """Preference intervals per table of the bank; paper: 101."""
-    interpolate: bool = False
+    interpolate: bool = True
     """Bank: interpolate between intervals; paper: nearest."""
     hidden: Positive = 100
     """Width of the mlp's two hidden layers."""
@@ -93,8 +93,14 @@ class HypernetworkConfig(_Section):
 class ArchitectConfig(_Section):
     """The differentiable sampler of architectures."""
 
-    kind: Literal["reinmax", "gdas", "gumbel_softmax", "softmax"] = "reinmax"
+    kind: Literal["reinmax", "gdas", "leave_one_out", "gumbel_softmax", "softmax"] = "leave_one_out"
     """Paper: reinmax."""
+    samples: Positive | None = None
+    """K, architectures drawn per device and step; None: 8 for leave_one_out, 1 (paper) for the others."""
+    entropy_start: NonNegativeFloat = 1.0
+    """Weight of the entropy of the architecture distribution at the start, falling geometrically; paper: 0."""
+    entropy_end: PositiveFloat = 0.05
+    """The same at the end; without meaning where `entropy_start` is 0."""
     temperature: PositiveFloat = 1.0
     """Paper: 1."""
     tau_max: PositiveFloat | None = None
@@ -106,7 +112,14 @@ class ArchitectConfig(_Section):
     def _both_ends(self) -> ArchitectConfig:
         if (self.tau_max is None) != (self.tau_min is None):
             raise ValueError("tau_max and tau_min go together: give both or neither")
+        if self.kind == "leave_one_out" and self.samples == 1:
+            raise ValueError("leave_one_out compares samples: samples must be at least 2")
         return self
+
+    @property
+    def num_samples(self) -> int:
+        """K, with the default of the kind filled in."""
+        return self.samples or (8 if self.kind == "leave_one_out" else 1)
 
 
 class PreferencesConfig(_Section):
@@ -123,7 +136,7 @@ class ScalarizationConfig(_Section):
 
     kind: Literal["linear", "smooth_chebyshev", "cosine"] = "smooth_chebyshev"
     """Paper: linear (with a cosine penalty in the published code)."""
-    mu: PositiveFloat = 0.05
+    mu: PositiveFloat = 0.01
     """Smoothing of smooth_chebyshev, in units of the weighed losses."""
     penalty: NonNegativeFloat = 0.1
     """Weight of the cosine term."""
@@ -150,11 +163,11 @@ class MGDConfig(_Section):
 class SearchConfig(_Section):
     """The bilevel loop."""
 
-    steps: Positive = 600
+    steps: Positive = 500
     """Steps, each one update of Φ and one of w; paper: 9,800."""
-    warmup_steps: Annotated[int, Field(ge=0)] = 150
+    warmup_steps: Annotated[int, Field(ge=0)] = 200
     """Further steps before, in which w alone is trained on uniformly random architectures; paper: 0."""
-    uniform_share: Annotated[float, Field(ge=0, le=1)] = 0.5
+    uniform_share: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Share of the devices whose w step uses a uniformly random architecture instead of a sampled one; paper: 0."""
     batch_size: Positive = 64
     """Paper: 256."""
@@ -165,7 +178,7 @@ class SearchConfig(_Section):
     """Paper: 0.0027."""
     gradient_clip: PositiveFloat = 5.0
     """Largest norm of the gradient of w; paper: 5."""
-    hyper_learning_rate: PositiveFloat = 0.003
+    hyper_learning_rate: PositiveFloat = 0.06
     """Adam on Φ; paper: 3e-4 × 13."""
     hyper_betas: tuple[Fraction, Fraction] = (0.5, 0.999)
     hyper_weight_decay: NonNegativeFloat = 0.0

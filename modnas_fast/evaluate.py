@@ -140,10 +140,16 @@ class Evaluator:
                 self._errors[text] = 100 * count / len(self._split)
             on_chunk(start + len(part))
 
+    @property
+    def _even_batch_size(self) -> int:
+        """At most the batch size, so that the last batch is as large as the others: it has statistics of its own."""
+        count = -(-len(self._split) // self._batch_size)
+        return -(-len(self._split) // count)
+
     def _wrong(self, onehot: Tensor) -> Tensor:
         """Number of wrongly classified images per architecture, int64 [n]."""
         wrong = torch.zeros(len(onehot), dtype=torch.long)
-        for x, y in self._task.batches(self._split, self._batch_size):
+        for x, y in self._task.batches(self._split, self._even_batch_size):
             wrong += (self._supernet.predict(x, onehot).argmax(-1) != y).sum(dim=1)
         return wrong
 

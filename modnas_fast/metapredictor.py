@@ -112,7 +112,10 @@ def predictor_quality(predicted: Sequence[float], measured: Sequence[float]) -> 
     >>> predictor_quality([1.0, 2.0, 3.3], [1.0, 2.0, 3.0]).spearman
     1.0
     """
-    spearman = scipy.stats.spearmanr(predicted, measured).statistic
-    kendall = scipy.stats.kendalltau(predicted, measured).statistic
+    if len(set(predicted)) == 1 or len(set(measured)) == 1:
+        spearman = kendall = 0.0  # undefined: one side has no order
+    else:
+        spearman = scipy.stats.spearmanr(predicted, measured).statistic
+        kendall = scipy.stats.kendalltau(predicted, measured).statistic
     relative = [abs(p - m) / m for p, m in zip(predicted, measured)]
     return PredictorQuality(round(float(spearman), 12), float(kendall), sum(relative) / len(relative))

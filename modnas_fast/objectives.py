@@ -1,7 +1,8 @@
-"""Objectives of the search on a common scale: 0 the best, 1 the worst that uniformly random networks reach.
+"""Objectives of the search on a common scale: near 0 the best, near 1 the worst of uniformly random networks.
 
 Scalarizations compare objectives by size. Cross-entropies of good and of cheap networks may differ by a tenth of a
-nat, latencies by their whole range; unscaled, most preferences then lead to the same few networks.
+nat, latencies by their whole range; unscaled, most preferences then lead to the same few networks. The task loss is
+scaled as a logarithm: halving it counts the same whether it is large or small.
 """
 
 from __future__ import annotations
@@ -15,6 +16,11 @@ from torch import Tensor
 MOMENTUM = 0.8
 #: share of the random networks taken as worse than the worst that matters
 TAIL = 0.05
+#: how far, in scaled units, the ideal task loss lies below the best of the random networks: the search finds better
+#: ones, and a Chebyshev scalarization rewards nothing beyond the ideal
+UTOPIA = 0.15
+#: nats below which task losses are not told apart
+SMALLEST_LOSS = 1e-3
 
 
 class ObjectiveScale:
@@ -39,6 +45,7 @@ class ObjectiveScale:
         learned = task_losses[task_losses < 0.9 * chance]
         if len(learned) < 2:
             return
+        learned = learned.clamp(min=SMALLEST_LOSS).log()
         low, high = float(learned.min()), float(learned.quantile(1 - TAIL))
         if self._task_range is not None:
             low = MOMENTUM * self._task_range[0] + (1 - MOMENTUM) * low
@@ -46,10 +53,10 @@ class ObjectiveScale:
         self._task_range = (low, high)
 
     def __call__(self, task_loss: Tensor, cost: Tensor, devices: Tensor) -> Tensor:
-        """L [t, 2] of task losses and costs [t] of the devices with indices `devices` [t]."""
+        """L [..., t, 2] of task losses and costs [..., t] of the devices with indices `devices` [t]."""
         if self.enabled:
             low, high = self._task_range or (0.0, 1.0)
-            task_loss = (task_loss - low) / max(high - low, 1e-3)
+            task_loss = (task_loss.clamp(min=SMALLEST_LOSS).log() - low) / max(high - low, 1e-3) + UTOPIA
             cost = (cost - self._cost_low[devices]) / self._cost_width[devices]
         return torch.stack([task_loss, cost], dim=-1)
 

@@ -20,8 +20,11 @@ LINE_INTERVAL = 5.0
 class Reporter(Protocol):
     """Where a run tells what it does."""
 
-    def stage(self, title: str, total: int) -> "contextmanager[Advance]":  # pragma: no cover - protocol
-        """A context that yields `advance(done)`, to be called with the units finished so far."""
+    def stage(self, title: str, total: int, begun: int = 0) -> "contextmanager[Advance]":  # pragma: no cover - protocol
+        """A context that yields `advance(done)`, to be called with the units finished so far.
+
+        `begun` units were finished before, by an earlier process.
+        """
 
     def say(self, line: str) -> None:  # pragma: no cover - protocol
         """One line for the user."""
@@ -31,7 +34,7 @@ class Silent:
     """Tells nothing: the default of the Python API."""
 
     @contextmanager
-    def stage(self, title: str, total: int) -> Iterator[Advance]:
+    def stage(self, title: str, total: int, begun: int = 0) -> Iterator[Advance]:
         """Ignores progress."""
         yield lambda done: None
 
@@ -40,7 +43,7 @@ class Silent:
 
 
 class Terminal:
-    """Bars on a terminal, lines such as `Searching 120/600 (20 %), 1:03 left` in a pipe or log."""
+    """Bars on a terminal, lines such as `Searching 120/600 (20%), 1:03 left` in a pipe or log."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(file=sys.stderr)
@@ -50,15 +53,16 @@ class Terminal:
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     @contextmanager
-    def stage(self, title: str, total: int) -> Iterator[Advance]:
+    def stage(self, title: str, total: int, begun: int = 0) -> Iterator[Advance]:
         """A bar, or plain lines at least five seconds apart; a closing line tells the seconds it took."""
         start = time.monotonic()
-        with self._bar(title, total) if self.console.is_terminal else self._lines(title, total, start) as advance:
+        context = self._bar if self.console.is_terminal else self._lines
+        with context(title, total, begun) as advance:
             yield advance
         self.say(f"{title}: done in {time.monotonic() - start:.1f} s")
 
     @contextmanager
-    def _bar(self, title: str, total: int) -> Iterator[Advance]:
+    def _bar(self, title: str, total: int, begun: int) -> Iterator[Advance]:
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -67,20 +71,20 @@ class Terminal:
             TextColumn("left"),
         )
         with Progress(*columns, console=self.console, transient=True) as progress:
-            bar = progress.add_task(title, total=total)
+            bar = progress.add_task(title, total=total, completed=begun)
             yield lambda done: progress.update(bar, completed=done)
 
     @contextmanager
-    def _lines(self, title: str, total: int, start: float) -> Iterator[Advance]:
-        last = start
+    def _lines(self, title: str, total: int, begun: int) -> Iterator[Advance]:
+        start = last = time.monotonic()
 
         def advance(done: int) -> None:
             nonlocal last
             now = time.monotonic()
-            if now - last < LINE_INTERVAL or done <= 0:
+            if now - last < LINE_INTERVAL or done <= begun:
                 return
             last = now
-            left = (now - start) / done * (total - done)
+            left = (now - start) / (done - begun) * (total - done)
             self.say(f"{title} {done}/{total} ({done / total:.0%}), {_clock(left)} left")
 
         yield advance

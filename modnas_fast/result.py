@@ -59,11 +59,14 @@ class Result:
         try:
             content = read_json(path)
             schema = content["schema"]
+            if schema == SCHEMA:
+                result = cls(Path(run), content)
+                if result.devices and result._errors:
+                    return result
+                raise ValueError("no devices")
         except (ValueError, KeyError, TypeError):
-            raise InputError(f"{path} is damaged; make it again with --resume {run}") from None
-        if schema != SCHEMA:
-            raise InputError(f"{path} has schema {schema}, this version reads {SCHEMA}")
-        return cls(Path(run), content)
+            raise InputError(f"{path} is damaged; delete it and make it again with --resume {run}") from None
+        raise InputError(f"{path} has schema {schema}, this version reads {SCHEMA}")
 
     @cached_property
     def devices(self) -> dict[str, Device]:
@@ -85,7 +88,7 @@ class Result:
         For a device that the run does not know, networks whose error the run did not evaluate are left out.
         """
         device = self._device(device)
-        if device.name in self.devices:
+        if device == self.devices.get(device.name):
             return front(points_of(self._entry(device)["rays"]))
         preferences = rays(self._config.evaluation.rays, 2)
         chosen = [self.pick(device, preference=r) for r in preferences.tolist()]

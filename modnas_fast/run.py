@@ -133,7 +133,7 @@ class Run:
     @cached_property
     def _task(self) -> ImageTask:
         options = self.config.task
-        with self._reporter.stage("Loading images", 1) as advance:
+        with self._reporter.stage("Loading images", 100) as advance:
             task = load_task(
                 options.data,
                 seed=self.config.seed,
@@ -141,7 +141,7 @@ class Run:
                 test_limit=options.test_limit,
                 resize=options.resize,
                 fractions=options.fractions,
-                progress=lambda done, total: advance(done / total),
+                progress=lambda done, total: advance(100 * done // total),
             )
         for note in task.notes:
             self._reporter.say(f"  note: {note}")
@@ -184,7 +184,7 @@ class Run:
             start = time.monotonic()
             content = compute()
             write_json(path, {"seconds": time.monotonic() - start, **content})
-        return read_json(path)
+        return _kept(path)
 
     # ---- measuring ----
 
@@ -303,7 +303,7 @@ class Run:
         start = time.monotonic() - seconds
         evaluator = self._evaluator(search.supernet, predictor)
         every = self.config.search.checkpoint_every
-        with self._reporter.stage("Searching", search.total_steps) as advance, self._stopper.deferred():
+        with self._reporter.stage("Searching", search.total_steps, search.finished_steps) as advance, self._stopper.deferred():
             while not search.done:
                 search.step()
                 if search.evaluation_due:
@@ -355,7 +355,7 @@ class Run:
     def _verify(self, evaluation: dict[str, Any]) -> dict[str, Any]:
         """Test errors of networks spread over the fronts, trained from scratch; kept network by network."""
         path = self.folder / VERIFICATION_FILE
-        content = read_json(path) if path.exists() else {"seconds": 0.0, "test_error": {}}
+        content = _kept(path) if path.exists() else {"seconds": 0.0, "test_error": {}}
         fronts = [front(points_of(entry["rays"])) for entry in evaluation["devices"].values()]
         options = self.config.verify
         chosen = choose_spread(fronts, options.networks)
@@ -382,3 +382,11 @@ class Run:
             seed=self.config.seed,
             on_epoch=on_epoch,
         )
+
+
+def _kept(path: Path) -> dict[str, Any]:
+    """The outcome of a stage, as it was left in the folder. Raises InputError where the file is damaged."""
+    try:
+        return read_json(path)
+    except ValueError:
+        raise InputError(f"{path} is damaged; delete it to repeat its stage") from None

@@ -38,7 +38,10 @@ COST_SAMPLE = 1000
 
 @dataclass
 class History:
-    """What was logged during a search: one entry per logged step, lists over devices where so named."""
+    """What was logged during a search: one entry per logged step, lists over devices where so named.
+
+    Update schemes that step for one device at a time (`sequential`, `sample`) log nothing but `tracked`.
+    """
 
     devices: list[str]
     step: list[int] = field(default_factory=list)
@@ -159,17 +162,38 @@ class Search:
             r = self._preferences(len(d))
             logits = self.hypernet(r, d)
             leaf = logits.detach().requires_grad_()
-            sample = self._architect(leaf, generator=self._generator)
-            task_loss, cost = self._task_loss(x, sample, y), self._predictor(sample, d)
-            losses = self._scale(task_loss, cost, chosen)
-            (cotangents,) = torch.autograd.grad(self._scalarize(losses, r).sum(), leaf)
+            task_loss, cost, loss = self._devices_loss(x, y, leaf, r, chosen)
+            loss = loss - self._entropy_weight() * self._architect.entropy(leaf)
+            (cotangents,) = torch.autograd.grad(loss.sum(), leaf)
             self._hyper_optimizer.zero_grad(set_to_none=True)
             combination = descend(
                 self.hypernet, logits, cotangents, (r, d), self._config.mgd.scheme, self._config.mgd.normalize
             )
             self._hyper_optimizer.step()
         if log and len(d) == len(self._d):
-            self._log(task_loss.detach(), cost.detach(), combination)
+            self._log(task_loss, cost, combination)
+
+    def _devices_loss(
+        self, x: Tensor, y: Tensor, logits: Tensor, r: Tensor, chosen: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Per device [t]: task loss, predicted cost, and ℓ with its gradient with respect to the logits [t, N]."""
+        count = self._config.architect.num_samples
+        samples = self._architect(logits.expand(count, *logits.shape), generator=self._generator)  # [K, t, N]
+        with torch.set_grad_enabled(samples.requires_grad):
+            task_loss = self._task_loss(x, samples.flatten(0, 1), y).unflatten(0, samples.shape[:2])
+            cost = self._predictor(samples, self._d[chosen])
+            losses = self._scale(task_loss, cost, chosen)
+            scalarized = self._scalarize(losses, r.expand(count, *r.shape))
+        loss = self._architect.surrogate(scalarized, samples, logits)
+        return task_loss.detach().mean(0), cost.detach().mean(0), loss
+
+    def _entropy_weight(self) -> float:
+        """Geometric from the first to the last weight over the search."""
+        first, last = self._config.architect.entropy_start, self._config.architect.entropy_end
+        if first == 0:
+            return 0.0
+        share = (self.finished_steps - self._config.search.warmup_steps) / self._config.search.steps
+        return first * (last / first) ** share
 
     def _task_loss(self, x: Tensor, sample: Tensor, y: Tensor) -> Tensor:
         """Cross-entropy [T] in nats, plus that of a uniform guess where the network is cut through.

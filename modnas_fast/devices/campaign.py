@@ -101,5 +101,18 @@ def plan_campaign(
     generator = torch.Generator().manual_seed(seed)
     judges = space.decode(space.sample(heldout, generator))
     search = tuple(setting for setting in settings if setting.name not in held_out)
-    train = {setting.name: space.decode(space.sample(networks, generator)) for setting in search}
+    judged = {a.text for a in space.decode(space.canonical(space.encode(judges)))}
+    train = {setting.name: _draw_apart(space, networks, judged, generator) for setting in search}
     return Campaign(space, search, tuple(s for s in settings if s.name in held_out), train, judges)
+
+
+def _draw_apart(
+    space: SearchSpace, count: int, excluded: set[str], generator: torch.Generator
+) -> list[Architecture]:
+    """`count` random networks, none of which equals a network of `excluded` canonical strings as a function."""
+    drawn: list[Architecture] = []
+    while len(drawn) < count:
+        onehot = space.sample(count, generator)
+        texts = [architecture.text for architecture in space.decode(space.canonical(onehot))]
+        drawn += [a for a, text in zip(space.decode(onehot), texts) if text not in excluded]
+    return drawn[:count]

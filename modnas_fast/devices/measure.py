@@ -48,7 +48,7 @@ def measure(
     the machine touches all networks alike instead of a few. Two rounds of warm-up are not counted.
 
     Args:
-        jobs: networks and settings; the networks are copied to the setting's processor and number format.
+        jobs: networks and settings; each network is moved to its setting's processor and number format.
         image_shape: (channels, height, width) of one input image.
         repeats: counted rounds, at least 1.
         on_round: called with the number of finished rounds, warm-up included.

@@ -1,0 +1,114 @@
+"""The commands around a search: help, version, doctor, report, and the configuration that is shown."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import modnas_fast
+
+OPTIONS = {
+    "search": (
+        "--data", "--preset", "--config", "--set", "--seed", "--verify", "--out", "--resume", "--remeasure",
+        "--show-config",
+    ),
+    "pick": ("RUN", "--device", "--preference", "--max", "--embedding", "--devices", "--references", "--json"),
+    "report": ("RUN",),
+    "doctor": ("--json",),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_help_names_every_option(command: Any, name: str) -> None:
+    ended = command(name, "--help")
+    assert ended.code == 0 and ended.err == ""
+    for option in OPTIONS[name]:
+        assert option in ended.out, option
+
+
+def test_help_lists_the_commands(command: Any) -> None:
+    ended = command("--help")
+    assert ended.code == 0
+    for name in OPTIONS:
+        assert f" {name} " in ended.out
+    bare = command()
+    assert bare.code in (0, 2) and "search" in bare.out + bare.err
+
+
+def test_version_as_a_process(cli: Any) -> None:
+    ended = cli("--version")
+    assert (ended.code, ended.out, ended.err) == (0, f"modnas-fast {modnas_fast.__version__}\n", "")
+
+
+def test_show_config_is_read_back_to_the_same(command: Any, tmp_path: Path) -> None:
+    first = command(
+        "search", "--show-config", "--preset", "cifar10-small", "--seed", "3", "--verify", "2", "--data", "images",
+        "--set", "search.steps=7", "--set", "search.weight_learning_rate=1e-3", "--set", "architect.tau_max=5",
+        "--set", "architect.tau_min=0.5", "--set", "devices.unseen=[a,b]",
+    )  # fmt: skip
+    assert first.code == 0, first.err
+    (tmp_path / "shown.yaml").write_text(first.out)
+    again = command("search", "--show-config", "--config", "shown.yaml")
+    assert (again.code, again.out, again.err) == (0, first.out, "")
+    shown = yaml.safe_load(first.out)
+    assert shown["seed"] == 3 and shown["verify"]["networks"] == 2
+    assert shown["search"]["steps"] == 7 and shown["search"]["weight_learning_rate"] == 1e-3
+    assert shown["devices"]["unseen"] == ["a", "b"]
+    assert shown["task"]["data"] == str(tmp_path / "images")
+    assert [path.name for path in tmp_path.iterdir()] == ["shown.yaml"]
+
+
+def test_what_is_nearer_wins(command: Any, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("seed: 5\ntask: {limit: 300}\n")
+    arguments = ("search", "--show-config", "--preset", "cifar10-small", "--config", "mine.yaml")
+    shown = yaml.safe_load(command(*arguments).out)
+    assert shown["seed"] == 5 and shown["task"]["limit"] == 300 and shown["task"]["resize"] == 16
+    assert yaml.safe_load(command(*arguments, "--seed", "6").out)["seed"] == 6
+    assert yaml.safe_load(command(*arguments, "--seed", "6", "--set", "seed=7").out)["seed"] == 7
+
+
+def test_the_saved_configuration_is_the_shown_one(command: Any, cli: Any, run: Path) -> None:
+    shown = command("search", "--show-config", *cli.settings()).out
+    assert (run / "config.yaml").read_text(encoding="utf-8") == shown
+
+
+def test_showing_the_configuration_loads_no_torch(cli: Any) -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; from modnas_fast import cli\n"
+        "sys.argv = ['modnas-fast', 'search', '--show-config']\n"
+        "try: cli.main()\n"
+        "except SystemExit as stop: assert not stop.code\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL, timeout=60)
+
+
+def test_doctor(command: Any) -> None:
+    ended = command("doctor")
+    assert ended.code == 0 and "min_norm" in ended.out and "\x1b" not in ended.out
+
+
+def test_doctor_for_machines(cli: Any) -> None:
+    ended = cli("doctor", "--json")
+    assert ended.code == 0 and ended.err == ""
+    content = json.loads(ended.out)
+    assert "min_norm" in {row["op"] for row in content["operations"]}
+    assert content["packages"]["modnas-fast"] == modnas_fast.__version__
+
+
+def test_report_is_built_again(command: Any, copied: Path) -> None:
+    (copied / "report.html").unlink()
+    for plot in (copied / "plots").iterdir():
+        plot.unlink()
+    ended = command("report", copied)
+    assert (ended.code, ended.out, ended.err) == (0, f"{copied / 'report.html'}\n", "")
+    page = (copied / "report.html").read_text(encoding="utf-8")
+    assert all(name in page for name in ("cpu_t1_b1_fp32", "</html>"))
+    assert list((copied / "plots").glob("*.png"))

@@ -1,0 +1,179 @@
+"""A search as a process: its files, its answer, its output, and that a seed repeats it."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modnas_fast.spaces import NB201Space
+
+FILES = {
+    "config.yaml", "measurements.json", "metapredictor.safetensors", "checkpoint.pt",
+    "hypernetwork.safetensors", "supernet.safetensors", "history.json", "evaluation.json",
+    "verification.json", "costs.json", "predictor.json", "result.json", "report.html", "plots",
+}  # fmt: skip
+STAGES = ("Measuring this machine", "Training the metapredictor", "Searching", "Evaluating", "Writing the report")
+REFERENCES = set(NB201Space.references)
+
+
+def canonical(texts: set[str]) -> set[str]:
+    space = NB201Space()
+    onehot = space.canonical(space.encode([space.parse(text) for text in sorted(texts)]))
+    return {architecture.text for architecture in space.decode(onehot)}
+
+
+@pytest.fixture
+def result(run: Path) -> dict[str, Any]:
+    return json.loads((run / "result.json").read_text(encoding="utf-8"))
+
+
+def numbers(value: Any) -> list[float]:
+    """Every number in a tree."""
+    if isinstance(value, dict):
+        return [n for part in value.values() for n in numbers(part)]
+    if isinstance(value, list):
+        return [n for part in value for n in numbers(part)]
+    return [value] if isinstance(value, (int, float)) else []
+
+
+def test_the_folder_holds_every_file_and_nothing_half_written(run: Path) -> None:
+    assert {path.name for path in run.iterdir()} == FILES
+    assert list((run / "plots").glob("*.png"))
+
+
+def test_stdout_is_the_table_and_the_path_of_the_report(finished: Any, result: dict[str, Any]) -> None:
+    run, ended = finished
+    assert all(device["name"] in ended.out for device in result["devices"])
+    assert "MODNAS" in ended.out and "random" in ended.out
+    assert ended.out.rstrip().splitlines()[-1] == f"Report: {Path(run.name) / 'report.html'}"
+
+
+def test_progress_is_plain_lines_on_stderr(finished: Any) -> None:
+    run, ended = finished
+    lines = ended.err.splitlines()
+    assert lines[0] == f"Run folder: {run.name}"
+    for stage in STAGES:
+        assert any(line.startswith(f"{stage}: done in ") for line in lines), stage
+    for text in (ended.out, ended.err):
+        assert "\x1b" not in text and "\r" not in text
+
+
+def test_the_head_of_the_result(result: dict[str, Any]) -> None:
+    assert result["schema"] == 1
+    assert result["space"]["name"] == "nb201" and result["space"]["num_architectures"] == 15625
+    assert result["task"]["name"] == "digits" and result["task"]["classes"] == 10
+    assert result["task"]["image"] == [1, 8, 8] and sum(result["task"]["sizes"].values()) == 200
+    assert [objective["name"] for objective in result["objectives"]] == ["error", "latency"]
+    assert result["seed"] == result["configuration"]["seed"] == 0
+    assert result["configuration"]["space"]["channels"] == 2
+    assert set(result["seconds"]) >= {"measure", "search", "evaluate", "verify"}
+    assert all(value >= 0 for value in result["seconds"].values())
+    assert result["hypervolume_protocol"]["reference_point"] == [1.0, 1.0]
+    assert all(math.isfinite(number) for number in numbers(result))
+
+
+def test_devices_are_at_least_eight_with_two_unseen(result: dict[str, Any]) -> None:
+    splits = [device["split"] for device in result["devices"]]
+    assert len(splits) >= 8
+    assert splits.count("unseen") >= 2 and splits.count("search") >= 2
+    assert len({device["name"] for device in result["devices"]}) == len(splits)
+
+
+def test_every_device_has_its_numbers(result: dict[str, Any]) -> None:
+    for device in result["devices"]:
+        assert len(device["embedding"]) == 10
+        assert min(device["embedding"]) == 0 and max(device["embedding"]) == 1
+        assert device["metrics"] == {"latency": "ms"}
+        assert -1 <= device["spearman"] <= 1 and device["noise"] >= 0
+        assert 0 <= device["hypervolume"] <= 1.0001 and 0 <= device["hypervolume_random"] <= 1.0001
+        assert set(device["hypervolume_bounds"]) == {"error", "latency_ms"}
+        assert all(low < high for low, high in device["hypervolume_bounds"].values())
+        assert len(device["rays"]) == len(device["random"]) == 6
+
+
+def test_every_front_is_sorted_distinct_and_nondominated(result: dict[str, Any]) -> None:
+    for device in result["devices"]:
+        front = device["front"]
+        assert len(front) == device["distinct_nondominated"] >= 1
+        assert len({point["architecture"] for point in front}) == len(front)
+        latencies, errors = [p["latency_ms"] for p in front], [p["error"] for p in front]
+        assert latencies == sorted(latencies) and errors == sorted(errors, reverse=True)
+        assert len(set(latencies)) == len(set(errors)) == len(front)
+        for point in front:
+            assert len(point["preference"]) == 2 and math.isclose(sum(point["preference"]), 1, abs_tol=1e-6)
+            assert NB201Space().parse(point["architecture"]).text == point["architecture"]
+
+
+def test_the_verified_network_is_measured_on_every_device(result: dict[str, Any]) -> None:
+    (network,) = result["verified"]
+    assert set(network["latency_ms"]) == {device["name"] for device in result["devices"]}
+    for pair in network["latency_ms"].values():
+        assert pair["measured"] > 0 and math.isfinite(pair["predicted"])
+    assert 0 <= network["test_error"] <= 100 and 0 <= network["supernet_error"] <= 100
+    shown = [p for d in result["devices"] for p in d["front"] if p["architecture"] == network["architecture"]]
+    assert shown and all(point["test_error"] == network["test_error"] for point in shown)
+    assert all(point["measured_latency_ms"] > 0 for point in shown)
+
+
+def test_of_unseen_devices_only_the_reference_networks_are_measured_before(
+    run: Path, result: dict[str, Any]
+) -> None:
+    measured = json.loads((run / "measurements.json").read_text(encoding="utf-8"))["latencies"]
+    for device in result["devices"]:
+        if device["split"] == "unseen":
+            assert set(measured[device["name"]]) == canonical(REFERENCES)
+        else:
+            assert len(measured[device["name"]]) > 10
+
+
+def test_the_history_is_of_the_search(run: Path, result: dict[str, Any]) -> None:
+    history = json.loads((run / "history.json").read_text(encoding="utf-8"))
+    assert history["devices"] == [d["name"] for d in result["devices"] if d["split"] == "search"]
+    assert len(history["step"]) == len(history["mgd_weights"]) == len(history["task_loss"]) > 1
+    for weights in history["mgd_weights"]:
+        assert min(weights) >= 0 and math.isclose(sum(weights), 1, abs_tol=1e-4)
+    volume = history["hypervolume"]
+    assert len(volume["step"]) == 2 and volume["step"][-1] == 72
+    assert volume["devices"] == [d["name"] for d in result["devices"]]
+    assert volume["values"][-1] == pytest.approx([d["hypervolume"] for d in result["devices"]])
+
+
+def test_the_same_seed_gives_the_same_result_from_the_same_measurements(cli: Any, run: Path) -> None:
+    (cache,) = (cli.cache / "measurements").glob("*.json")
+    before = cache.read_bytes(), cache.stat().st_mtime_ns
+    assert cli.search("again", "--seed", "0").code == 0
+    assert cli.result("again") == cli.result(run)
+    assert (cli.folder / "again" / "history.json").read_bytes() == (run / "history.json").read_bytes()
+    assert (cache.read_bytes(), cache.stat().st_mtime_ns) == before
+
+
+def test_another_seed_gives_another_result(cli: Any, run: Path) -> None:
+    ended = cli.search("other", "--seed", "1", verify__networks=0, search__steps=4, search__warmup_steps=1)
+    assert ended.code == 0, ended.err
+    other, first = cli.result("other"), cli.result(run)
+    assert other["seed"] == 1 and other["verified"] == []
+    assert "Verified" not in ended.out
+    drawn = [[point["architecture"] for point in content["devices"][0]["random"]] for content in (other, first)]
+    assert drawn[0] != drawn[1]
+
+
+def test_remeasure_forgets_the_cached_latencies(cli: Any, run: Path, tmp_path: Path) -> None:
+    (cached,) = (cli.cache / "measurements").glob("*.json")
+    content = json.loads(cached.read_text(encoding="utf-8"))
+    for networks in content["measurements"].values():
+        for value in networks.values():
+            value[0] = 1e6 + value[0]
+    own = type(cli)(tmp_path)
+    (own.cache / "measurements").mkdir(parents=True)
+    stale = own.cache / "measurements" / cached.name
+    stale.write_text(json.dumps(content), encoding="utf-8")
+    few = {"verify__networks": 0, "search__steps": 2, "search__warmup_steps": 1, "search__evaluations": 0}
+    assert own.search("run", "--remeasure", **few).code == 0
+    anew = json.loads(stale.read_text(encoding="utf-8"))["measurements"]
+    values = [value[0] for networks in anew.values() for value in networks.values()]
+    assert values and max(values) < 1e6
+    assert all(max(device["latency_range_ms"]) < 1e6 for device in own.result("run")["devices"])
