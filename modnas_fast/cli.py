@@ -26,7 +26,7 @@ def main() -> None:
     from modnas_fast.stopping import Stopped
 
     try:
-        app()
+        app(prog_name="modnas-fast")
     except InputError as error:
         _fail(str(error))
     except OSError as error:
@@ -129,12 +129,23 @@ def search(
     except Stopped:
         terminal.say(f"Stopped. Continue with: modnas-fast search --resume {folder}")
         raise
+    except InputError:
+        if resume is None:
+            _discard_unstarted(folder)
+        raise
     from modnas_fast.tables import summary_tables
 
     console = Console()
     for table in summary_tables(result):
         console.print(table)
     console.print(f"Report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
+
+
+def _discard_unstarted(folder: Path) -> None:
+    """Removes the folder of a new run that bad input ended before anything was measured: it can be used again."""
+    if [path.name for path in folder.iterdir()] == ["config.yaml"]:
+        (folder / "config.yaml").unlink()
+        folder.rmdir()
 
 
 def _command_line_sections(data: str | None, seed: int | None, verify: int | None) -> dict[str, Any]:

@@ -186,7 +186,8 @@ class Result:
 
     @cached_property
     def _predictor(self) -> MetaPredictor:
-        predictor = MetaPredictor(self.space, self._embedding_width, self._config.predictor.hidden)
+        hidden = self._config.predictor.hidden
+        predictor = MetaPredictor(self.space, self._embedding_width, hidden, torch.Generator())
         load_weights(self.run / PREDICTOR_FILE, predictor)
         return predictor
 

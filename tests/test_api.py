@@ -15,17 +15,33 @@ PUBLIC = {
     "modnas_fast.baselines": ["random_architectures"],
     "modnas_fast.datasets": ["BatchStream", "ImageTask", "Split", "load_task"],
     "modnas_fast.devices": [
-        "Campaign", "Device", "Fingerprint", "Latencies", "Measurement", "MeasurementCache", "Profiler", "Setting",
-        "embeddings", "fingerprint", "machine_settings", "plan_campaign",
+        "Campaign",
+        "Device",
+        "Fingerprint",
+        "Latencies",
+        "Measurement",
+        "MeasurementCache",
+        "Profiler",
+        "Setting",
+        "embeddings",
+        "fingerprint",
+        "machine_settings",
+        "plan_campaign",
     ],
     "modnas_fast.mgd": [
-        "Combination", "MinNorm", "combine_devices", "descend", "device_gradients", "device_groups", "gramian",
+        "Combination",
+        "MinNorm",
+        "combine_devices",
+        "descend",
+        "device_gradients",
+        "device_groups",
+        "gramian",
         "min_norm",
     ],
     "modnas_fast.report": ["write_report"],
     "modnas_fast.spaces": ["Architecture", "Choice", "NB201Space", "SearchSpace", "make_space"],
     "modnas_fast.supernets": ["NB201Supernet", "inherit_weights", "make_supernet"],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", PUBLIC)
@@ -57,9 +73,13 @@ def test_the_version_is_that_of_the_distribution() -> None:
     assert modnas_fast.__version__ == version("modnas-fast")
 
 
-@pytest.mark.parametrize("module", ["modnas_fast", "modnas_fast.cli", "modnas_fast.config", "modnas_fast.runfolder"])
+@pytest.mark.parametrize(
+    "module", ["modnas_fast", "modnas_fast.cli", "modnas_fast.config", "modnas_fast.runfolder"]
+)
 def test_a_light_import_loads_nothing_heavy(module: str) -> None:
     heavy = ("torch", "scipy", "sklearn", "matplotlib", "plotly", "pyarrow")
     code = f"import sys, {module}; print(*(name for name in {heavy} if name in sys.modules))"
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
     assert (ended.stdout.strip(), ended.stderr) == ("", "")

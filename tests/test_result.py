@@ -25,8 +25,12 @@ from modnas_fast.summary import plain_points
 space = NB201Space()
 RAYS = 12
 FAST = Device.from_reference_latencies("fast", [1.2, 1.0, 1.4, 1.1, 1.9, 2.0, 1.6, 2.9, 1.5, 3.0])
-SLOW = Device.from_reference_latencies("slow", [14.0, 11.0, 10.0, 12.0, 13.0, 21.0, 25.0, 28.0, 19.0, 39.0], "unseen")
-PHONE = Device.from_reference_latencies("phone", [5.0, 4.0, 3.0, 6.0, 7.0, 8.0, 2.0, 9.0, 10.0, 11.0], "unseen")
+SLOW = Device.from_reference_latencies(
+    "slow", [14.0, 11.0, 10.0, 12.0, 13.0, 21.0, 25.0, 28.0, 19.0, 39.0], "unseen"
+)
+PHONE = Device.from_reference_latencies(
+    "phone", [5.0, 4.0, 3.0, 6.0, 7.0, 8.0, 2.0, 9.0, 10.0, 11.0], "unseen"
+)
 
 
 def configuration() -> Config:
@@ -35,7 +39,9 @@ def configuration() -> Config:
 
 def error_of(text: str) -> float:
     """The error that this run is said to have found: fewer with more convolutions."""
-    return 90.0 - 10 * text.count("conv_3x3") - 5 * text.count("conv_1x1") - text.count("avg") - len(text) / 100
+    return (
+        90.0 - 10 * text.count("conv_3x3") - 5 * text.count("conv_1x1") - text.count("avg") - len(text) / 100
+    )
 
 
 @torch.no_grad()
@@ -119,7 +125,9 @@ def test_the_front_of_a_device_is_that_of_its_rays(result: Result, name: str) ->
 def test_the_front_of_a_device_that_the_run_never_saw(result: Result) -> None:
     points = result.front(PHONE)
     assert_is_front(points)
-    known = {p["architecture"]: p["error"] for d in result.content["devices"] for p in (*d["rays"], *d["random"])}
+    known = {
+        p["architecture"]: p["error"] for d in result.content["devices"] for p in (*d["rays"], *d["random"])
+    }
     chosen = [result.pick(PHONE, preference=r) for r in rays(RAYS, 2).tolist()]
     kept = [Point(p.text, known[p.text], p.predicted["latency_ms"]) for p in chosen if p.text in known]
     assert points == front(kept)
@@ -150,7 +158,9 @@ def test_a_preference_counts_relative_to_its_sum(result: Result) -> None:
 @pytest.mark.parametrize("device", ["fast", PHONE], ids=["known", "unseen"])
 def test_a_budget_gives_the_least_error_within_it(result: Result, device: str | Device) -> None:
     target = result.devices[device] if isinstance(device, str) else device
-    known = {p["architecture"]: p["error"] for d in result.content["devices"] for p in (*d["rays"], *d["random"])}
+    known = {
+        p["architecture"]: p["error"] for d in result.content["devices"] for p in (*d["rays"], *d["random"])
+    }
     predictor = MetaPredictor(space, 10, configuration().predictor.hidden)
     from modnas_fast.checkpoint import load_weights
 
@@ -163,7 +173,9 @@ def test_a_budget_gives_the_least_error_within_it(result: Result, device: str | 
         chosen = result.pick(device, max={"latency_ms": limit})
         assert chosen.predicted["latency_ms"] <= limit
         assert chosen.error == min(e for e, ms in zip(known.values(), latencies) if ms <= limit)
-    with pytest.raises(InputError, match=r"no evaluated network takes at most .* the fastest is predicted") as caught:
+    with pytest.raises(
+        InputError, match=r"no evaluated network takes at most .* the fastest is predicted"
+    ) as caught:
         result.pick(device, max={"latency_ms": min(latencies) * 0.99})
     named = float(str(caught.value).split("to take ")[1].split(" ms")[0])
     assert named == pytest.approx(min(latencies), rel=1e-3)

@@ -27,12 +27,16 @@ space = NB201Space()
 A, B, C, D = space.references[:4]
 
 
-def point(text: str, error: float, latency_ms: float, preference: list[float] | None = None) -> dict[str, Any]:
+def point(
+    text: str, error: float, latency_ms: float, preference: list[float] | None = None
+) -> dict[str, Any]:
     entry: dict[str, Any] = {"architecture": text, "error": error, "latency_ms": latency_ms}
     return entry if preference is None else {**entry, "preference": preference}
 
 
-def evaluation(rays: list[dict[str, Any]], random: list[dict[str, Any]], bounds: tuple = (0.0, 10.0)) -> dict[str, Any]:
+def evaluation(
+    rays: list[dict[str, Any]], random: list[dict[str, Any]], bounds: tuple = (0.0, 10.0)
+) -> dict[str, Any]:
     return {"devices": {"here": {"rays": rays, "random": random, "latency_bounds_ms": list(bounds)}}}
 
 
@@ -93,7 +97,9 @@ def test_the_hypervolume_over_time_is_in_the_final_bounds() -> None:
 
 def some_task() -> ImageTask:
     split = Split(torch.arange(32, dtype=torch.uint8).view(2, 1, 4, 4), torch.tensor([0, 1]))
-    return make_task("dots", ("dark", "light"), train=split, validation=split, test=split, notes=("made by hand",))
+    return make_task(
+        "dots", ("dark", "light"), train=split, validation=split, test=split, notes=("made by hand",)
+    )
 
 
 def composed(test_error: dict[str, float]) -> dict[str, Any]:
@@ -115,7 +121,10 @@ def composed(test_error: dict[str, float]) -> dict[str, Any]:
     }
     quality = {"spearman": 0.9, "measured_ms": [1.0, 2.0, 3.0]}
     latencies = {
-        name: {text: Measurement(value, noise) for text, value, noise in ((A, 7.0, 0.1), (B, 2.5, 0.3), (C, 9.0, 0.2))}
+        name: {
+            text: Measurement(value, noise)
+            for text, value, noise in ((A, 7.0, 0.1), (B, 2.5, 0.3), (C, 9.0, 0.2))
+        }
         for name in ("here", "there")
     }
     return compose_result(

@@ -158,7 +158,7 @@ Command = Callable[..., Ended]
 def command(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Iterator[Command]:
-    """The entry point called in this process, in a folder of the test's own: quick, where no process is needed.
+    """The entry point called in this process, in a folder of the test's own: quick.
 
     An exception other than the entry point's own exit fails the test.
     """

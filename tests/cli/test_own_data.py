@@ -31,7 +31,9 @@ def test_a_folder_with_one_sub_folder_per_class(cli: Any, tmp_path: Path) -> Non
     assert ended.code == 0, ended.err
     task = cli.result("animals")["task"]
     assert task["name"] == "animals" and task["classes"] == 2 and task["image"] == [3, 6, 6]
-    assert any("notes.txt" in note for note in task["notes"]) and any("resized" in note for note in task["notes"])
+    assert any("notes.txt" in note for note in task["notes"]) and any(
+        "resized" in note for note in task["notes"]
+    )
     assert all(f"note: {note}" in ended.err for note in task["notes"])
     splits = [device["split"] for device in cli.result("animals")["devices"]]
     assert splits.count("unseen") == 6

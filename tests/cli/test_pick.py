@@ -58,7 +58,9 @@ def test_a_ray_of_the_run_is_answered_by_its_network(command: Any, bare: Path) -
     for device in (content["devices"][0], content["devices"][-1]):
         for ray in device["rays"][::2]:
             weights = ",".join(map(str, ray["preference"]))
-            chosen = answer(command("pick", bare, "--device", device["name"], "--preference", weights, "--json"))
+            chosen = answer(
+                command("pick", bare, "--device", device["name"], "--preference", weights, "--json")
+            )
             assert chosen["architecture"] == ray["architecture"] and chosen["error"] == ray["error"]
             assert chosen["latency_ms"] == pytest.approx(ray["latency_ms"], rel=1e-4)
 
@@ -68,7 +70,9 @@ def test_within_a_budget_the_error_is_least(command: Any, bare: Path) -> None:
     device = content["devices"][0]
     own = [*device["rays"], *device["random"]]
     limit = sorted(point["latency_ms"] for point in own)[len(own) // 2]
-    chosen = answer(command("pick", bare, "--device", device["name"], "--max", f"latency_ms={limit * 1.001}", "--json"))
+    chosen = answer(
+        command("pick", bare, "--device", device["name"], "--max", f"latency_ms={limit * 1.001}", "--json")
+    )
     assert chosen["latency_ms"] <= limit * 1.001
     assert chosen["error"] <= min(point["error"] for point in own if point["latency_ms"] <= limit)
 
@@ -76,7 +80,9 @@ def test_within_a_budget_the_error_is_least(command: Any, bare: Path) -> None:
 def test_the_fastest_named_by_a_refusal_is_within_reach(command: Any, bare: Path) -> None:
     refused = command("pick", bare, "--device", DEVICE, "--max", "latency_ms=0")
     fastest = float(refused.err.split("to take ")[1].split(" ms")[0])
-    chosen = answer(command("pick", bare, "--device", DEVICE, "--max", f"latency_ms={fastest * 1.01}", "--json"))
+    chosen = answer(
+        command("pick", bare, "--device", DEVICE, "--max", f"latency_ms={fastest * 1.01}", "--json")
+    )
     assert chosen["latency_ms"] == pytest.approx(fastest, rel=1e-2)
 
 
@@ -93,7 +99,9 @@ def test_a_new_device_from_ten_latencies(command: Any, bare: Path, tmp_path: Pat
     assert answer(command(*asked, "--max", "latency_ms=1000"))["error"] is not None
 
 
-def test_a_known_device_given_by_its_latencies_is_answered_alike(command: Any, bare: Path, tmp_path: Path) -> None:
+def test_a_known_device_given_by_its_latencies_is_answered_alike(
+    command: Any, bare: Path, tmp_path: Path
+) -> None:
     content = json.loads((bare / "result.json").read_text(encoding="utf-8"))
     device = content["devices"][-1]
     low, high = device["latency_range_ms"]

@@ -12,11 +12,28 @@ import pytest
 from modnas_fast.spaces import NB201Space
 
 FILES = {
-    "config.yaml", "measurements.json", "metapredictor.safetensors", "checkpoint.pt",
-    "hypernetwork.safetensors", "supernet.safetensors", "history.json", "evaluation.json",
-    "verification.json", "costs.json", "predictor.json", "result.json", "report.html", "plots",
-}  # fmt: skip
-STAGES = ("Measuring this machine", "Training the metapredictor", "Searching", "Evaluating", "Writing the report")
+    "config.yaml",
+    "measurements.json",
+    "metapredictor.safetensors",
+    "checkpoint.pt",
+    "hypernetwork.safetensors",
+    "supernet.safetensors",
+    "history.json",
+    "evaluation.json",
+    "verification.json",
+    "costs.json",
+    "predictor.json",
+    "result.json",
+    "report.html",
+    "plots",
+}
+STAGES = (
+    "Measuring this machine",
+    "Training the metapredictor",
+    "Searching",
+    "Evaluating",
+    "Writing the report",
+)
 REFERENCES = set(NB201Space.references)
 
 
@@ -29,6 +46,15 @@ def canonical(texts: set[str]) -> set[str]:
 @pytest.fixture
 def result(run: Path) -> dict[str, Any]:
     return json.loads((run / "result.json").read_text(encoding="utf-8"))
+
+
+def cache_of_digits(cli: Any) -> Path:
+    """The file of measurements for the shared run: other images have files of their own."""
+    files = (cli.cache / "measurements").glob("*.json")
+    (found,) = [
+        f for f in files if json.loads(f.read_text(encoding="utf-8"))["networks"]["image"] == [1, 8, 8]
+    ]
+    return found
 
 
 def numbers(value: Any) -> list[float]:
@@ -143,7 +169,7 @@ def test_the_history_is_of_the_search(run: Path, result: dict[str, Any]) -> None
 
 
 def test_the_same_seed_gives_the_same_result_from_the_same_measurements(cli: Any, run: Path) -> None:
-    (cache,) = (cli.cache / "measurements").glob("*.json")
+    cache = cache_of_digits(cli)
     before = cache.read_bytes(), cache.stat().st_mtime_ns
     assert cli.search("again", "--seed", "0").code == 0
     assert cli.result("again") == cli.result(run)
@@ -151,29 +177,35 @@ def test_the_same_seed_gives_the_same_result_from_the_same_measurements(cli: Any
     assert (cache.read_bytes(), cache.stat().st_mtime_ns) == before
 
 
-def test_another_seed_gives_another_result(cli: Any, run: Path) -> None:
-    ended = cli.search("other", "--seed", "1", verify__networks=0, search__steps=4, search__warmup_steps=1)
-    assert ended.code == 0, ended.err
-    other, first = cli.result("other"), cli.result(run)
-    assert other["seed"] == 1 and other["verified"] == []
-    assert "Verified" not in ended.out
-    drawn = [[point["architecture"] for point in content["devices"][0]["random"]] for content in (other, first)]
-    assert drawn[0] != drawn[1]
-
-
-def test_remeasure_forgets_the_cached_latencies(cli: Any, run: Path, tmp_path: Path) -> None:
-    (cached,) = (cli.cache / "measurements").glob("*.json")
+@pytest.fixture(scope="module")
+def other(cli: Any, finished: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
+    """A short run with another seed that measures anew over a cache of absurd latencies; that cache's file."""
+    cached = cache_of_digits(cli)
     content = json.loads(cached.read_text(encoding="utf-8"))
     for networks in content["measurements"].values():
         for value in networks.values():
             value[0] = 1e6 + value[0]
-    own = type(cli)(tmp_path)
-    (own.cache / "measurements").mkdir(parents=True)
+    own = type(cli)(tmp_path_factory.mktemp("other"))
     stale = own.cache / "measurements" / cached.name
+    stale.parent.mkdir(parents=True)
     stale.write_text(json.dumps(content), encoding="utf-8")
-    few = {"verify__networks": 0, "search__steps": 2, "search__warmup_steps": 1, "search__evaluations": 0}
-    assert own.search("run", "--remeasure", **few).code == 0
+    few = {"verify__networks": 0, "search__steps": 4, "search__warmup_steps": 1}
+    ended = own.search("other", "--seed", "1", "--remeasure", **few)
+    assert ended.code == 0, ended.err
+    assert "Verified" not in ended.out
+    return own, stale
+
+
+def test_another_seed_gives_another_result(other: tuple[Any, Path], result: dict[str, Any]) -> None:
+    content = other[0].result("other")
+    assert content["seed"] == 1 and content["verified"] == []
+    drawn = [[p["architecture"] for p in r["devices"][0]["random"]] for r in (content, result)]
+    assert drawn[0] != drawn[1]
+
+
+def test_remeasure_forgets_the_cached_latencies(other: tuple[Any, Path]) -> None:
+    own, stale = other
     anew = json.loads(stale.read_text(encoding="utf-8"))["measurements"]
     values = [value[0] for networks in anew.values() for value in networks.values()]
     assert values and max(values) < 1e6
-    assert all(max(device["latency_range_ms"]) < 1e6 for device in own.result("run")["devices"])
+    assert all(max(device["latency_range_ms"]) < 1e6 for device in own.result("other")["devices"])
