@@ -163,7 +163,7 @@ class MGDConfig(_Section):
 class SearchConfig(_Section):
     """The bilevel loop."""
 
-    steps: Positive = 500
+    steps: Positive = 600
     """Steps, each one update of Φ and one of w; paper: 9,800."""
     warmup_steps: Annotated[int, Field(ge=0)] = 200
     """Further steps before, in which w alone is trained on uniformly random architectures; paper: 0."""
@@ -238,7 +238,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     "digits": {},
     "cifar10-small": {
         "task": {"limit": 4000, "test_limit": 1000, "resize": 16, "augment": True},
-        "space": {"channels": 8, "cells": 1},
     },
 }
 

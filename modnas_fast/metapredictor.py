@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import scipy.stats
 import torch
 from torch import Tensor, nn
 
@@ -112,6 +111,8 @@ def predictor_quality(predicted: Sequence[float], measured: Sequence[float]) -> 
     >>> predictor_quality([1.0, 2.0, 3.3], [1.0, 2.0, 3.0]).spearman
     1.0
     """
+    import scipy.stats  # takes a second to load; queries of a result do without
+
     if len(set(predicted)) == 1 or len(set(measured)) == 1:
         spearman = kendall = 0.0  # undefined: one side has no order
     else:

@@ -135,6 +135,8 @@ class Result:
         if set(budget) != {"latency_ms"}:
             raise InputError(f"max: wanted a budget of latency_ms, got {', '.join(budget) or 'nothing'}")
         limit = float(budget["latency_ms"])
+        if not limit > 0:
+            raise InputError(f"max: latency_ms must be a positive number, got {limit}")
         texts = list(self._errors)
         onehot = self.space.encode([self.space.parse(text) for text in texts])
         latencies = self._latencies(device, onehot).tolist()

@@ -27,7 +27,7 @@ TINY = {
     "devices.heldout": 6,
     "devices.repeats": 2,
     "predictor.steps": 50,
-    "search.steps": 60,
+    "search.steps": 44,
     "search.warmup_steps": 12,
     "search.batch_size": 32,
     "search.evaluations": 2,
