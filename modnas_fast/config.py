@@ -184,9 +184,12 @@ class SearchConfig(_Section):
     hyper_weight_decay: NonNegativeFloat = 0.0
     """Paper: 0.09."""
     viability: bool = True
-    """Add to the task loss what tells networks that are cut through from others; paper: False."""
+    """Add a penalty to ℓ of networks whose output does not depend on their input; paper: False."""
     calibrate_every: Positive = 25
     """Steps between looks at random networks that follow the range of the task loss."""
+    threads: Positive | None = 1
+    """CPU threads of everything but the measurements; None: all. Networks as small as the default's gain nothing from
+    a second thread, and on a busy machine threads that wait for each other lose much."""
     log_every: Positive = 10
     """Steps between entries of the history."""
     evaluations: Annotated[int, Field(ge=0)] = 8
@@ -238,6 +241,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "digits": {},
     "cifar10-small": {
         "task": {"limit": 4000, "test_limit": 1000, "resize": 16, "augment": True},
+        "search": {"threads": None},
     },
 }
 

@@ -31,6 +31,7 @@ from modnas_fast.devices import (
     fingerprint,
     machine_settings,
     plan_campaign,
+    threads_restored,
 )
 from modnas_fast.errors import InputError
 from modnas_fast.evaluate import Evaluator, front
@@ -98,10 +99,13 @@ class Run:
         """The content of result.json."""
         measured = self._measure()
         devices = self._campaign.devices(measured["latencies"])
-        predictor = self._train_predictor(measured["latencies"], devices)
-        history, search_seconds = self._search(devices, predictor)
-        evaluation = self._evaluate(devices, predictor)
-        verification = self._verify(evaluation)
+        with threads_restored():
+            if self.config.search.threads is not None:
+                torch.set_num_threads(self.config.search.threads)
+            predictor = self._train_predictor(measured["latencies"], devices)
+            history, search_seconds = self._search(devices, predictor)
+            evaluation = self._evaluate(devices, predictor)
+            verification = self._verify(evaluation)
         costs = self._measure_chosen(verification)
         merged = {name: {**measured["latencies"][name], **values} for name, values in costs["latencies"].items()}
         quality = self._quality(merged, devices, predictor)

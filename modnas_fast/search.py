@@ -34,6 +34,8 @@ NUM_OBJECTIVES = 2
 #: random networks that show the range of the task loss, and of the cost
 CALIBRATION_NETWORKS = 24
 COST_SAMPLE = 1000
+#: larger than any scaled loss of a network that works
+CUT_PENALTY = 10.0
 
 
 @dataclass
@@ -180,10 +182,10 @@ class Search:
         count = self._config.architect.num_samples
         samples = self._architect(logits.expand(count, *logits.shape), generator=self._generator)  # [K, t, N]
         with torch.set_grad_enabled(samples.requires_grad):
-            task_loss = self._task_loss(x, samples.flatten(0, 1), y).unflatten(0, samples.shape[:2])
+            task_loss = self.supernet(x, samples.flatten(0, 1), y).unflatten(0, samples.shape[:2])
             cost = self._predictor(samples, self._d[chosen])
             losses = self._scale(task_loss, cost, chosen)
-            scalarized = self._scalarize(losses, r.expand(count, *r.shape))
+            scalarized = self._scalarize(losses, r.expand(count, *r.shape)) + self._cut_penalty(samples)
         loss = self._architect.surrogate(scalarized, samples, logits)
         return task_loss.detach().mean(0), cost.detach().mean(0), loss
 
@@ -195,16 +197,15 @@ class Search:
         share = (self.finished_steps - self._config.search.warmup_steps) / self._config.search.steps
         return first * (last / first) ** share
 
-    def _task_loss(self, x: Tensor, sample: Tensor, y: Tensor) -> Tensor:
-        """Cross-entropy [T] in nats, plus that of a uniform guess where the network is cut through.
+    def _cut_penalty(self, sample: Tensor) -> Tensor:
+        """[...]: what is added to ℓ of a network whose output does not depend on its input, whatever the preference.
 
-        Behind batch normalisation the gradient does not tell that removing a node's last input is fatal, nor how a
-        cut network comes alive again; the space knows both exactly.
+        Behind batch normalisation the gradient of the task loss does not tell that removing a node's last input is
+        fatal, nor how a cut network comes alive again; the space knows both exactly.
         """
-        loss = self.supernet(x, sample, y)
-        if self._config.search.viability:
-            loss = loss + math.log(self._classes) * (1 - self._space.viable(sample))
-        return loss
+        if not self._config.search.viability:
+            return torch.zeros_like(sample[..., 0])
+        return CUT_PENALTY * (1 - self._space.viable(sample))
 
     @torch.no_grad()
     def _calibrate(self) -> None:

@@ -27,6 +27,7 @@ PUBLIC = {
         "fingerprint",
         "machine_settings",
         "plan_campaign",
+        "threads_restored",
     ],
     "modnas_fast.mgd": [
         "Combination",

@@ -4,7 +4,7 @@ from modnas_fast.devices.cache import MeasurementCache
 from modnas_fast.devices.campaign import Campaign, Latencies, plan_campaign
 from modnas_fast.devices.device import Device, embeddings
 from modnas_fast.devices.machine import Fingerprint, Setting, fingerprint, machine_settings
-from modnas_fast.devices.measure import Measurement
+from modnas_fast.devices.measure import Measurement, threads_restored
 from modnas_fast.devices.profile import Profiler
 
 __all__ = [
@@ -20,4 +20,5 @@ __all__ = [
     "fingerprint",
     "machine_settings",
     "plan_campaign",
+    "threads_restored",
 ]

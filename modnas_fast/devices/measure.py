@@ -56,7 +56,7 @@ def measure(
     prepared = [_prepare(job, image_shape) for job in jobs]
     samples: list[list[float]] = [[] for _ in jobs]
     order = sorted(range(len(jobs)), key=lambda i: jobs[i].setting.name)  # one change of threads per setting
-    with torch.inference_mode(), _restored_threads():
+    with torch.inference_mode(), threads_restored():
         for round_index in range(WARMUP_ROUNDS + repeats):
             for i in order if round_index % 2 else reversed(order):
                 seconds = _time_once(jobs[i].setting, *prepared[i])
@@ -73,7 +73,8 @@ def _prepare(job: Job, image_shape: Sequence[int]) -> tuple[nn.Module, Tensor]:
 
 
 @contextmanager
-def _restored_threads() -> Iterator[None]:
+def threads_restored() -> Iterator[None]:
+    """Gives torch its number of CPU threads back at the end."""
     threads = torch.get_num_threads()
     try:
         yield
