@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -135,8 +136,8 @@ class Result:
         if set(budget) != {"latency_ms"}:
             raise InputError(f"max: wanted a budget of latency_ms, got {', '.join(budget) or 'nothing'}")
         limit = float(budget["latency_ms"])
-        if not limit > 0:
-            raise InputError(f"max: latency_ms must be a positive number, got {limit}")
+        if math.isnan(limit):
+            raise InputError("max: latency_ms must be a number, got nan")
         texts = list(self._errors)
         onehot = self.space.encode([self.space.parse(text) for text in texts])
         latencies = self._latencies(device, onehot).tolist()

@@ -78,10 +78,10 @@ def test_within_a_budget_the_error_is_least(command: Any, bare: Path) -> None:
 
 
 def test_the_fastest_named_by_a_refusal_is_within_reach(command: Any, bare: Path) -> None:
-    refused = command("pick", bare, "--device", DEVICE, "--max", "latency_ms=0")
+    refused = command("pick", bare, "--device", DEVICE, "--max", "latency_ms=-1000")
     fastest = float(refused.err.split("to take ")[1].split(" ms")[0])
     chosen = answer(
-        command("pick", bare, "--device", DEVICE, "--max", f"latency_ms={fastest * 1.01}", "--json")
+        command("pick", bare, "--device", DEVICE, "--max", f"latency_ms={fastest + 0.01 * abs(fastest)}", "--json")
     )
     assert chosen["latency_ms"] == pytest.approx(fastest, rel=1e-2)
 
