@@ -143,6 +143,8 @@ class Architect(ABC):
     noisy: bool = True
     #: samples that `surrogate` needs
     min_samples: int = 1
+    #: whether every device learns from the samples of all devices, and from the values of losses alone
+    shares_samples: bool = False
 
     def __init__(self, group_sizes: Sequence[int], *, tau_max: float = 1.0, tau_min: float = 1.0) -> None:
         self.groups = Groups(group_sizes)
@@ -177,14 +179,18 @@ class Architect(ABC):
         return self.groups.join(sample).to(logits.dtype)
 
     def surrogate(self, loss: Tensor, samples: Tensor, logits: Tensor) -> Tensor:
-        """[...]: what to differentiate by `logits` for the gradient of the expected loss.
+        """[T]: what to differentiate by `logits` for the gradient of each device's expected loss.
 
         Args:
-            loss: [K, ...] of K independent samples, differentiable where the samples are.
-            samples: [K, ..., N] that this architect drew from `logits`.
-            logits: [..., N].
+            loss: [K, T] of K independent samples per device, differentiable where the samples are.
+            samples: [K, T, N] that this architect drew from `logits`.
+            logits: [T, N].
         """
         return loss.mean(dim=0)
+
+    def log_probabilities(self, logits: Tensor) -> Tensor:
+        """Of every option within its group, [..., N]; those of a one-hot's options add up to its own."""
+        return self.groups.join(self.groups.split(logits, fill=-math.inf).log_softmax(-1))
 
     def entropy(self, logits: Tensor) -> Tensor:
         """Entropy in nats of the distribution over architectures, [...]: the sum over groups."""
@@ -250,29 +256,44 @@ class GDAS(Architect):
 
 
 class LeaveOneOut(Architect):
-    """Exact one-hots drawn from softmax(logits); the gradient comes from comparing K samples, not through them.
+    """Exact one-hots drawn from softmax(logits); the gradient comes from comparing samples, not through them.
 
     The score-function estimator with the other samples as baseline (Kool et al. 2019, "Buy 4 REINFORCE samples, get
-    a baseline for free!"), each loss replaced by its rank: sample k weighs by the share of the others that it loses
+    a baseline for free!"), each loss replaced by its rank: a sample weighs by the share of the others that it loses
     against less the share that it beats. It needs no derivative of the loss, so it sees effects that a
     linearisation does not: that a cut network is useless behind batch normalisation, or that two changes pay off
     together. Needs K ≥ 2 samples.
+
+    The task loss of a sample is the same for every device, so all T·K samples serve all devices: with the mixture
+    q = mean over devices of p_t as their distribution, sample s counts for device t by p_t(s) / q(s), normalised
+    over the samples (the balance heuristic of Veach & Guibas 1995).
     """
 
     hard = True
     min_samples = 2
+    shares_samples = True
 
     def _sample(self, logits: Tensor, gumbels: Tensor | None) -> Tensor:
         return one_hot_of_max(logits.detach() + gumbels)
 
     def surrogate(self, loss: Tensor, samples: Tensor, logits: Tensor) -> Tensor:
-        """Mean over samples of rank advantage in [−1, 1] times log-probability, [...]."""
+        """[T]: per device, the weighted mean over samples of rank advantage in [−1, 1] times log-probability.
+
+        Args:
+            loss: [S, T] of S = T·K samples under each device's own preference and costs.
+            samples: [S, N], K drawn from each device's logits, in any order.
+            logits: [T, N].
+        """
         if len(loss) < self.min_samples:
             raise ValueError(f"samples: leave_one_out wanted at least {self.min_samples}, got {len(loss)}")
         loss = loss.detach()
-        advantage = torch.sign(loss[:, None] - loss[None]).sum(dim=1) / (len(loss) - 1)  # [K, ...]
-        log_p = self.groups.join(self.groups.split(logits, fill=-math.inf).log_softmax(-1))
-        return (advantage * (samples * log_p).sum(-1)).mean(dim=0)
+        log_p = samples @ self.log_probabilities(logits).mT  # [S, T]
+        log_q = log_p.detach().logsumexp(dim=1, keepdim=True)
+        weights = (log_p.detach() - log_q).softmax(dim=0)
+        comparison = torch.sign(loss[:, None] - loss[None])  # [S, S, T]
+        others = (1 - weights).clamp(min=torch.finfo(weights.dtype).eps)
+        advantage = (comparison * weights).sum(dim=1) / others
+        return (weights * advantage * log_p).sum(dim=0)
 
 
 class GumbelSoftmax(Architect):

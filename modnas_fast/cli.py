@@ -67,7 +67,10 @@ def search(
             "Default: scikit-learn's digits, embedded."
         ),
     ] = None,
-    preset: Annotated[str, typer.Option(help="Named starting point: digits, cifar10-small.")] = "digits",
+    preset: Annotated[
+        str | None,
+        typer.Option(help="Named starting point: digits, images (the default with --data), cifar10-small."),
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file with changes to the preset.")] = None,
     set_: Annotated[
         list[str] | None,
@@ -106,7 +109,7 @@ def search(
     from modnas_fast.runfolder import create_run, next_run_folder, open_run
 
     if resume is not None:
-        if any(value is not None for value in (data, config, set_, seed, verify, out)) or preset != "digits":
+        if any(value is not None for value in (data, preset, config, set_, seed, verify, out)):
             raise InputError("--resume: a run keeps its configuration; no other setting goes with --resume")
         folder, configuration = resume, open_run(resume)
     else:

@@ -96,7 +96,7 @@ class ArchitectConfig(_Section):
     kind: Literal["reinmax", "gdas", "leave_one_out", "gumbel_softmax", "softmax"] = "leave_one_out"
     """Paper: reinmax."""
     samples: Positive | None = None
-    """K, architectures drawn per device and step; None: 8 for leave_one_out, 1 (paper) for the others."""
+    """K, architectures drawn per device and step; None: 4 for leave_one_out, 1 (paper) for the others."""
     entropy_start: NonNegativeFloat = 1.0
     """Weight of the entropy of the architecture distribution at the start, falling geometrically; paper: 0."""
     entropy_end: PositiveFloat = 0.05
@@ -111,15 +111,15 @@ class ArchitectConfig(_Section):
     @model_validator(mode="after")
     def _both_ends(self) -> ArchitectConfig:
         if (self.tau_max is None) != (self.tau_min is None):
-            raise ValueError("tau_max and tau_min go together: give both or neither")
+            raise ValueError("architect: tau_max and tau_min go together: give both or neither")
         if self.kind == "leave_one_out" and self.samples == 1:
-            raise ValueError("leave_one_out compares samples: samples must be at least 2")
+            raise ValueError("architect.samples: leave_one_out compares samples, so it must be at least 2")
         return self
 
     @property
     def num_samples(self) -> int:
         """K, with the default of the kind filled in."""
-        return self.samples or (8 if self.kind == "leave_one_out" else 1)
+        return self.samples or (4 if self.kind == "leave_one_out" else 1)
 
 
 class PreferencesConfig(_Section):
@@ -167,6 +167,11 @@ class SearchConfig(_Section):
     """Steps, each one update of Φ and one of w; paper: 9,800."""
     warmup_steps: Annotated[int, Field(ge=0)] = 200
     """Further steps before, in which w alone is trained on uniformly random architectures; paper: 0."""
+    refine_steps: Annotated[int, Field(ge=0)] = 200
+    """Further steps behind, in which w stands still and Φ learns the best networks known by their error on the whole
+    validation part, while mutations look for better ones; paper: 0."""
+    refine_preferences: Positive = 24
+    """Preferences per device in each of them."""
     uniform_share: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Share of the devices whose w step uses a uniformly random architecture instead of a sampled one; paper: 0."""
     batch_size: Positive = 64
@@ -178,7 +183,7 @@ class SearchConfig(_Section):
     """Paper: 0.0027."""
     gradient_clip: PositiveFloat = 5.0
     """Largest norm of the gradient of w; paper: 5."""
-    hyper_learning_rate: PositiveFloat = 0.06
+    hyper_learning_rate: PositiveFloat = 0.25
     """Adam on Φ; paper: 3e-4 × 13."""
     hyper_betas: tuple[Fraction, Fraction] = (0.5, 0.999)
     hyper_weight_decay: NonNegativeFloat = 0.0
@@ -238,7 +243,14 @@ class Config(_Section):
 
 #: Named starting points: what they change of the defaults.
 PRESETS: dict[str, dict[str, Any]] = {
-    "digits": {},
+    # narrow networks and augmentation make larger cells worth their cost on this easy task; a large validation part
+    # tells their errors apart
+    "digits": {
+        "space": {"channels": 6},
+        "task": {"fractions": [0.3, 0.5, 0.2], "augment": True},
+        "search": {"warmup_steps": 800},
+    },
+    "images": {},
     "cifar10-small": {
         "task": {"limit": 4000, "test_limit": 1000, "resize": 16, "augment": True},
         "search": {"threads": None},
@@ -248,28 +260,38 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 def make_config(
     *,
-    preset: str = "digits",
+    preset: str | None = None,
     file: Path | None = None,
     overrides: Sequence[str] = (),
     **sections: dict[str, Any],
 ) -> Config:
     """The configuration of a preset, changed by a YAML file, then by `sections`, then by `a.b=c` overrides.
 
-    Raises InputError of one line that names the key and what was wanted.
+    Without a preset: `digits` for the embedded digits, `images` for data of one's own. Raises InputError of one
+    line that names the key and what was wanted.
 
     >>> make_config(overrides=["search.steps=10"]).search.steps
     10
     """
+    changes: dict[str, Any] = {}
+    if file is not None:
+        _merge(changes, _read_yaml(file))
+    _merge(changes, sections)
+    for override in overrides:
+        _merge(changes, _parse_override(override))
+    preset = preset or _preset_for(changes)
     if preset not in PRESETS:
         raise InputError(f"preset: unknown preset {preset!r}; available: {', '.join(PRESETS)}")
     tree: dict[str, Any] = {}
     _merge(tree, PRESETS[preset])
-    if file is not None:
-        _merge(tree, _read_yaml(file))
-    _merge(tree, sections)
-    for override in overrides:
-        _merge(tree, _parse_override(override))
+    _merge(tree, changes)
     return validate(tree)
+
+
+def _preset_for(changes: dict[str, Any]) -> str:
+    task = changes.get("task")
+    own_data = isinstance(task, dict) and task.get("data", "digits") != "digits"
+    return "images" if own_data else "digits"
 
 
 def validate(tree: dict[str, Any]) -> Config:
@@ -335,6 +357,8 @@ def _describe(error: ValidationError) -> str:
     key = ".".join(str(part) for part in first["loc"]) or "configuration"
     if first["type"] == "extra_forbidden":
         return f"config: unknown key {key}; known there: {', '.join(_known_keys(first['loc'][:-1]))}"
+    if first["type"] == "value_error":  # two fields that do not fit: the message names them
+        return f"config: {first['ctx']['error']}"
     return f"config: {key}: {first['msg'][0].lower()}{first['msg'][1:]}, got {first['input']!r}"
 
 

@@ -140,6 +140,11 @@ class Evaluator:
                 self._errors[text] = 100 * count / len(self._split)
             on_chunk(start + len(part))
 
+    def errors(self, onehot: Tensor) -> Tensor:
+        """Errors in percent of canonical architectures [n, N], computed where they are not known yet."""
+        self.compute_errors(onehot)
+        return torch.tensor([self._errors[architecture.text] for architecture in self._space.decode(onehot)])
+
     @property
     def _even_batch_size(self) -> int:
         """At most the batch size, so that the last batch is as large as the others: it has statistics of its own."""

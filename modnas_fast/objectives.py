@@ -1,7 +1,7 @@
 """Objectives of the search on a common scale: near 0 the best, near 1 the worst of uniformly random networks.
 
-Scalarizations compare objectives by size. Cross-entropies of good and of cheap networks may differ by a tenth of a
-nat, latencies by their whole range; unscaled, most preferences then lead to the same few networks. The task loss is
+Scalarizations compare objectives by size. Task losses of good and of cheap networks may differ by a
+tenth, latencies by their whole range; unscaled, most preferences then lead to the same few networks. The task loss is
 scaled as a logarithm: halving it counts the same whether it is large or small.
 """
 
@@ -19,8 +19,9 @@ TAIL = 0.05
 #: how far, in scaled units, the ideal task loss lies below the best of the random networks: the search finds better
 #: ones, and a Chebyshev scalarization rewards nothing beyond the ideal
 UTOPIA = 0.15
-#: nats below which task losses are not told apart
-SMALLEST_LOSS = 1e-3
+#: nats, and share of wrong answers, that are small beside the differences that matter
+CROSS_ENTROPY_FLOOR = 1e-3
+ERROR_FLOOR = 0.005
 
 
 class ObjectiveScale:
@@ -32,10 +33,12 @@ class ObjectiveScale:
     Args:
         costs: predicted costs of uniformly random networks on the T devices, [T, n].
         enabled: False for the paper's raw objectives.
+        floor: added to task losses before the logarithm, in their unit.
     """
 
-    def __init__(self, costs: Tensor, enabled: bool) -> None:
+    def __init__(self, costs: Tensor, enabled: bool, floor: float = CROSS_ENTROPY_FLOOR) -> None:
         self.enabled = enabled
+        self._floor = floor
         low, high = costs.amin(dim=1), costs.quantile(1 - TAIL, dim=1)
         self._cost_low, self._cost_width = low, (high - low).clamp(min=1e-6)
         self._task_range: tuple[float, float] | None = None
@@ -45,7 +48,7 @@ class ObjectiveScale:
         learned = task_losses[task_losses < 0.9 * chance]
         if len(learned) < 2:
             return
-        learned = learned.clamp(min=SMALLEST_LOSS).log()
+        learned = (learned + self._floor).log()
         low, high = float(learned.min()), float(learned.quantile(1 - TAIL))
         if self._task_range is not None:
             low = MOMENTUM * self._task_range[0] + (1 - MOMENTUM) * low
@@ -56,7 +59,7 @@ class ObjectiveScale:
         """L [..., t, 2] of task losses and costs [..., t] of the devices with indices `devices` [t]."""
         if self.enabled:
             low, high = self._task_range or (0.0, 1.0)
-            task_loss = (task_loss.clamp(min=SMALLEST_LOSS).log() - low) / max(high - low, 1e-3) + UTOPIA
+            task_loss = ((task_loss + self._floor).log() - low) / max(high - low, 1e-3) + UTOPIA
             cost = (cost - self._cost_low[devices]) / self._cost_width[devices]
         return torch.stack([task_loss, cost], dim=-1)
 

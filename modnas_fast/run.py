@@ -36,6 +36,7 @@ from modnas_fast.devices import (
 from modnas_fast.errors import InputError
 from modnas_fast.evaluate import Evaluator, front
 from modnas_fast.files import read_json, write_json
+from modnas_fast.history import History
 from modnas_fast.metapredictor import MetaPredictor, predictor_quality, train_metapredictor
 from modnas_fast.progress import Reporter, Silent
 from modnas_fast.result import Result
@@ -52,7 +53,7 @@ from modnas_fast.runfolder import (
     SUPERNET_FILE,
     VERIFICATION_FILE,
 )
-from modnas_fast.search import History, Search, initial_hypernet, initial_supernet, network_arguments
+from modnas_fast.search import Search, initial_hypernet, initial_supernet, network_arguments
 from modnas_fast.spaces import make_space
 from modnas_fast.stopping import Stopper
 from modnas_fast.summary import common_bounds, compose_history, compose_result, plain_points, points_of

@@ -5,27 +5,31 @@ One Φ step, with T devices at once:
     L = (supernet(x_val, sample), metapredictor(sample, d)), ℓ = scalarize(L, r),
     c = ∂ℓ/∂logits, per-device gradients, their min-norm weights γ, Φ ← Φ − ξ Σ γ_t g_t.
 One w step: the mean over devices of the task loss of freshly sampled architectures on a training minibatch.
+
+Phases: warm-up (w alone), the bilevel search (a Φ step, then a w step), and refinement (Φ alone, see `refine`).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from modnas_fast.architect import make_architect
+from modnas_fast.architect import ReinMax, make_architect
 from modnas_fast.config import Config
 from modnas_fast.datasets import BatchStream, ImageTask
 from modnas_fast.devices import Device, embeddings
+from modnas_fast.evaluate import Evaluator
+from modnas_fast.history import History
 from modnas_fast.metahypernet import make_metahypernet
 from modnas_fast.metapredictor import MetaPredictor
 from modnas_fast.mgd import Combination, descend, device_groups
 from modnas_fast.objectives import ObjectiveScale
 from modnas_fast.preferences import dirichlet
+from modnas_fast.refine import Refinement
 from modnas_fast.scalarize import make_scalarization
 from modnas_fast.spaces import SearchSpace
 from modnas_fast.supernets import make_supernet
@@ -36,32 +40,6 @@ CALIBRATION_NETWORKS = 24
 COST_SAMPLE = 1000
 #: larger than any scaled loss of a network that works
 CUT_PENALTY = 10.0
-
-
-@dataclass
-class History:
-    """What was logged during a search: one entry per logged step, lists over devices where so named.
-
-    Update schemes that step for one device at a time (`sequential`, `sample`) log nothing but `tracked`.
-    """
-
-    devices: list[str]
-    step: list[int] = field(default_factory=list)
-    task_loss: list[list[float]] = field(default_factory=list)
-    """Cross-entropy in nats on the validation minibatch, per device."""
-    latency: list[list[float]] = field(default_factory=list)
-    """Predicted, in the device's normalised range, per device."""
-    mgd_weights: list[list[float]] = field(default_factory=list)
-    """γ per device."""
-    gradient_cosine: list[float | None] = field(default_factory=list)
-    """Mean over pairs of devices; None for a single one."""
-    learning_rate_w: list[float] = field(default_factory=list)
-    tracked: list[dict[str, Any]] = field(default_factory=list)
-    """Evaluations during the search: `step`, and `points` as (error, latency in ms) of every ray by device name."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON and the checkpoint."""
-        return dict(vars(self))
 
 
 class Search:
@@ -101,8 +79,20 @@ class Search:
             tau_max=config.architect.tau_max,
             tau_min=config.architect.tau_min,
         )
+        self._sampler = ReinMax(space.group_sizes)  # hard samples for the refinement, whatever the estimator
         self._scalarize = make_scalarization(config.scalarization.kind, **config.scalarization.parameters())
-        self._scale = ObjectiveScale(self._random_costs(), config.scalarization.normalize)
+        costs = self._random_costs()
+        self._scale = ObjectiveScale(costs, config.scalarization.normalize)
+        self._refinement = Refinement(
+            space,
+            Evaluator(space, self.supernet, predictor, task, task.validation, config.evaluation.batch_size),
+            predictor,
+            costs,
+            self._d,
+            self._scalarize,
+            config.scalarization.normalize,
+            chance=1 - 1 / task.num_classes,
+        )
         batch, augment = config.search.batch_size, config.task.augment
         self._train = BatchStream(task, task.train, batch, config.seed + 1, augment)
         self._validation = BatchStream(task, task.validation, batch, config.seed + 2)
@@ -129,8 +119,8 @@ class Search:
 
     @property
     def total_steps(self) -> int:
-        """Warm-up steps and search steps."""
-        return self._config.search.warmup_steps + self._config.search.steps
+        """Steps of warm-up, bilevel search and refinement."""
+        return self._config.search.warmup_steps + self._config.search.steps + self._config.search.refine_steps
 
     @property
     def done(self) -> bool:
@@ -138,23 +128,30 @@ class Search:
         return self.finished_steps >= self.total_steps
 
     @property
+    def _phi_steps(self) -> int:
+        """Steps of Φ made; negative in the warm-up."""
+        return self.finished_steps - self._config.search.warmup_steps
+
+    @property
     def evaluation_due(self) -> bool:
         """Whether the step just made is one of the `search.evaluations` evenly spaced ones, the last included."""
-        made, options = self.finished_steps - self._config.search.warmup_steps, self._config.search
-        if made <= 0 or options.evaluations == 0:
-            return False
-        return made * options.evaluations // options.steps > (made - 1) * options.evaluations // options.steps
+        made, count = self._phi_steps, self._config.search.evaluations
+        steps = self.total_steps - self._config.search.warmup_steps
+        return made > 0 and made * count // steps > (made - 1) * count // steps
 
     def step(self) -> None:
-        """One warm-up step (w alone), or one Φ step followed by one w step."""
-        warming_up = self.finished_steps < self._config.search.warmup_steps
-        if not warming_up:
-            search_step = self.finished_steps - self._config.search.warmup_steps
-            self._architect.set_progress(search_step / self._config.search.steps)
-            if self._scale.enabled and search_step % self._config.search.calibrate_every == 0:
+        """One step of the phase that is due."""
+        options, phi_step = self._config.search, self._phi_steps
+        if phi_step < 0:
+            self._weight_step(uniform_share=1.0)
+        elif phi_step < options.steps:
+            self._architect.set_progress(phi_step / options.steps)
+            if self._scale.enabled and phi_step % options.calibrate_every == 0:
                 self._calibrate()
-            self._hyper_step(search_step % self._config.search.log_every == 0)
-        self._weight_step(uniform_share=1.0 if warming_up else self._config.search.uniform_share)
+            self._hyper_step(log=phi_step % options.log_every == 0)
+            self._weight_step(options.uniform_share)
+        else:
+            self._refine_step()
         self.finished_steps += 1
 
     def _hyper_step(self, log: bool) -> None:
@@ -167,35 +164,58 @@ class Search:
             task_loss, cost, loss = self._devices_loss(x, y, leaf, r, chosen)
             loss = loss - self._entropy_weight() * self._architect.entropy(leaf)
             (cotangents,) = torch.autograd.grad(loss.sum(), leaf)
-            self._hyper_optimizer.zero_grad(set_to_none=True)
-            combination = descend(
-                self.hypernet, logits, cotangents, (r, d), self._config.mgd.scheme, self._config.mgd.normalize
-            )
-            self._hyper_optimizer.step()
+            combination = self._descend(logits, cotangents, r, d)
         if log and len(d) == len(self._d):
             self._log(task_loss, cost, combination)
+
+    def _refine_step(self) -> None:
+        """Raises the probability of the best networks known for random preferences of every device."""
+        options = self._config.search
+        done = (self._phi_steps - options.steps) / options.refine_steps
+        _set_learning_rate(self._hyper_optimizer, _cosine(options.hyper_learning_rate, 0.0, done))
+        for chosen in device_groups(self._config.mgd.scheme, len(self._d), self._generator):
+            d = self._d[chosen][:, None].expand(-1, options.refine_preferences, -1)  # [t, R, E]
+            r = torch.stack([self._preferences(len(d)) for _ in range(options.refine_preferences)], dim=1)
+            logits = self.hypernet(r, d)  # [t, R, N]
+            samples = self._sampler(logits.detach(), generator=self._generator)
+            elites = self._refinement.elites(samples, r, chosen, self._generator)
+            leaf = logits.detach().requires_grad_()
+            loss = -(elites * self._sampler.log_probabilities(leaf)).sum(-1).mean(-1)
+            (cotangents,) = torch.autograd.grad(loss.sum(), leaf)
+            self._descend(logits, cotangents, r, d)
+
+    def _descend(self, logits: Tensor, cotangents: Tensor, r: Tensor, d: Tensor) -> Combination:
+        """One update of Φ = hypernet weights, from ∂ℓ_t/∂logits_t of the devices."""
+        self._hyper_optimizer.zero_grad(set_to_none=True)
+        options = self._config.mgd
+        combination = descend(self.hypernet, logits, cotangents, (r, d), options.scheme, options.normalize)
+        self._hyper_optimizer.step()
+        return combination
 
     def _devices_loss(
         self, x: Tensor, y: Tensor, logits: Tensor, r: Tensor, chosen: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Per device [t]: task loss, predicted cost, and ℓ with its gradient with respect to the logits [t, N]."""
-        count = self._config.architect.num_samples
-        samples = self._architect(logits.expand(count, *logits.shape), generator=self._generator)  # [K, t, N]
-        with torch.set_grad_enabled(samples.requires_grad):
-            task_loss = self.supernet(x, samples.flatten(0, 1), y).unflatten(0, samples.shape[:2])
-            cost = self._predictor(samples, self._d[chosen])
-            losses = self._scale(task_loss, cost, chosen)
-            scalarized = self._scalarize(losses, r.expand(count, *r.shape)) + self._cut_penalty(samples)
-        loss = self._architect.surrogate(scalarized, samples, logits)
-        return task_loss.detach().mean(0), cost.detach().mean(0), loss
+        """Per device [t]: task loss and cost of its own samples, and ℓ with its gradient by the logits [t, N]."""
+        count, devices = self._config.architect.num_samples, len(logits)
+        own = self._architect(logits.expand(count, *logits.shape), generator=self._generator)  # [K, t, N]
+        # where samples are shared, all S = K·t of them meet each device's costs and preference: [S, 1, N]
+        samples = own.flatten(0, 1)[:, None] if self._architect.shares_samples else own
+        with torch.set_grad_enabled(own.requires_grad):
+            task_loss = self.supernet(x, own.flatten(0, 1), y).view(samples.shape[:2])
+            cost = self._predictor(samples, self._d[chosen])  # [S or K, t]
+            losses = self._scale(task_loss.expand_as(cost), cost, chosen)
+            scalarized = self._scalarize(losses, r.expand(len(cost), *r.shape)) + self._cut_penalty(samples)
+        if self._architect.shares_samples:
+            loss = self._architect.surrogate(scalarized, samples[:, 0], logits)
+            cost = cost.view(count, devices, devices).diagonal(dim1=1, dim2=2)
+        else:
+            loss = self._architect.surrogate(scalarized, samples, logits)
+        return task_loss.detach().view(count, devices).mean(0), cost.detach().mean(0), loss
 
     def _entropy_weight(self) -> float:
         """Geometric from the first to the last weight over the search."""
         first, last = self._config.architect.entropy_start, self._config.architect.entropy_end
-        if first == 0:
-            return 0.0
-        share = (self.finished_steps - self._config.search.warmup_steps) / self._config.search.steps
-        return first * (last / first) ** share
+        return 0.0 if first == 0 else first * (last / first) ** (self._phi_steps / self._config.search.steps)
 
     def _cut_penalty(self, sample: Tensor) -> Tensor:
         """[...]: what is added to ℓ of a network whose output does not depend on its input, whatever the preference.
@@ -235,11 +255,8 @@ class Search:
 
     def _set_weight_learning_rate(self) -> None:
         highest = self._config.search.weight_learning_rate
-        lowest = highest / 25
-        share = self.finished_steps / self.total_steps
-        rate = lowest + 0.5 * (highest - lowest) * (1 + math.cos(math.pi * share))
-        for group in self._weight_optimizer.param_groups:
-            group["lr"] = rate
+        share = self.finished_steps / (self._config.search.warmup_steps + self._config.search.steps)
+        _set_learning_rate(self._weight_optimizer, _cosine(highest, highest / 25, share))
 
     def _log(self, task_loss: Tensor, cost: Tensor, combination: Combination) -> None:
         history, devices = self.history, len(task_loss)
@@ -263,6 +280,7 @@ class Search:
             "train": self._train.state_dict(),
             "validation": self._validation.state_dict(),
             "scale": self._scale.state_dict(),
+            "refinement": self._refinement.state_dict(),
             "history": self.history.to_dict(),
         }
 
@@ -277,7 +295,18 @@ class Search:
         self._train.load_state_dict(state["train"])
         self._validation.load_state_dict(state["validation"])
         self._scale.load_state_dict(state["scale"])
+        self._refinement.load_state_dict(state["refinement"])
         self.history = History(**state["history"])
+
+
+def _cosine(first: float, last: float, share: float) -> float:
+    """From `first` at share 0 to `last` at share 1."""
+    return last + 0.5 * (first - last) * (1 + math.cos(math.pi * share))
+
+
+def _set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate
 
 
 def initial_supernet(config: Config, space: SearchSpace, task: ImageTask) -> nn.Module:

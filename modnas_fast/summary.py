@@ -12,7 +12,7 @@ from modnas_fast.config import Config
 from modnas_fast.datasets import ImageTask
 from modnas_fast.devices import Device, Fingerprint, Latencies
 from modnas_fast.evaluate import REFERENCE_POINT, Bounds, Point, front, hypervolume, nondominated
-from modnas_fast.search import History
+from modnas_fast.history import History
 from modnas_fast.spaces import SearchSpace
 
 SCHEMA = 1

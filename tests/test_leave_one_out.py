@@ -29,8 +29,8 @@ def exact_gradient(logits: Tensor, count: int) -> Tensor:
         log_p = torch.cat([logits[:2].log_softmax(0), logits[2:].log_softmax(0)])
         probability = (samples @ log_p).exp().prod().detach()
         leaf = logits.detach().requires_grad_()
-        surrogate = architect.surrogate(loss_of(samples), samples, leaf)
-        total += probability * torch.autograd.grad(surrogate, leaf)[0]
+        surrogate = architect.surrogate(loss_of(samples)[:, None], samples, leaf[None])
+        total += probability * torch.autograd.grad(surrogate.sum(), leaf)[0]
     return total
 
 
@@ -61,11 +61,43 @@ def test_samples_are_hard_and_carry_no_gradient() -> None:
 def test_equal_samples_give_no_gradient_and_one_sample_is_refused() -> None:
     architect = make_architect("leave_one_out", SIZES)
     logits = torch.zeros(1, 5, requires_grad=True)
-    samples = torch.tensor([1.0, 0, 0, 1, 0]).expand(4, 1, 5)
+    samples = torch.tensor([1.0, 0, 0, 1, 0]).expand(4, 5)
     architect.surrogate(torch.full((4, 1), 0.3), samples, logits).sum().backward()
     assert not logits.grad.any()
     with pytest.raises(ValueError, match="at least 2"):
         architect.surrogate(torch.zeros(1, 1), samples[:1], logits)
+
+
+def test_devices_learn_from_each_others_samples_by_importance() -> None:
+    """Against the formula written out, one device and one sample at a time."""
+    architect = make_architect("leave_one_out", SIZES)
+    generator = torch.Generator().manual_seed(3)
+    logits = torch.randn(3, 5, dtype=torch.float64, generator=generator).requires_grad_()
+    samples = architect(logits.detach().expand(4, 3, 5), generator=generator).flatten(0, 1)  # [12, 5]
+    loss = torch.randn(12, 3, dtype=torch.float64, generator=generator)
+    log_p = torch.stack(
+        [samples[:, :2] @ row[:2].log_softmax(0) + samples[:, 2:] @ row[2:].log_softmax(0) for row in logits]
+    )
+    p = log_p.detach().exp()
+    for device, value in enumerate(architect.surrogate(loss, samples, logits)):
+        weights = p[device] / p.mean(dim=0)
+        weights = weights / weights.sum()
+        expected = 0.0
+        for s in range(12):
+            others = [j for j in range(12) if j != s]
+            rank = sum(weights[j] * torch.sign(loss[s, device] - loss[j, device]) for j in others)
+            expected = expected + weights[s] * rank / weights[others].sum() * log_p[device, s]
+        torch.testing.assert_close(value, expected)
+
+
+def test_devices_with_one_distribution_share_all_samples_alike() -> None:
+    architect = make_architect("leave_one_out", SIZES)
+    logits = torch.zeros(2, 5, requires_grad=True)
+    samples = architect(logits.expand(3, 2, 5), generator=torch.Generator().manual_seed(0)).flatten(0, 1)
+    loss = loss_of(samples)[:, None]
+    both = architect.surrogate(loss.expand(6, 2), samples, logits)
+    alone = architect.surrogate(loss, samples, logits[:1])
+    torch.testing.assert_close(both, alone.expand(2))
 
 
 def test_descending_the_surrogate_finds_the_best_network() -> None:
@@ -74,9 +106,9 @@ def test_descending_the_surrogate_finds_the_best_network() -> None:
     logits = torch.zeros(1, 5, requires_grad=True)
     optimizer = torch.optim.Adam([logits], lr=0.1)
     for _ in range(150):
-        samples = architect(logits.expand(4, 1, 5), generator=generator)
+        samples = architect(logits.expand(4, 5), generator=generator)
         optimizer.zero_grad()
-        architect.surrogate(loss_of(samples), samples, logits).sum().backward()
+        architect.surrogate(loss_of(samples)[:, None], samples, logits).sum().backward()
         optimizer.step()
     assert logits[0, :2].argmax() == 1 and logits[0, 2:].argmax() == 1
 

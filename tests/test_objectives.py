@@ -30,12 +30,19 @@ def test_cost_is_zero_at_each_devices_cheapest_network() -> None:
 
 
 def test_task_loss_is_scaled_as_a_logarithm_over_the_observed_range() -> None:
-    scale = ObjectiveScale(COSTS, enabled=True)
+    scale = ObjectiveScale(COSTS, enabled=True, floor=0.0)
     scale.observe(torch.tensor([0.1, 0.1, 0.4]), chance=2.3)
     high = torch.tensor([0.1, 0.1, 0.4]).log().quantile(0.95)
     assert scaled_task(scale, 0.1) == pytest.approx(UTOPIA, abs=1e-6)
     expected = UTOPIA + math.log(2) / float(high - math.log(0.1))
     assert scaled_task(scale, 0.2) == pytest.approx(expected, rel=1e-5)
+
+
+def test_losses_far_below_the_floor_count_alike() -> None:
+    scale = ObjectiveScale(COSTS, enabled=True, floor=0.01)
+    scale.observe(torch.tensor([0.1, 0.4]), chance=0.9)
+    assert scaled_task(scale, 0.0) == pytest.approx(scaled_task(scale, 1e-5), abs=1e-3)
+    assert scaled_task(scale, 0.0) < scaled_task(scale, 0.05) < scaled_task(scale, 0.1)
 
 
 def test_networks_that_learned_nothing_do_not_set_the_range() -> None:

@@ -45,6 +45,7 @@ def config(seed: int = 0, **changes: dict[str, Any]) -> Config:
         "search": {
             "steps": 8,
             "warmup_steps": 3,
+            "refine_steps": 0,
             "uniform_share": 0.5,
             "batch_size": 8,
             "log_every": 2,
@@ -125,13 +126,14 @@ def test_another_seed_is_another_search() -> None:
     "changes",
     [
         {},
+        {"search": {"steps": 5, "refine_steps": 3, "refine_preferences": 2}},
         {"mgd": {"scheme": "sample"}, "task": {"augment": True}},
         {"architect": {"kind": "gdas"}, "scalarization": {"normalize": False}},
     ],
     ids=str,
 )
 def test_a_resumed_search_equals_an_unbroken_one(tmp_path: Path, changes: dict) -> None:
-    """Broken in the warm-up and in the search, on the edge of an epoch of 3 batches and inside one."""
+    """Broken in every phase, on the edge of an epoch of 3 batches and inside one."""
     options = config(**changes)
     unbroken = make_search(options)
     for broken_after in range(12):
@@ -166,6 +168,35 @@ def test_the_hypernetworks_part_leaves_the_supernet_alone(scheme: str) -> None:
     assert_same(snapshot(search.supernet), supernet)
     assert all(p.grad is None for p in search.supernet.parameters())
     assert any(not torch.equal(value, hypernet[name]) for name, value in search.hypernet.state_dict().items())
+
+
+@pytest.mark.parametrize("scheme", ["mgd", "sequential"])
+def test_the_refinement_moves_the_hypernetwork_alone(scheme: str) -> None:
+    options = {"steps": 2, "warmup_steps": 1, "refine_steps": 2, "refine_preferences": 3}
+    search = advance(make_search(config(search=options, mgd={"scheme": scheme})), 3)
+    supernet, hypernet, logged = snapshot(search.supernet), snapshot(search.hypernet), list(search.history.step)
+    advance(search, 2)
+    assert search.done and search.history.step == logged
+    assert_same(snapshot(search.supernet), supernet)
+    assert any(not torch.equal(value, hypernet[name]) for name, value in search.hypernet.state_dict().items())
+
+
+def test_the_refinement_teaches_the_best_networks_known() -> None:
+    """Whatever the bilevel search left behind: rays are answered nearly as well as the archive could."""
+    options = {"steps": 1, "warmup_steps": 10, "refine_steps": 60, "refine_preferences": 8}
+    search = advance(make_search(config(search=options, hypernetwork={"intervals": 3})), 71)
+    r = torch.stack([torch.linspace(0.1, 0.9, 5), torch.linspace(0.9, 0.1, 5)], dim=-1)
+    for device in range(3):
+        d = search._d[device].expand(5, -1)
+        chosen = space.canonical(space.mode(search.hypernet(r, d)))
+        search._refinement.archive.add(chosen)
+        best = search._refinement._best(r[None], torch.tensor([device]))[0]
+        archive = search._refinement.archive
+        rows = [int((archive.onehot == row).all(-1).nonzero()[0]) for row in torch.cat([chosen, best])]
+        cost = search._predictor(archive.onehot[rows], search._d[device])
+        losses = search._refinement._scale(archive.errors[rows, None], cost[:, None], torch.tensor([device]))[:, 0]
+        value = search._scalarize(losses, r.repeat(2, 1))
+        assert (value[:5] - value[5:]).mean() < 0.1
 
 
 def test_the_supernets_part_leaves_the_hypernetwork_alone() -> None:

@@ -12,7 +12,7 @@ from modnas_fast.config import validate
 from modnas_fast.datasets.task import ImageTask, Split, make_task
 from modnas_fast.devices import Device, Fingerprint, Measurement
 from modnas_fast.evaluate import Bounds, Point
-from modnas_fast.search import History
+from modnas_fast.history import History
 from modnas_fast.spaces import NB201Space
 from modnas_fast.summary import (
     common_bounds,

@@ -108,11 +108,12 @@ def descend(
 
     Args:
         module: the hypernetwork; `logits = module(*inputs)` with its graph alive.
-        logits: [T, N].
-        cotangents: ∂ℓ_t/∂logits_t, [T, N].
+        logits: [T, ..., N].
+        cotangents: ∂ℓ_t/∂logits_t, of that shape.
         inputs: what the logits were computed from, each with leading axis T.
         scheme, normalization: as in `combine_devices`.
     """
     combination = combine_devices(gramian(device_gradients(module, cotangents, *inputs)), scheme, normalization)
-    logits.backward(combination.factors.to(cotangents)[:, None] * cotangents)
+    factors = combination.factors.to(cotangents).view(-1, *[1] * (cotangents.dim() - 1))
+    logits.backward(factors * cotangents)
     return combination

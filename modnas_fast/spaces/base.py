@@ -99,6 +99,16 @@ class SearchSpace(ABC):
         groups = [torch.randint(size, (count,), generator=generator) for size in self.group_sizes]
         return self.onehot(torch.stack(groups, dim=-1))
 
+    def mutate(self, onehot: Tensor, changes: int, generator: torch.Generator | None = None) -> Tensor:
+        """One-hots [n, N] with one random choice set to a random option, `changes` times over."""
+        indices, sizes = self.indices(onehot), torch.tensor(self.group_sizes)
+        rows = torch.arange(len(indices))
+        for _ in range(changes):
+            choice = torch.randint(len(self.choices), (len(indices),), generator=generator)
+            draw = torch.rand(len(indices), generator=generator)
+            indices[rows, choice] = (draw * sizes[choice]).long().clamp(max=sizes[choice] - 1)
+        return self.onehot(indices)
+
     def onehot(self, indices: Tensor) -> Tensor:
         """One-hots, float32 [..., N], from option indices, int64 [..., G]."""
         groups = [

@@ -27,8 +27,10 @@ TINY = {
     "devices.heldout": 6,
     "devices.repeats": 2,
     "predictor.steps": 50,
-    "search.steps": 44,
+    "search.steps": 40,
     "search.warmup_steps": 12,
+    "search.refine_steps": 6,
+    "search.refine_preferences": 3,
     "search.batch_size": 32,
     "search.evaluations": 2,
     "search.checkpoint_every": 4,
@@ -56,7 +58,7 @@ class Ended:
 class Cli:
     """Runs commands in a folder of their own, with a measurement cache of their own."""
 
-    total_steps = TINY["search.steps"] + TINY["search.warmup_steps"]
+    total_steps = sum(TINY[f"search.{phase}"] for phase in ("warmup_steps", "steps", "refine_steps"))
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

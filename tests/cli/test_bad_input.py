@@ -60,7 +60,7 @@ def test_a_refused_setting_leaves_no_folder(command: Any, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (("--preset", "nothing"), "unknown preset 'nothing'; available: digits, cifar10-small"),
+        (("--preset", "nothing"), "unknown preset 'nothing'; available: digits, images, cifar10-small"),
         (("--seed", "-1"), "seed"),
         (("--seed", "9999999999"), "seed"),
         (("--verify", "-1"), "verify.networks"),

@@ -15,6 +15,7 @@ FEW = {
     "task__limit": "null",
     "search__steps": 2,
     "search__warmup_steps": 1,
+    "search__refine_steps": 1,
     "search__batch_size": 8,
     "search__evaluations": 1,
     "devices__repeats": 1,

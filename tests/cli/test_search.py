@@ -164,7 +164,7 @@ def test_the_history_is_of_the_search(run: Path, result: dict[str, Any]) -> None
         assert min(weights) >= 0 and math.isclose(sum(weights), 1, abs_tol=1e-4)
     volume = history["hypervolume"]
     search = result["configuration"]["search"]
-    total = search["steps"] + search["warmup_steps"]
+    total = search["steps"] + search["warmup_steps"] + search["refine_steps"]
     assert len(volume["step"]) == 2 and volume["step"][-1] == total
     assert volume["devices"] == [d["name"] for d in result["devices"]]
     assert volume["values"][-1] == pytest.approx([d["hypervolume"] for d in result["devices"]])

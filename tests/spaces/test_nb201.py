@@ -266,3 +266,16 @@ def test_build_leaves_out_what_leads_nowhere() -> None:
     network = space.build(dead_convolution, image_channels=1, classes=3, channels=2, cells=1)
     assert not [name for name, _ in network.named_parameters() if "operations" in name]
     assert network(torch.zeros(2, 1, 5, 7)).shape == (2, 3)
+
+
+@pytest.mark.parametrize("changes", [0, 1, 3])
+def test_mutation_changes_at_most_so_many_choices(changes: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    before = space.sample(500, generator)
+    after = space.mutate(before, changes, generator)
+    assert set(after.unique().tolist()) == {0.0, 1.0} and after.shape == before.shape
+    different = (space.indices(before) != space.indices(after)).sum(dim=1)
+    assert different.max() == changes
+    if changes == 1:
+        drawn = space.indices(after)[different == 1]
+        assert all(set(column.tolist()) == {0, 1, 2, 3, 4} for column in drawn.T)

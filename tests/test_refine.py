@@ -1,0 +1,95 @@
+"""The archive of networks whose error is known, and the best of them for each preference."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from modnas_fast.refine import FIRST_NETWORKS, Archive, Refinement
+from modnas_fast.scalarize import make_scalarization
+from modnas_fast.spaces import NB201Space
+
+space = NB201Space()
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+class FewConvolutions:
+    """In place of an evaluator: the error falls with every convolution; counts what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def errors(self, onehot: Tensor) -> Tensor:
+        self.asked += [architecture.text for architecture in space.decode(onehot)]
+        return torch.tensor([80.0 - 10 * text.count("conv") for text in self.asked[-len(onehot) :]])
+
+
+def predictor(onehot: Tensor, d: Tensor) -> Tensor:
+    """In place of a MetaPredictor: d[0] for every edge in use."""
+    return (6 - onehot.unflatten(-1, (6, 5))[..., 0].sum(-1)) * d[..., 0]
+
+
+def make_refinement() -> tuple[Refinement, FewConvolutions]:
+    evaluator = FewConvolutions()
+    d = torch.tensor([[0.1], [0.2]])
+    costs = torch.stack([predictor(space.sample(200, seeded(1)), row) for row in d])
+    scalarize = make_scalarization("smooth_chebyshev", mu=0.01)
+    return Refinement(space, evaluator, predictor, costs, d, scalarize, normalize=True, chance=0.9), evaluator
+
+
+def test_the_archive_asks_once_for_each_network_that_is_not_cut() -> None:
+    evaluator = FewConvolutions()
+    archive = Archive(space, evaluator)
+    same = [[3, 0, 0, 1, 0, 0], [0, 0, 0, 1, 0, 0]]  # edge 0→1 leads nowhere in the first
+    cut = [3, 3, 3, 0, 0, 0]
+    archive.add(space.encode([space.architecture(indices) for indices in (*same, cut)]))
+    assert len(archive) == 1 and archive.errors.tolist() == pytest.approx([0.8])
+    archive.add(space.encode([space.architecture(indices) for indices in (same[0], [0, 0, 0, 3, 0, 0])]))
+    assert len(archive) == 2 == len(evaluator.asked)
+    assert torch.equal(archive.onehot, space.canonical(archive.onehot))
+
+
+def test_elites_are_the_best_of_the_archive_for_each_preference_and_device() -> None:
+    refinement, _ = make_refinement()
+    r = torch.tensor([[[0.9, 0.1], [0.1, 0.9]], [[0.5, 0.5], [0.7, 0.3]]])  # [t, R, M]
+    samples = space.sample(4, seeded(2)).view(2, 2, -1)
+    elites = refinement.elites(samples, r, torch.tensor([0, 1]), seeded(3))
+    assert elites.shape == (2, 2, 30) and len(refinement.archive) > FIRST_NETWORKS // 2
+    archive = refinement.archive
+    for device in range(2):
+        for preference in range(2):
+            cost = predictor(archive.onehot, refinement._d[device])
+            losses = refinement._scale(archive.errors[:, None], cost[:, None], torch.tensor([device]))[:, 0]
+            values = refinement._scalarize(losses, r[device, preference])
+            assert torch.equal(elites[device, preference], archive.onehot[values.argmin()])
+
+
+def test_mutations_find_what_random_networks_missed() -> None:
+    refinement, _ = make_refinement()
+    r, chosen = torch.tensor([[[0.999, 0.001]]]), torch.tensor([0])
+    for step in range(30):
+        elite = refinement.elites(space.sample(1, seeded(4)).view(1, 1, -1), r, chosen, seeded(step))
+    assert space.decode(elite[0])[0].text.count("conv") == 6
+    assert len(refinement.archive) < 400
+
+
+def test_the_state_survives_saving() -> None:
+    refinement, _ = make_refinement()
+    r, chosen = torch.tensor([[[0.5, 0.5]]]), torch.tensor([1])
+    samples = space.sample(1, seeded(5)).view(1, 1, -1)
+    refinement.elites(samples, r, chosen, seeded(6))
+    other, evaluator = make_refinement()
+    other.load_state_dict(refinement.state_dict())
+    first, second = (each.elites(samples, r, chosen, seeded(7)) for each in (refinement, other))
+    assert torch.equal(first, second)
+    assert torch.equal(refinement.archive.onehot, other.archive.onehot) and len(evaluator.asked) < 10
+
+
+def test_the_initial_state_can_be_saved_too() -> None:
+    refinement, other = make_refinement()[0], make_refinement()[0]
+    other.load_state_dict(refinement.state_dict())
+    assert len(other.archive) == 0
