@@ -26,7 +26,7 @@ MUTATIONS = (1, 2)
 
 
 class Archive:
-    """Networks that are no worse than a guess by construction (not cut), each once, with their errors.
+    """Viable networks, each once, with their errors.
 
     Args:
         space: the search space.

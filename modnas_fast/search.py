@@ -185,7 +185,7 @@ class Search:
             self._descend(logits, cotangents, r, d)
 
     def _descend(self, logits: Tensor, cotangents: Tensor, r: Tensor, d: Tensor) -> Combination:
-        """One update of Φ = hypernet weights, from ∂ℓ_t/∂logits_t of the devices."""
+        """One update of Φ from ∂ℓ_t/∂logits_t of the devices."""
         self._hyper_optimizer.zero_grad(set_to_none=True)
         options = self._config.mgd
         combination = descend(self.hypernet, logits, cotangents, (r, d), options.scheme, options.normalize)
