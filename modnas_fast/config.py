@@ -172,6 +172,8 @@ class SearchConfig(_Section):
     validation part, while mutations look for better ones; paper: 0."""
     refine_preferences: Positive = 24
     """Preferences per device in each of them."""
+    refine_networks: Annotated[int, Field(ge=8)] = 2000
+    """Networks whose error is computed for that at most: it bounds the time where images are many or large."""
     uniform_share: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Share of the devices whose w step uses a uniformly random architecture instead of a sampled one; paper: 0."""
     batch_size: Positive = 64
@@ -253,7 +255,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "images": {},
     "cifar10-small": {
         "task": {"limit": 4000, "test_limit": 1000, "resize": 16, "augment": True},
-        "search": {"threads": None},
+        "search": {"threads": None, "refine_networks": 400},
     },
 }
 

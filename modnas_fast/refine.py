@@ -19,7 +19,7 @@ from modnas_fast.objectives import ERROR_FLOOR, ObjectiveScale
 from modnas_fast.scalarize import Scalarization
 from modnas_fast.spaces import SearchSpace
 
-#: random networks that the archive begins with
+#: random networks that the archive begins with, at most
 FIRST_NETWORKS = 256
 #: choices changed in the mutations of each elite
 MUTATIONS = (1, 2)
@@ -31,11 +31,13 @@ class Archive:
     Args:
         space: the search space.
         evaluator: computes errors under a supernet that no longer changes.
+        most: networks at most; further ones are left out.
     """
 
-    def __init__(self, space: SearchSpace, evaluator: Evaluator) -> None:
+    def __init__(self, space: SearchSpace, evaluator: Evaluator, most: int) -> None:
         self._space = space
         self._evaluator = evaluator
+        self._most = most
         self._clear()
 
     def _clear(self) -> None:
@@ -49,11 +51,13 @@ class Archive:
         return len(self.errors)
 
     def add(self, onehot: Tensor) -> None:
-        """Takes in the networks [n, N] that are new."""
+        """Takes in the networks [n, N] that are new, as many as there is room for."""
+        if len(self) >= self._most:
+            return
         distinct = torch.unique(self._space.canonical(onehot), dim=0)
         distinct = distinct[self._space.viable(distinct) > 0.5]
         texts = [architecture.text for architecture in self._space.decode(distinct)]
-        new = [row for row, text in enumerate(texts) if text not in self._known]
+        new = [row for row, text in enumerate(texts) if text not in self._known][: self._most - len(self)]
         if new:
             self._known.update(texts[row] for row in new)
             self.onehot = torch.cat([self.onehot, distinct[new]])
@@ -83,6 +87,7 @@ class Refinement:
         scalarize: ℓ of losses and preference.
         normalize: whether objectives are scaled first.
         chance: share of wrong answers of a guess.
+        networks: whose errors are computed at most; up to half of them, FIRST_NETWORKS at most, are random.
     """
 
     def __init__(
@@ -95,6 +100,7 @@ class Refinement:
         scalarize: Scalarization,
         normalize: bool,
         chance: float,
+        networks: int,
     ) -> None:
         self._space = space
         self._predictor = predictor
@@ -102,7 +108,8 @@ class Refinement:
         self._scalarize = scalarize
         self._scale = ObjectiveScale(costs, normalize, ERROR_FLOOR)
         self._chance = chance
-        self.archive = Archive(space, evaluator)
+        self._first = min(FIRST_NETWORKS, (networks + 1) // 2)
+        self.archive = Archive(space, evaluator, networks)
 
     @torch.no_grad()
     def elites(self, samples: Tensor, r: Tensor, chosen: Tensor, generator: torch.Generator) -> Tensor:
@@ -115,7 +122,8 @@ class Refinement:
             generator: draws the networks that the archive begins with, and mutations.
         """
         if not len(self.archive):
-            self.archive.add(self._space.sample(FIRST_NETWORKS, generator))
+            while not len(self.archive):  # all of a few may be cut
+                self.archive.add(self._space.sample(self._first, generator))
             self._scale.observe(self.archive.errors, self._chance)
         self.archive.add(samples.flatten(0, 1))
         best = self._best(r, chosen).flatten(0, 1)

@@ -92,6 +92,7 @@ class Search:
             self._scalarize,
             config.scalarization.normalize,
             chance=1 - 1 / task.num_classes,
+            networks=config.search.refine_networks,
         )
         batch, augment = config.search.batch_size, config.task.augment
         self._train = BatchStream(task, task.train, batch, config.seed + 1, augment)

@@ -33,17 +33,17 @@ def predictor(onehot: Tensor, d: Tensor) -> Tensor:
     return (6 - onehot.unflatten(-1, (6, 5))[..., 0].sum(-1)) * d[..., 0]
 
 
-def make_refinement() -> tuple[Refinement, FewConvolutions]:
+def make_refinement(networks: int = 1000) -> tuple[Refinement, FewConvolutions]:
     evaluator = FewConvolutions()
     d = torch.tensor([[0.1], [0.2]])
     costs = torch.stack([predictor(space.sample(200, seeded(1)), row) for row in d])
     scalarize = make_scalarization("smooth_chebyshev", mu=0.01)
-    return Refinement(space, evaluator, predictor, costs, d, scalarize, normalize=True, chance=0.9), evaluator
+    return Refinement(space, evaluator, predictor, costs, d, scalarize, True, 0.9, networks), evaluator
 
 
 def test_the_archive_asks_once_for_each_network_that_is_not_cut() -> None:
     evaluator = FewConvolutions()
-    archive = Archive(space, evaluator)
+    archive = Archive(space, evaluator, most=10)
     same = [[3, 0, 0, 1, 0, 0], [0, 0, 0, 1, 0, 0]]  # edge 0→1 leads nowhere in the first
     cut = [3, 3, 3, 0, 0, 0]
     archive.add(space.encode([space.architecture(indices) for indices in (*same, cut)]))
@@ -75,6 +75,16 @@ def test_mutations_find_what_random_networks_missed() -> None:
         elite = refinement.elites(space.sample(1, seeded(4)).view(1, 1, -1), r, chosen, seeded(step))
     assert space.decode(elite[0])[0].text.count("conv") == 6
     assert len(refinement.archive) < 400
+
+
+@pytest.mark.parametrize("most", [8, 61])
+def test_no_more_errors_are_computed_than_allowed(most: int) -> None:
+    refinement, evaluator = make_refinement(most)
+    r, chosen = torch.tensor([[[0.5, 0.5]]]), torch.tensor([0])
+    for step in range(most):
+        elites = refinement.elites(space.sample(1, seeded(step)).view(1, 1, -1), r, chosen, seeded(step))
+    assert len(refinement.archive) == len(evaluator.asked) == most
+    assert elites.shape == (1, 1, 30)
 
 
 def test_the_state_survives_saving() -> None:
