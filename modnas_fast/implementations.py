@@ -114,6 +114,8 @@ def _version(number: int) -> str:
 # Fast implementations per operation and kind of device, best first. The reference stands behind them all.
 _FAST: dict[str, dict[str, list[tuple[str, Callable[[], Availability]]]]] = {
     "min_norm": {"cpu": [("c++", _compiled_on_cpu)], "cuda": [("cuda", _compiled_on_cuda)]},
+    "gramian": {"cpu": [("c++", _compiled_on_cpu)]},
+    "combine": {"cpu": [("c++", _compiled_on_cpu)]},
 }
 
 

@@ -1,23 +1,57 @@
 #include "min_norm/cpu.h"
 
-#include <vector>
+#include <algorithm>
+#include <memory>
+
+#include "cpu_features.h"
+#include "min_norm/cpu_kernel.h"
+#include "threads.h"
 
 namespace modnas_fast::min_norm {
+namespace {
 
-template <typename Scalar>
-void solve_cpu(Method method, const Scalar* gramian, std::int64_t batch, int n, double tol, int max_iter,
-               Scalar* weights, Scalar* squared_norm, Scalar* gap, std::int64_t* iterations) {
-  std::vector<double> memory(workspace_bytes(n) / sizeof(double));
-  const std::int64_t size = n;
-  for (std::int64_t b = 0; b < batch; ++b) {
-    solve(method, gramian + b * size * size, n, tol, max_iter, memory.data(), weights + b * size,
-          squared_norm + b, gap + b, iterations + b);
-  }
+/// Problems that one thread solves before it asks for more: enough to make asking, and starting threads, cheap.
+std::int64_t problems_per_task(int n) {
+  constexpr double least_seconds = 3e-5, seconds_per_flop = 1e-9;
+  const double seconds = seconds_per_flop * (200.0 + 2.0 * n * n * n);
+  return std::max<std::int64_t>(1, static_cast<std::int64_t>(least_seconds / seconds));
 }
 
-template void solve_cpu<float>(Method, const float*, std::int64_t, int, double, int, float*, float*, float*,
-                               std::int64_t*);
-template void solve_cpu<double>(Method, const double*, std::int64_t, int, double, int, double*, double*,
-                                double*, std::int64_t*);
+}  // namespace
+
+template <typename Scalar>
+void solve_cpu(const Options& options, const Scalar* gramian, std::int64_t batch, int n, int threads,
+               const Answers<Scalar>& out) {
+  if (batch == 0) return;
+  auto* solve_range = static_cast<void (*)(const Options&, const Scalar*, std::int64_t, std::int64_t, int, void*,
+                                           const Answers<Scalar>&)>(&cpu::baseline::solve_range);
+  switch (instruction_set()) {
+#ifdef MODNAS_FAST_X86
+    case InstructionSet::avx512:
+      solve_range = &cpu::avx512::solve_range;
+      break;
+    case InstructionSet::avx2:
+      solve_range = &cpu::avx2::solve_range;
+      break;
+#endif
+    default:
+      break;
+  }
+  const std::int64_t share_size = problems_per_task(n), tasks = (batch + share_size - 1) / share_size;
+  const int workers = static_cast<int>(std::max<std::int64_t>(1, std::min<std::int64_t>(threads, tasks)));
+  const std::size_t doubles = workspace_bytes(n) / sizeof(double);
+  constexpr std::size_t small = 1024;
+  double nearby[small];  // a single small problem should not wait for the heap
+  std::unique_ptr<double[]> heap;
+  if (doubles * workers > small) heap.reset(new double[doubles * workers]);
+  double* const memory = heap ? heap.get() : nearby;
+  share(tasks, workers, [&](int worker, std::int64_t task) {
+    const std::int64_t begin = task * share_size, end = std::min(batch, begin + share_size);
+    solve_range(options, gramian, begin, end, n, memory + worker * doubles, out);
+  });
+}
+
+template void solve_cpu<float>(const Options&, const float*, std::int64_t, int, int, const Answers<float>&);
+template void solve_cpu<double>(const Options&, const double*, std::int64_t, int, int, const Answers<double>&);
 
 }  // namespace modnas_fast::min_norm

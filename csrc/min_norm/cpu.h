@@ -3,14 +3,15 @@
 
 #include <cstdint>
 
-#include "min_norm/min_norm.h"
+#include "min_norm/types.h"
 
 namespace modnas_fast::min_norm {
 
-/// Solves `batch` problems of n points: gramian [batch, n, n], weights [batch, n], the other outputs [batch].
-/// Allocates one workspace; throws std::bad_alloc if there is no memory for it.
+/// Solves `batch` problems of n points, gramian [batch, n, n], on up to `threads` threads; each problem's
+/// answer has the same bits for any number of them. Throws std::bad_alloc if there is no memory for the
+/// workspaces, one per thread.
 template <typename Scalar>
-void solve_cpu(Method method, const Scalar* gramian, std::int64_t batch, int n, double tol, int max_iter,
-               Scalar* weights, Scalar* squared_norm, Scalar* gap, std::int64_t* iterations);
+void solve_cpu(const Options& options, const Scalar* gramian, std::int64_t batch, int n, int threads,
+               const Answers<Scalar>& out);
 
 }  // namespace modnas_fast::min_norm

@@ -14,6 +14,9 @@
 namespace mn = modnas_fast::min_norm;
 using Matrix = std::vector<double>;
 
+constexpr mn::Method methods[] = {mn::Method::exact, mn::Method::frank_wolfe, mn::Method::away,
+                                  mn::Method::pairwise};
+
 static int failures = 0;
 
 static void expect(bool holds, const std::string& what) {
@@ -26,17 +29,29 @@ template <typename Scalar = double>
 struct Answer {
   std::vector<Scalar> weights, squared, gap;
   std::vector<std::int64_t> iterations;
+  std::vector<std::int8_t> status;
+  std::vector<std::int32_t> row;
 };
 
+static mn::Options options_for(mn::Method method = mn::Method::exact, int max_iter = 10000) {
+  mn::Options options;
+  options.method = method;
+  options.tol = method == mn::Method::exact ? 1e-14 : method == mn::Method::frank_wolfe ? 1e-5 : 1e-10;
+  options.max_iter = max_iter;
+  return options;
+}
+
 template <typename Scalar>
-static Answer<Scalar> solve(const std::vector<Scalar>& gramian, int n, mn::Method method = mn::Method::exact,
-                            int max_iter = 10000) {
+static Answer<Scalar> solve(const std::vector<Scalar>& gramian, int n, const mn::Options& options = options_for(),
+                            int threads = 1) {
   const std::int64_t batch = static_cast<std::int64_t>(gramian.size()) / (n * n);
   const auto count = static_cast<std::size_t>(batch);
   Answer<Scalar> a{std::vector<Scalar>(count * n, Scalar(7)), std::vector<Scalar>(count, Scalar(7)),
-                   std::vector<Scalar>(count, Scalar(7)), std::vector<std::int64_t>(count, 7)};
-  mn::solve_cpu(method, gramian.data(), batch, n, method == mn::Method::exact ? 1e-14 : 1e-5, max_iter,
-                a.weights.data(), a.squared.data(), a.gap.data(), a.iterations.data());
+                   std::vector<Scalar>(count, Scalar(7)), std::vector<std::int64_t>(count, 7),
+                   std::vector<std::int8_t>(count, 99), std::vector<std::int32_t>(count, 99)};
+  mn::solve_cpu(options, gramian.data(), batch, n, threads,
+                mn::Answers<Scalar>{a.weights.data(), a.squared.data(), a.gap.data(), a.iterations.data(),
+                                    a.status.data(), a.row.data()});
   return a;
 }
 
@@ -75,7 +90,7 @@ static void check_optimal(const Matrix& g, int n, const std::string& what) {
   const double largest = *std::max_element(g.begin(), g.end());
   expect(near(a.gap[0], static_cast<double>(squared - least), 1e-13 * largest), what + ": wrong gap");
   expect(near(a.squared[0], static_cast<double>(squared), 1e-13 * largest), what + ": wrong squared norm");
-  expect(a.iterations[0] < 10000, what + ": ran into the limit");
+  expect(a.status[0] == 0 && a.iterations[0] < 10000, what + ": not optimal by its own account");
 }
 
 static void known_answers() {
@@ -159,10 +174,10 @@ static void limits_and_bad_values() {
   for (auto& row : points)
     for (double& x : row) x = normal(random);
   const Matrix g = gramian_of(points);
-  for (const mn::Method method : {mn::Method::exact, mn::Method::frank_wolfe}) {
+  for (const mn::Method method : methods) {
     double previous = std::numeric_limits<double>::infinity();
     for (int limit = 0; limit < 12; ++limit) {
-      const Answer<> a = solve(g, 16, method, limit);
+      const Answer<> a = solve(g, 16, options_for(method, limit));
       expect(a.iterations[0] == limit, "stops at its limit");
       expect(a.squared[0] <= previous + 1e-12, "never gets longer");
       previous = a.squared[0];
@@ -179,9 +194,10 @@ static void limits_and_bad_values() {
     for (int b = 0; b < 3; ++b)
       for (int i = 0; i < 3; ++i) broken[b * 9 + i * 4] = 1.0;
     broken[9 + 1] = bad;
-    for (const mn::Method method : {mn::Method::exact, mn::Method::frank_wolfe}) {
-      const Answer<> a = solve(broken, 3, method);
+    for (const mn::Method method : methods) {
+      const Answer<> a = solve(broken, 3, options_for(method));
       expect(std::isnan(a.weights[3]) && std::isnan(a.gap[1]), "a bad value gives NaN");
+      expect(a.status == std::vector<std::int8_t>({0, 4, 0}) && a.row[1] == 0, "and is named");
       expect(near(a.weights[0], 1.0 / 3, 1e-3) && near(a.weights[6], 1.0 / 3, 1e-3),
              "and only in its own problem");
     }
@@ -193,7 +209,53 @@ static void limits_and_bad_values() {
     expect(narrow.weights[i] == static_cast<float>(wide.weights[i]), "float is rounded double");
 }
 
+static void policies() {
+  const double nan = std::nan("");
+  mn::Options skip = options_for(), ignore = options_for();
+  skip.skip_nonfinite = true;
+  ignore.ignore_zeros = true;
+  const Answer<> left = solve(Matrix{1, nan, 0, nan, nan, nan, 0, nan, 4}, 3, skip);
+  expect(near(left.weights[0], 0.8) && left.weights[1] == 0.0 && near(left.weights[2], 0.2), "NaN is left out");
+  const Answer<> none = solve(Matrix(9, nan), 3, skip);
+  expect(none.status[0] == 3 && none.weights == Matrix(3, 0.0), "nothing is left");
+  const Answer<> pair = solve(Matrix{1, nan, nan, 1}, 2, skip);
+  expect(pair.status[0] == 3, "an inner product that is not finite condemns both");
+  const Answer<> kept = solve(Matrix{1, 0, 0, 0, 0, 0, 0, 0, 4}, 3, ignore);
+  expect(near(kept.weights[0], 0.8) && kept.weights[1] == 0.0, "a zero point is ignored");
+  expect(solve(Matrix(9, 0.0), 3, ignore).weights == Matrix{1, 0, 0}, "unless all are");
+  const Answer<> negative = solve(Matrix{1, 0, 0, -1}, 2);
+  expect(negative.status[0] == 5 && negative.row[0] == 1, "a negative squared norm is refused");
+  const Answer<> uneven = solve(Matrix{1, 0.5, 0.4, 1}, 2);
+  expect(uneven.status[0] == 6 && uneven.row[0] == 1, "an asymmetric Gramian is refused");
+}
+
+static void methods_and_threads() {
+  std::mt19937_64 random(3);
+  std::normal_distribution<double> normal;
+  for (const int n : {1, 2, 3, 5, 13, 40}) {
+    Matrix batch;
+    for (int b = 0; b < 60; ++b) {
+      std::vector<std::vector<double>> points(n, std::vector<double>(2 * n));
+      for (auto& row : points)
+        for (double& x : row) x = 0.5 + normal(random);
+      const Matrix g = gramian_of(points);
+      batch.insert(batch.end(), g.begin(), g.end());
+    }
+    const Answer<> exact = solve(batch, n);
+    for (const mn::Method method : methods) {
+      const Answer<> one = solve(batch, n, options_for(method)), three = solve(batch, n, options_for(method), 3);
+      expect(one.weights == three.weights && one.gap == three.gap && one.iterations == three.iterations,
+             "threads do not change the result");
+      if (method == mn::Method::frank_wolfe) continue;
+      for (std::size_t k = 0; k < exact.weights.size(); ++k)
+        expect(near(one.weights[k], exact.weights[k], 1e-6), "the methods agree");
+    }
+  }
+}
+
 int main() {
+  policies();
+  methods_and_threads();
   known_answers();
   random_and_hard();
   limits_and_bad_values();

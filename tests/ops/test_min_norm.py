@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from modnas_fast import implementations
-from modnas_fast.mgd import MinNorm, min_norm
+from modnas_fast.mgd import MinNorm, Status, min_norm
+from modnas_fast.mgd.min_norm import METHODS
 
 module = importlib.import_module("modnas_fast.mgd.min_norm")
 SIZES = (1, 2, 3, 4, 5, 6, 7, 8, 13, 19, 32, 64)
@@ -44,8 +45,8 @@ def implementation(request: pytest.FixtureRequest) -> Iterator[str]:
         pytest.skip(implementations.chosen("min_norm", kind).reason)
     ran: set[str] = set()
 
-    def watched(key: str, solver: Callable[..., MinNorm]) -> Callable[..., MinNorm]:
-        def solve(*arguments: object) -> MinNorm:
+    def watched(key: str, solver: Callable[..., object]) -> Callable[..., object]:
+        def solve(*arguments: object) -> object:
             ran.add(key)
             return solver(*arguments)
 
@@ -89,6 +90,7 @@ def assert_optimal(gramian: Tensor, answer: MinNorm) -> None:
     np.testing.assert_allclose(weights.sum(-1).astype(float), 1, atol=1e-14)
     relative, gap = violations(gramian, answer.weights)
     largest = gramian.diagonal(dim1=-2, dim2=-1).amax(-1).numpy()
+    assert (answer.status == Status.OPTIMAL).all()
     assert relative.max() <= 1e-13
     assert (gap <= 1e-12 * largest).all()
     assert (np.abs(gap - wide(answer.gap)) <= 1e-13 * largest).all()
@@ -255,7 +257,7 @@ def test_a_batch_gives_the_bits_of_its_problems(implementation: str) -> None:
     size=st.integers(1, 9),
     seed=st.integers(0, 1000),
     dtype=st.sampled_from([torch.float32, torch.float64, torch.float16, torch.bfloat16]),
-    method=st.sampled_from(["exact", "frank_wolfe"]),
+    method=st.sampled_from(["exact", "frank_wolfe", "away", "pairwise"]),
     name=st.sampled_from(["c++", "reference"]),
 )
 def test_shapes_and_dtypes(
@@ -296,7 +298,7 @@ def test_other_memory_layouts_and_gradients(implementation: str) -> None:
     assert not answer.weights.requires_grad
 
 
-@pytest.mark.parametrize("method", ["exact", "frank_wolfe"])
+@pytest.mark.parametrize("method", METHODS)
 def test_at_its_limit_it_returns_its_best_point_with_its_gap(implementation: str, method: str) -> None:
     gramian = gramians.gramian(gramians.gradients(10, 16, 64, seed=9))
     before = torch.full((10,), torch.inf, dtype=torch.float64)
@@ -304,7 +306,7 @@ def test_at_its_limit_it_returns_its_best_point_with_its_gap(implementation: str
         answer = solve(implementation, gramian, method=method, max_iter=limit)
         assert (answer.iterations == limit).all()
         assert (answer.squared_norm <= before + 1e-12).all()
-        assert (answer.gap > 0).all()
+        assert (answer.gap > 0).all() and (answer.status == Status.LIMIT).all()
         np.testing.assert_allclose(
             answer.gap, violations(gramian, answer.weights)[1].astype(float), rtol=1e-10
         )
@@ -365,6 +367,74 @@ def test_frank_wolfe_stays_on_the_simplex_and_above_the_exact_answer(implementat
     assert (answer.squared_norm <= shortest + 1e-13 * largest).all()
 
 
+def published_away(gramian: np.ndarray, pairwise: bool, steps: int) -> np.ndarray | None:
+    """Lacoste-Julien and Jaggi (2015), Algorithms 1 and 2, one problem, from the shortest point.
+
+    None where rounding would choose the vertex to leave: after a pairwise line search two are often equal.
+    """
+    weights = np.eye(len(gramian))[np.argmin(np.diag(gramian))]
+    for _ in range(steps):
+        product = gramian @ weights
+        towards, away = np.argmin(product), np.argmax(np.where(weights > 0, product, -np.inf))
+        carrying = np.sort(product[weights > 0])
+        if len(carrying) > 1 and carrying[-1] - carrying[-2] < 1e-9 * carrying[-1]:
+            return None
+        to_vertex, from_vertex = -weights.copy(), weights.copy()
+        to_vertex[towards] += 1
+        from_vertex[away] -= 1
+        carried = weights[away]
+        if pairwise:
+            direction, most = to_vertex + from_vertex, carried
+        elif -(to_vertex @ product) >= -(from_vertex @ product) or carried >= 1:
+            direction, most = to_vertex, 1.0
+        else:
+            direction, most = from_vertex, carried / (1 - carried)
+        length = min(most, -(direction @ product) / (direction @ gramian @ direction))
+        weights = np.maximum(weights + length * direction, 0)
+        weights[weights < 1e-15] = 0
+    return weights
+
+
+@pytest.mark.parametrize("method", ["away", "pairwise"])
+@pytest.mark.parametrize("size", [8, 13])
+def test_away_and_pairwise_follow_the_paper(implementation: str, size: int, method: str) -> None:
+    gramian = gramians.gramian(gramians.agreeing(20, size, 2 * size, seed=13))
+    compared = 0
+    for steps in (1, 2, 5):
+        answer = solve(implementation, gramian, method=method, max_iter=steps)
+        for problem, weights, iterations in zip(gramian, answer.weights, answer.iterations, strict=True):
+            expected = published_away(problem.numpy(), method == "pairwise", steps)
+            if int(iterations) == steps and expected is not None:  # else it converged before, or there was a tie
+                np.testing.assert_allclose(weights, expected, atol=1e-10)
+                compared += 1
+    assert compared >= 20
+
+
+@pytest.mark.parametrize("method", ["away", "pairwise"])
+@pytest.mark.parametrize("size", [2, 3, 8, 19])
+def test_away_and_pairwise_converge_to_the_optimum(implementation: str, size: int, method: str) -> None:
+    gramian = gramians.gramian(gramians.agreeing(20, size, 4 * size, seed=14))
+    answer = solve(implementation, gramian, method=method)
+    assert (answer.status == Status.OPTIMAL).all()
+    assert violations(gramian, answer.weights)[0].max() <= 1.01e-10
+    torch.testing.assert_close(answer.weights, solve(implementation, gramian).weights, atol=1e-7, rtol=0)
+
+
+@pytest.mark.parametrize("method", ["away", "pairwise"])
+@pytest.mark.parametrize("kind", list(gramians.HARD))
+def test_away_and_pairwise_say_how_far_they_came(implementation: str, kind: str, method: str) -> None:
+    batch = 3 if implementation == "reference" else 20
+    gramian = gramians.gramian(gramians.HARD[kind](batch, 8, 15))
+    answer = solve(implementation, gramian, method=method, max_iter=300)
+    assert (answer.weights >= 0).all()
+    np.testing.assert_allclose(answer.weights.sum(-1), 1, atol=1e-12)
+    relative, gap = violations(gramian, answer.weights)
+    largest = gramian.diagonal(dim1=-2, dim2=-1).amax(-1).numpy()
+    assert (np.abs(gap - wide(answer.gap)) <= 1e-12 * largest).all()
+    optimal = (answer.status == Status.OPTIMAL).numpy()
+    assert (relative.max(-1)[optimal] <= 1.01e-10).all()
+
+
 # ---- which implementation, and errors ----
 
 
@@ -409,17 +479,10 @@ def test_the_core_lets_other_threads_run() -> None:
     if implementations.core() is None:
         pytest.skip("the compiled core was not built")
     gramian = gramians.gramian(gramians.gradients(1500, 64, 256, seed=12))
-    answer = module._empty(gramian)
-    arguments = (
-        "exact",
-        False,
-        gramian.data_ptr(),
-        1500,
-        64,
-        1e-14,
-        2048,
-        *(field.data_ptr() for field in answer),
-    )
+    answer = module.empty(gramian)
+    options = (1e-14, 2048, 1e-8, False, False, 1)  # tol, max_iter, asymmetry, skip, ignore, threads
+    addresses = (field.data_ptr() for field in answer)
+    arguments = ("exact", False, gramian.data_ptr(), 1500, 64, *options, *addresses)
     worker = threading.Thread(target=implementations.core().min_norm_cpu, args=arguments)
     turns = 0
     worker.start()
@@ -442,20 +505,22 @@ ERRORS = [
     (torch.eye(3), {"tol": float("nan")}, ValueError, "tol must be a finite number >= 0, not nan"),
     (torch.eye(3), {"max_iter": -1}, ValueError, "max_iter must be an integer"),
     (torch.eye(3), {"max_iter": 2.5}, ValueError, "max_iter must be an integer"),
-    (torch.full((2, 2), torch.nan), {}, ValueError, "gramian holds NaN or an infinity"),
+    (torch.eye(3), {"nonfinite": "drop"}, ValueError, "nonfinite must be 'raise' or 'skip', not 'drop'"),
+    (torch.eye(3), {"zeros": "keep"}, ValueError, "zeros must be 'exact' or 'ignore', not 'keep'"),
+    (torch.full((2, 2), torch.nan), {}, ValueError, r"gramian: row 0 holds NaN or an infinity; nonfinite=\"skip\""),
     (
         torch.stack([torch.eye(2), torch.eye(2) * torch.inf]),
         {},
         ValueError,
-        r"gramian\[1\] holds NaN or an inf",
+        r"gramian\[1\]: row 0 holds NaN or an inf",
     ),
-    (-torch.eye(2), {}, ValueError, "gramian has a negative squared norm"),
-    (torch.tensor([[1.0, 0.5], [0.4, 1.0]]), {}, ValueError, "gramian is not symmetric"),
+    (-torch.eye(2), {}, ValueError, "gramian: row 0 has a negative squared norm"),
+    (torch.tensor([[1.0, 0.5], [0.4, 1.0]]), {}, ValueError, "gramian: row 1 is not symmetric"),
     (
         torch.tensor([[1.0, 0.5], [0.4, 1.0]]).expand(2, 3, 2, 2),
         {},
         ValueError,
-        r"gramian\[0, 0\] is not symmetric",
+        r"gramian\[0, 0\]: row 1 is not symmetric",
     ),
 ]
 
@@ -479,7 +544,7 @@ def implementation_free(request: pytest.FixtureRequest) -> str:
 def test_the_problem_at_fault_is_named_in_every_leading_axis() -> None:
     gramian = torch.eye(3).repeat(2, 4, 1, 1)
     gramian[1, 2, 0, 0] = torch.nan
-    with pytest.raises(ValueError, match=r"^gramian\[1, 2\] holds NaN or an infinity$"):
+    with pytest.raises(ValueError, match=r"^gramian\[1, 2\]: row 0 holds NaN or an infinity;"):
         min_norm(gramian)
 
 
