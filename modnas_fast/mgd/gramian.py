@@ -98,7 +98,7 @@ def combine(weights: Tensor, gradients: Gradients) -> Any:
 def _gramian_matrix(gradients: Tensor) -> Tensor:
     matrix = _with_contiguous_rows(gradients.detach())
     leading, (count, length) = matrix.shape[:-2], matrix.shape[-2:]
-    batch = matrix.reshape(-1, count, length)
+    batch = matrix.reshape(leading.numel(), count, length)
     out = torch.empty((*leading, count, count), dtype=torch.float64)
     width = matrix.element_size()
     implementations.core().gramian_matrix_cpu(
@@ -116,7 +116,7 @@ def _gramian_matrix(gradients: Tensor) -> Tensor:
 def _combine_matrix(weights: Tensor, gradients: Tensor) -> Tensor:
     matrix = _with_contiguous_rows(gradients.detach())
     leading, (count, length) = matrix.shape[:-2], matrix.shape[-2:]
-    batch = matrix.reshape(-1, count, length)
+    batch = matrix.reshape(leading.numel(), count, length)
     out = torch.empty((*leading, length), dtype=matrix.dtype)
     width = matrix.element_size()
     implementations.core().combine_matrix_cpu(
