@@ -1,19 +1,22 @@
-"""min_norm: the compiled core against the reference and against Frank-Wolfe, in one process, in turns.
+"""min_norm, gramian and combine against TorchJD, quadprog, the reference and the classic loop, on the same inputs.
 
-    python bench/min_norm.py [--json FILE] [--rounds N] [--sizes 2 3 13 64] [--batches 1 64]
+    python bench/min_norm.py [--quick] [--json FILE] [--plot FILE.png] [--threads N]
 
-Prints, per T and batch, the median time of one call and ratios of medians; a ratio above 1 means that the
-exact method of the compiled core is the faster one. Refuses to run where its answer is not optimal.
+Contenders take turns in one process; a time is a median, a ratio is one of medians, above 1 where ours is faster.
+Refuses to run where an answer of ours is wrong. Peers without a batch axis are looped over at most 256 problems of
+a batch and their time per problem is scaled up.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,48 +24,163 @@ import torch
 from torch import Tensor
 
 from modnas_fast import doctor, implementations
-from modnas_fast.mgd import min_norm
+from modnas_fast.mgd import combine, gramian, min_norm
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path[:0] = [str(Path(__file__).parents[1] / "tests"), str(Path(__file__).parent)]
 import gramians
+import peers
 
-CONTENDERS = {
-    "exact, compiled": ("c++", "exact"),
-    "exact, reference": ("reference", "exact"),
-    "Frank-Wolfe, compiled": ("c++", "frank_wolfe"),
-    "Frank-Wolfe, reference": ("reference", "frank_wolfe"),
-}
+T = 13
+SAMPLE = 256
+Times = dict[str, float]
 
 
-def seconds(gramian: Tensor, implementation: str, method: str) -> float:
-    """Wall-clock time of one call."""
-    with implementations.using(implementation):
-        start = time.perf_counter()
-        min_norm(gramian, method=method)
-        return time.perf_counter() - start
-
-
-def check(gramian: Tensor) -> None:
-    """Raises RuntimeError where an exact answer is not optimal: then no time is worth printing."""
-    largest = gramian.diagonal(dim1=-2, dim2=-1).amax(-1)
-    for implementation in ("c++", "reference"):
-        with implementations.using(implementation):
-            if (min_norm(gramian).gap > 1e-12 * largest).any():
-                raise RuntimeError(f"{implementation} is not optimal; run the tests first")
-
-
-def measure(size: int, batch: int, rounds: int) -> dict[str, Any]:
-    """Medians in microseconds of every contender on agreeing gradients, and their ratios to ours."""
-    gramian = gramians.gramian(gramians.agreeing(batch, size, 4 * size, seed=size))
-    check(gramian)
-    times: dict[str, list[float]] = {name: [] for name in CONTENDERS}
+def medians(contenders: dict[str, Callable[[], object]], rounds: int) -> Times:
+    """Median seconds of one call of each, in turns, after one call of each that is not counted."""
+    for run in contenders.values():
+        run()
+    times: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
-        for name, (implementation, method) in CONTENDERS.items():
-            times[name].append(seconds(gramian, implementation, method))
-    medians = {name: 1e6 * statistics.median(values) for name, values in times.items()}
-    ours = medians["exact, compiled"]
-    ratios = {name: value / ours for name, value in medians.items()}
-    return {"T": size, "batch": batch, "median_us": medians, "ratio": ratios}
+        for name, run in contenders.items():
+            start = time.perf_counter()
+            run()
+            times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def relative_gaps(gram: Tensor, weights: Tensor) -> Tensor:
+    """The duality gap of weights from anywhere, relative to a (a + the longest gradient), a = Σ γ_t ‖g_t‖."""
+    product = torch.einsum("...ij,...j->...i", gram, weights.to(gram))
+    length = gram.diagonal(dim1=-2, dim2=-1).sqrt()
+    reach = (weights * length).sum(-1)
+    return ((weights * product).sum(-1) - product.amin(-1)) / (reach * (reach + length.amax(-1)))
+
+
+def excess(gram: Tensor, weights: Tensor) -> float:
+    """How much longer than the optimum the squared norm is, relative to it; the worst of a batch."""
+    squared = torch.einsum("...i,...ij,...j->...", weights, gram, weights)
+    return float((squared / min_norm(gram).squared_norm - 1).max())
+
+
+def check() -> None:
+    """Raises RuntimeError where an answer is wrong: then no time is worth printing."""
+    for size in (2, 3, T, 64):
+        for kind, maker in gramians.HARD.items():
+            gram = gramians.gramian(maker(8, size, size))
+            answer = min_norm(gram)
+            if (relative_gaps(gram, answer.weights) > 1e-10).any() or (answer.status != 0).any():
+                raise RuntimeError(f"min_norm is not optimal on {kind}, T = {size}; run the tests first")
+    jacobian = torch.randn(T, 5000)
+    wide, weights = jacobian.double(), torch.rand(T, dtype=torch.float64)
+    if not torch.allclose(gramian(jacobian), wide @ wide.T, rtol=1e-12, atol=1e-9):
+        raise RuntimeError("gramian is wrong; run the tests first")
+    if not torch.allclose(combine(weights, jacobian), (weights @ wide).float(), rtol=1e-6, atol=0):
+        raise RuntimeError("combine is wrong; run the tests first")
+
+
+def ratios(times: Times, ours: str = "ours") -> Times:
+    return {name: value / times[ours] for name, value in times.items() if name != ours}
+
+
+def reference(gram: Tensor) -> Tensor:
+    with implementations.using("reference"):
+        return min_norm(gram).weights
+
+
+def single(size: int, rounds: int, with_peers: bool = True) -> dict[str, Any]:
+    """One problem per call, from Python."""
+    gram = gramians.gramian(gramians.agreeing(1, size, 4 * size, seed=size))[0]
+    contenders: dict[str, Callable[[], object]] = {"ours": lambda: min_norm(gram)}
+    found = {}
+    if with_peers:
+        for name, solve in peers.SOLVERS.items():
+            contenders[name] = lambda solve=solve: solve(gram)
+            found[name] = excess(gram, solve(gram).double())
+        contenders["reference"] = lambda: reference(gram)
+    times = medians(contenders, rounds)
+    own = float(relative_gaps(gram, min_norm(gram).weights))
+    return {"T": size, "seconds": times, "ratio": ratios(times), "relative_gap": own, "excess": found}
+
+
+def batch(count: int, rounds: int, threads: int) -> dict[str, Any]:
+    """A batch in one call; peers loop over a sample."""
+    gram = gramians.gramian(gramians.agreeing(count, T, 4 * T, seed=count))
+    sample = gram[:SAMPLE]
+    times = medians({"ours": lambda: min_norm(gram)}, rounds)
+    torch.set_num_threads(1)
+    times["ours, one thread"] = medians({"ours": lambda: min_norm(gram)}, rounds)["ours"]
+    torch.set_num_threads(threads)
+    scale = count / len(sample)
+    loops = {name: lambda solve=solve: [solve(g) for g in sample] for name, solve in peers.SOLVERS.items()}
+    looped = medians(loops, max(2, rounds // 4))
+    times |= {f"{name}, looped": scale * value for name, value in looped.items()}
+    times["reference"] = scale * medians({"reference": lambda: reference(sample)}, 2)["reference"]
+    return {"batch": count, "T": T, "seconds": times, "ratio": ratios(times)}
+
+
+def copy_bandwidth(rounds: int) -> float:
+    """Bytes read and written per second by a copy of 256 MB."""
+    source = torch.ones(64_000_000)
+    target = torch.empty_like(source)
+    seconds = medians({"copy": lambda: target.copy_(source)}, rounds)["copy"]
+    return 2 * source.numel() * source.element_size() / seconds
+
+
+def step(jacobian: Tensor) -> Tensor:
+    """One whole MGD step."""
+    return combine(min_norm(gramian(jacobian)).weights, jacobian)
+
+
+def whole_step(width: int, rounds: int, bandwidth: float) -> dict[str, Any]:
+    """Gramian, solve and combination of float32 gradients [13, P]."""
+    generator = torch.Generator().manual_seed(width)
+    jacobian = torch.randn(T, width, generator=generator)
+    jacobian += torch.randn(1, width, generator=generator)
+    weights = min_norm(gramian(jacobian)).weights
+    times = medians(
+        {
+            "ours": lambda: step(jacobian),
+            "torchjd": lambda: peers.torchjd_step(jacobian),
+            "classic loop": lambda: peers.classic_step(jacobian),
+            "gramian": lambda: gramian(jacobian),
+            "J @ J.T": lambda: jacobian @ jacobian.T,
+            "combine": lambda: combine(weights, jacobian),
+            "w @ J": lambda: weights.float() @ jacobian,
+        },
+        rounds,
+    )
+    size = jacobian.element_size() * width
+    moved = {"ours": (2 * T + 1) * size, "gramian": T * size, "combine": (T + 1) * size}
+    return {
+        "P": width,
+        "T": T,
+        "seconds": times,
+        "ratio": {
+            "torchjd": times["torchjd"] / times["ours"],
+            "classic loop": times["classic loop"] / times["ours"],
+            "J @ J.T over gramian": times["J @ J.T"] / times["gramian"],
+            "w @ J over combine": times["w @ J"] / times["combine"],
+        },
+        "fraction_of_copy_bandwidth": {
+            name: count / times[name] / bandwidth for name, count in moved.items()
+        },
+    }
+
+
+def over_threads(count: int, rounds: int, most: int) -> dict[str, Any]:
+    """One batch with 1 .. most threads."""
+    gram = gramians.gramian(gramians.agreeing(count, T, 4 * T, seed=1))
+    before = torch.get_num_threads()
+    times: Times = {}
+    try:
+        for _ in range(rounds):  # in turns, so that a slow moment of the machine meets all
+            for threads in range(1, most + 1):
+                torch.set_num_threads(threads)
+                seconds = medians({"ours": lambda: min_norm(gram)}, 3)["ours"]
+                times[str(threads)] = min(seconds, times.get(str(threads), seconds))
+    finally:
+        torch.set_num_threads(before)
+    return {"batch": count, "T": T, "seconds": times, "speedup": {k: times["1"] / v for k, v in times.items()}}
 
 
 def commit() -> str | None:
@@ -77,41 +195,82 @@ def commit() -> str | None:
     return done.stdout.strip() or None
 
 
+def shown(seconds: float) -> str:
+    for unit, size in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds * 1e6:.3g} us"
+
+
+def report(title: str, row: dict[str, Any]) -> None:
+    print(f"\n{title}")
+    for name, seconds in row["seconds"].items():
+        ratio = row.get("ratio", {}).get(name)
+        print(f"  {name:<24}{shown(seconds):>12}" + (f"{ratio:>12.1f} x" if ratio else ""), flush=True)
+    for key in ("relative_gap", "excess", "fraction_of_copy_bandwidth", "speedup"):
+        if row.get(key):
+            value = row[key] if isinstance(row[key], dict) else {"ours": row[key]}
+            print(f"  {key}: " + ", ".join(f"{name} {number:.3g}" for name, number in value.items()))
+    for name, ratio in row.get("ratio", {}).items():
+        if name not in row["seconds"]:
+            print(f"  {name}: {ratio:.2f} x")
+
+
+def plot(results: dict[str, Any], path: Path) -> None:
+    """Time over T, over the batch, and of the whole step over P."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
+    panels = (("single", "T", "one problem"), ("batch", "batch", f"a batch, T = {T}"), ("step", "P", "whole step"))
+    for axis, (key, x, title) in zip(axes, panels, strict=True):
+        names = dict.fromkeys(name for row in results[key] for name in row["seconds"])
+        for name in names:
+            points = [(row[x], row["seconds"][name]) for row in results[key] if name in row["seconds"]]
+            axis.loglog(*zip(*points, strict=True), marker="o", markersize=3, label=name, lw=2 if name == "ours" else 1)
+        axis.set(xlabel=x, ylabel="seconds", title=title)
+        axis.legend(fontsize=7, frameon=False)
+    figure.savefig(path, dpi=150)
+
+
 def main() -> None:
-    """Measures and prints."""
-    parser = argparse.ArgumentParser(
-        description="min_norm: compiled core, reference and Frank-Wolfe, in turns"
-    )
+    """Checks, measures, prints."""
+    parser = argparse.ArgumentParser(description="the min-norm solver against its peers, in turns")
+    parser.add_argument("--quick", action="store_true", help="few rounds and small sizes: a minute instead of ten")
     parser.add_argument("--json", type=Path, help="also write the results to this file")
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[2, 3, 8, 13, 32])
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 64])
+    parser.add_argument("--plot", type=Path, help="also draw them into this file")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="for all contenders")
     arguments = parser.parse_args()
     if "c++" not in implementations.available("min_norm", "cpu"):
         raise SystemExit(implementations.chosen("min_norm", "cpu").reason)
-    torch.set_num_threads(1)
-    results = []
-    print(
-        f"{'T':>3} {'batch':>5}  {'exact, compiled':>16}"
-        + "".join(f"{name:>25}" for name in list(CONTENDERS)[1:])
-    )
-    for size in arguments.sizes:
-        for batch in arguments.batches:
-            row = measure(size, batch, arguments.rounds)
-            results.append(row)
-            others = "".join(f"{row['ratio'][name]:>23.2f} x" for name in list(CONTENDERS)[1:])
-            print(
-                f"{size:>3} {batch:>5}  {row['median_us']['exact, compiled']:>13.1f} us{others}", flush=True
-            )
+    quick, threads = arguments.quick, arguments.threads
+    torch.set_num_threads(threads)
+    check()
+    results: dict[str, Any] = {"single": [], "batch": [], "step": []}
+    for size in (2, 3, 8, T, 32) if quick else (2, 3, 5, 8, T, 19, 32, 64, 128, 256, 512, 1024):
+        row = single(size, 9 if quick else 51 if size < 200 else 5, with_peers=size <= 128)
+        results["single"].append(row)
+        report(f"one problem, T = {size}", row)
+    for count in (64, 4096) if quick else (64, 4096, 65_536):
+        row = batch(count, 3 if quick else 9, threads)
+        results["batch"].append(row)
+        report(f"a batch of {count:,}, T = {T}, {threads} threads", row)
+    bandwidth = copy_bandwidth(3 if quick else 9)
+    print(f"\ncopy bandwidth: {bandwidth / 1e9:.1f} GB/s")
+    for width in (152_000,) if quick else (152_000, 1_500_000, 15_000_000):
+        row = whole_step(width, 5 if width < 10_000_000 else 3, bandwidth)
+        results["step"].append(row)
+        report(f"a whole step, T = {T}, P = {width:,}, float32", row)
+    results["threads"] = over_threads(4096, 3, os.cpu_count() or 1)
+    report("threads, a batch of 4,096", results["threads"])
+    if arguments.plot:
+        plot(results, arguments.plot)
     if arguments.json:
-        about = {
-            "op": "min_norm",
-            "commit": commit(),
-            **doctor.diagnose().to_dict(),
-        }
-        arguments.json.write_text(
-            json.dumps({**about, "dtype": "float64", "results": results}, indent=1) + "\n"
-        )
+        about = {"op": "min_norm", "commit": commit(), "copy_bytes_per_second": bandwidth, "threads": threads}
+        machine = doctor.diagnose().to_dict()
+        arguments.json.write_text(json.dumps({**about, **machine, "results": results}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

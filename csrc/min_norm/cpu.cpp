@@ -10,11 +10,18 @@
 namespace modnas_fast::min_norm {
 namespace {
 
-/// Problems that one thread solves before it asks for more: enough to make asking, and starting threads, cheap.
+/// A guess at the seconds that one problem takes; it steers the work's distribution, not the result.
+double guessed_seconds(int n) { return 1e-9 * (200.0 + n * n * n); }
+
+/// Problems that one thread solves before it asks for more: enough to make asking cheap.
 std::int64_t problems_per_task(int n) {
-  constexpr double least_seconds = 3e-5, seconds_per_flop = 1e-9;
-  const double seconds = seconds_per_flop * (200.0 + 2.0 * n * n * n);
-  return std::max<std::int64_t>(1, static_cast<std::int64_t>(least_seconds / seconds));
+  return std::max<std::int64_t>(1, static_cast<std::int64_t>(3e-5 / guessed_seconds(n)));
+}
+
+/// Threads that the batch is worth: starting one, and waiting for it to end, must not cost more than it saves.
+std::int64_t worth(std::int64_t batch, int n) {
+  constexpr double seconds_per_thread = 2e-4;
+  return std::max<std::int64_t>(1, static_cast<std::int64_t>(guessed_seconds(n) * batch / seconds_per_thread));
 }
 
 }  // namespace
@@ -38,7 +45,8 @@ void solve_cpu(const Options& options, const Scalar* gramian, std::int64_t batch
       break;
   }
   const std::int64_t share_size = problems_per_task(n), tasks = (batch + share_size - 1) / share_size;
-  const int workers = static_cast<int>(std::max<std::int64_t>(1, std::min<std::int64_t>(threads, tasks)));
+  const int workers =
+      static_cast<int>(std::max<std::int64_t>(1, std::min({static_cast<std::int64_t>(threads), tasks, worth(batch, n)})));
   const std::size_t doubles = workspace_bytes(n) / sizeof(double);
   constexpr std::size_t small = 1024;
   double nearby[small];  // a single small problem should not wait for the heap

@@ -51,9 +51,10 @@ struct Corral {
   int base, count;
 };
 
-/// Appends point u to the factor.
+/// Appends point u to the factor; returns its pivot, which is 1 for a point far from the others' affine hull and
+/// at most its rounding level for a dependent one.
 template <typename Team>
-MODNAS_FAST_LARGE_HD void append(const Team& team, Problem& p, Corral& corral, int u) {
+MODNAS_FAST_LARGE_HD double append(const Team& team, Problem& p, Corral& corral, int u) {
   const int m = corral.count;
   const Scaling s = scaling(p, corral.base, u, m + 1);
   double* const row = p.factor_row(m);
@@ -73,6 +74,7 @@ MODNAS_FAST_LARGE_HD void append(const Team& team, Problem& p, Corral& corral, i
     p.scale[m] = s.scale;
   });
   ++corral.count;
+  return rest;
 }
 
 /// Takes position k out of the factor by Givens rotations.
@@ -235,13 +237,49 @@ MODNAS_FAST_LARGE_HD double move(const Team& team, Problem& p, bool& whole) {
   return length;
 }
 
+/// Starts few points that are clearly independent from the minimiser over the affine hull of all, without those
+/// whose weights it would make negative. False where that does not lead to a point inside; nothing is then started.
+template <typename Team>
+MODNAS_FAST_LARGE_HD bool start_from_all(const Team& team, Problem& p, Corral& corral, int max_iter, int& iteration) {
+  constexpr int fewest = 3, most = 15, most_rounds = 4;
+  constexpr double independent = 1e-6;
+  if (p.n < fewest || p.n > most) return false;
+  double best = -DBL_MAX;
+  corral = {team.highest(0, p.n, best, [&](int i) { return -p.at(i, i); }), 0};
+  for (int i = 0; i < p.n; ++i) {
+    if (i != corral.base && !(append(team, p, corral, i) > independent)) return false;
+  }
+  // x is the base; its weight in what follows is 1 plus its step.
+  team.each(0, p.n, [&](int i) { p.product[i] = p.at(corral.base, i); });
+  int taken = 0;
+  for (bool inside = false; !inside;) {
+    if (taken == most_rounds || iteration + taken == max_iter) return false;
+    ++taken;
+    residual(team, p, corral);
+    finish_step(team, p, corral);
+    if (!(1.0 + p.step[corral.base] > 0.0)) return false;
+    inside = true;
+    for (int k = corral.count - 1; k >= 0; --k) {
+      if (p.step[p.order[k]] > 0.0) continue;
+      erase(team, p, corral, k);
+      inside = false;
+    }
+  }
+  iteration += taken;
+  team.each(0, p.n, [&](int i) {
+    p.weights[i] = i == corral.base ? 1.0 + p.step[i] : p.step[i];
+    p.member[i] = p.weights[i] > 0.0;
+  });
+  evaluate(team, p);
+  return true;
+}
+
 /// Steps with an updated factor; true when the weights are optimal within tol, false when rounding or the limit
 /// ended it. The weights, their members and G w are then consistent.
 template <typename Team>
-MODNAS_FAST_LARGE_HD bool wolfe_swiftly(const Team& team, Problem& p, double tol, int max_iter, int& iteration) {
+MODNAS_FAST_LARGE_HD bool wolfe_swiftly(const Team& team, Problem& p, Corral corral, double tol, int max_iter,
+                                        int& iteration) {
   constexpr int most_refinements = 4;  // corrections of the members' own residual, in a row
-  Corral corral{0, 0};
-  rebuild(team, p, corral);
   bool fresh = true;
   int refinements = 0;
   double before = DBL_MAX;
@@ -321,20 +359,28 @@ MODNAS_FAST_LARGE_HD void wolfe_sturdily(const Team& team, Problem& p, double to
   }
 }
 
-/// Wolfe's method from the shortest point; returns the number of affine minimisations.
+/// Starts from the shortest point.
+template <typename Team>
+MODNAS_FAST_LARGE_HD void start_from_shortest(const Team& team, Problem& p, Corral& corral) {
+  double best = -DBL_MAX;
+  corral = {team.highest(0, p.n, best, [&](int i) { return -p.at(i, i); }), 0};
+  team.once([&] {
+    p.weights[corral.base] = 1.0;
+    p.member[corral.base] = 1;
+  });
+  evaluate(team, p);
+}
+
+/// Wolfe's method; returns the number of affine minimisations.
 template <typename Team>
 MODNAS_FAST_LARGE_HD int wolfe(const Team& team, Problem& p, double tol, int max_iter) {
   const double rounding = 4.0 * DBL_EPSILON * (p.n + 4);
   if (!(tol > rounding)) tol = rounding;
-  double best = -DBL_MAX;
-  const int start = team.highest(0, p.n, best, [&](int i) { return -p.at(i, i); });
-  team.once([&] {
-    p.weights[start] = 1.0;
-    p.member[start] = 1;
-  });
-  evaluate(team, p);
+  Corral corral{0, 0};
   int iteration = 0;
-  if (!wolfe_swiftly(team, p, tol, max_iter, iteration)) wolfe_sturdily(team, p, tol, max_iter, iteration);
+  if (!start_from_all(team, p, corral, max_iter, iteration)) start_from_shortest(team, p, corral);
+  if (!wolfe_swiftly(team, p, corral, tol, max_iter, iteration))
+    wolfe_sturdily(team, p, tol, max_iter, iteration);
   return iteration;
 }
 

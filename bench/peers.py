@@ -1,0 +1,93 @@
+"""What the min-norm solver is compared with: TorchJD, quadprog, and the classic loop in an own rewrite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import combinations
+
+import numpy as np
+import quadprog
+import torch
+from torch import Tensor
+from torchjd.aggregation import MGDA, MGDAWeighting
+
+#: the classic loop has no limit; this one only ends runs that would not end
+MOST_STEPS = 100_000
+
+
+def torchjd_weights(gramian: Tensor) -> Tensor:
+    """TorchJD's Frank-Wolfe with its defaults: at most 100 steps."""
+    return MGDAWeighting()(gramian)
+
+
+def torchjd_step(jacobian: Tensor) -> Tensor:
+    """TorchJD's aggregation of a Jacobian [T, P]."""
+    return MGDA()(jacobian)
+
+
+def quadprog_weights(gramian: Tensor) -> Tensor:
+    """The dual active-set method of Goldfarb and Idnani on one dense problem."""
+    matrix = gramian.double().numpy()
+    size = len(matrix)
+    constraints = np.vstack([np.ones(size), np.eye(size)]).T
+    bounds = np.append(1.0, np.zeros(size))
+    return torch.from_numpy(quadprog.solve_qp(matrix, np.zeros(size), constraints, bounds, meq=1)[0])
+
+
+def _line(vv: float, vu: float, uu: float) -> tuple[float, float]:
+    """Share of v at the shortest point between v and u, kept off the ends as the classic code does, and its cost."""
+    if vu >= vv:
+        return 0.999, vv
+    if vu >= uu:
+        return 0.001, uu
+    share = (uu - vu) / (vv + uu - 2 * vu)
+    return share, uu + share * (vu - uu)
+
+
+def _frank_wolfe(products: np.ndarray) -> np.ndarray:
+    """Best pair, then Frank-Wolfe until the weights change by less than 1e-5; the last step is discarded."""
+    size = len(products)
+    least, pair, share = 1e8, (0, 1), 0.5
+    for i, j in combinations(range(size), 2):
+        of_first, cost = _line(products[i, i], products[i, j], products[j, j])
+        if cost < least:
+            least, pair, share = cost, (i, j), of_first
+    weights = np.zeros(size)
+    weights[pair[0]], weights[pair[1]] = share, 1 - share
+    for _ in range(MOST_STEPS if size > 2 else 0):
+        towards = int(np.argmin(products @ weights))
+        kept, _ = _line(
+            float(weights @ products @ weights), float(weights @ products[:, towards]), products[towards, towards]
+        )
+        moved = kept * weights
+        moved[towards] += 1 - kept
+        if np.abs(moved - weights).sum() < 1e-5:
+            break
+        weights = moved
+    return weights
+
+
+def classic_weights(gramian: Tensor) -> Tensor:
+    """The classic Frank-Wolfe from a Gramian that is there already."""
+    return torch.from_numpy(_frank_wolfe(gramian.double().numpy()))
+
+
+def classic_step(jacobian: Tensor) -> Tensor:
+    """The classic code's whole step: inner products one by one, each brought to the host, the loop, the sum."""
+    count = len(jacobian)
+    products = np.zeros((count, count))
+    for i in range(count):
+        for j in range(i, count):
+            products[i, j] = products[j, i] = torch.dot(jacobian[i], jacobian[j]).item()
+    weights = _frank_wolfe(products)
+    update = torch.zeros_like(jacobian[0])
+    for row, weight in zip(jacobian, weights, strict=True):
+        update += float(weight) * row
+    return update
+
+
+SOLVERS: dict[str, Callable[[Tensor], Tensor]] = {
+    "torchjd": torchjd_weights,
+    "quadprog": quadprog_weights,
+    "classic loop": classic_weights,
+}
