@@ -32,7 +32,9 @@ void solve_cpu(const Options& options, const Scalar* gramian, std::int64_t batch
   if (batch == 0) return;
   auto* solve_range = static_cast<void (*)(const Options&, const Scalar*, std::int64_t, std::int64_t, int, void*,
                                            const Answers<Scalar>&)>(&cpu::baseline::solve_range);
-  switch (instruction_set()) {
+  // Vectors do not pay for loops shorter than this: their remainders cost more than the whole loop in scalars.
+  constexpr int fewest_for_vectors = 24;
+  switch (n < fewest_for_vectors ? InstructionSet::baseline : instruction_set()) {
 #ifdef MODNAS_FAST_X86
     case InstructionSet::avx512:
       solve_range = &cpu::avx512::solve_range;
