@@ -13,6 +13,8 @@ from torchjd.aggregation import MGDA, MGDAWeighting
 
 #: the classic loop has no limit; this one only ends runs that would not end
 MOST_STEPS = 100_000
+#: tensors per device in the classic code's whole step: 50 tables and their keys
+PARAMETERS = 51
 
 
 def torchjd_weights(gramian: Tensor) -> Tensor:
@@ -73,17 +75,28 @@ def classic_weights(gramian: Tensor) -> Tensor:
 
 
 def classic_step(jacobian: Tensor) -> Tensor:
-    """The classic code's whole step: inner products one by one, each brought to the host, the loop, the sum."""
-    count = len(jacobian)
+    """The classic code's whole step on gradients given per parameter, as it takes them.
+
+    The inner products are taken pair by pair and parameter by parameter, each brought to the host; then the loop, then
+    the sum. A row counts as PARAMETERS tensors of equal size: the hypernetwork's tables and its keys.
+    """
+    vectors = [row.chunk(PARAMETERS) for row in jacobian]
+    count = len(vectors)
     products = np.zeros((count, count))
     for i in range(count):
         for j in range(i, count):
-            products[i, j] = products[j, i] = torch.dot(jacobian[i], jacobian[j]).item()
+            total = 0.0
+            for ours, theirs in zip(vectors[i], vectors[j], strict=True):
+                total += torch.dot(ours, theirs).item()
+            products[i, j] = products[j, i] = total
     weights = _frank_wolfe(products)
-    update = torch.zeros_like(jacobian[0])
-    for row, weight in zip(jacobian, weights, strict=True):
-        update += float(weight) * row
-    return update
+    sums = []
+    for parts in zip(*vectors, strict=True):
+        update = torch.zeros_like(parts[0])
+        for part, weight in zip(parts, weights, strict=True):
+            update += float(weight) * part
+        sums.append(update)
+    return torch.cat(sums)
 
 
 SOLVERS: dict[str, Callable[[Tensor], Tensor]] = {
