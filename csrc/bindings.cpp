@@ -28,6 +28,9 @@ using Addresses = std::vector<Address>;
 
 namespace {
 
+/// Grows with every change of a function's name or arguments; modnas_fast.implementations asks for the same number.
+constexpr int interface_number = 1;
+
 template <typename T>
 T* pointer(Address address) {
   return reinterpret_cast<T*>(address);
@@ -220,6 +223,7 @@ py::dict build_info() {
 
 PYBIND11_MODULE(_C, module) {
   module.doc() = "The compiled core of modnas_fast.";
+  module.attr("INTERFACE") = interface_number;
   module.def("build_info", &build_info, "How this module was built.");
   module.def("min_norm_cpu", &min_norm_cpu, py::arg("method"), py::arg("single"), py::arg("gramian"),
              py::arg("batch"), py::arg("size"), py::arg("tol"), py::arg("max_iter"), py::arg("asymmetry"),

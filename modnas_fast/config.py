@@ -136,7 +136,7 @@ class ScalarizationConfig(_Section):
 
     kind: Literal["linear", "smooth_chebyshev", "cosine"] = "smooth_chebyshev"
     """Paper: linear (with a cosine penalty in the published code)."""
-    mu: PositiveFloat = 0.01
+    mu: PositiveFloat = 0.003
     """Smoothing of smooth_chebyshev, in units of the weighed losses."""
     penalty: NonNegativeFloat = 0.1
     """Weight of the cosine term."""
@@ -166,7 +166,7 @@ class SearchConfig(_Section):
     steps: Positive = 600
     """Steps, each one update of Φ and one of w; paper: 9,800."""
     warmup_steps: Annotated[int, Field(ge=0)] = 200
-    """Further steps before, in which w alone is trained on uniformly random architectures; paper: 0."""
+    """Further steps before, in which w alone is trained on networks of every cost; paper: 0."""
     refine_steps: Annotated[int, Field(ge=0)] = 200
     """Further steps behind, in which w stands still and Φ learns the best networks known by their error on the whole
     validation part, while mutations look for better ones; paper: 0."""
@@ -174,8 +174,9 @@ class SearchConfig(_Section):
     """Preferences per device in each of them."""
     refine_networks: Annotated[int, Field(ge=8)] = 2000
     """Networks whose error is computed for that at most: it bounds the time where images are many or large."""
-    uniform_share: Annotated[float, Field(ge=0, le=1)] = 1.0
-    """Share of the devices whose w step uses a uniformly random architecture instead of a sampled one; paper: 0."""
+    spread_share: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Share of the devices whose w step uses a random network, drawn evenly over the range of the predicted cost,
+    instead of one sampled from Φ; paper: 0."""
     batch_size: Positive = 64
     """Paper: 256."""
     weight_learning_rate: PositiveFloat = 0.1
@@ -250,7 +251,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "digits": {
         "space": {"channels": 6},
         "task": {"fractions": [0.3, 0.5, 0.2], "augment": True},
-        "search": {"warmup_steps": 800},
+        "search": {"warmup_steps": 1500, "steps": 400},
     },
     "images": {},
     "cifar10-small": {

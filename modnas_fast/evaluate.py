@@ -110,9 +110,9 @@ class Evaluator:
 
     @torch.no_grad()
     def map_architectures(self, hypernet: nn.Module, device: Device, preferences: Tensor) -> Tensor:
-        """The MAP architecture of every preference [n, M] on a device, canonical one-hots [n, N]."""
+        """The viable MAP architecture of every preference [n, M] on a device, canonical one-hots [n, N]."""
         d = embeddings([device]).expand(len(preferences), -1)
-        return self._space.canonical(self._space.mode(hypernet(preferences, d)))
+        return self._space.canonical(self._space.viable_mode(hypernet(preferences, d)))
 
     def points(self, onehot: Tensor, device: Device, preferences: Tensor | None = None) -> list[Point]:
         """The points of canonical architectures [n, N] on a device; errors must be known by `compute_errors`."""

@@ -19,6 +19,8 @@ from typing import Any, NamedTuple
 from modnas_fast.errors import InputError
 
 DEVICE_KINDS = ("cpu", "cuda")
+#: of the compiled core that this package calls, see csrc/bindings.cpp
+INTERFACE = 1
 
 
 class Availability(NamedTuple):
@@ -62,6 +64,15 @@ def _load_core() -> _Core:
             None,
             Availability(
                 False, f"the compiled core modnas_fast._C does not load: {error}", "reinstall modnas-fast"
+            ),
+        )
+    if getattr(module, "INTERFACE", None) != INTERFACE:
+        return _Core(
+            None,
+            Availability(
+                False,
+                "the compiled core modnas_fast._C was built from other sources than the Python beside it",
+                "build it again: pip install --editable . (or reinstall modnas-fast)",
             ),
         )
     return _Core(module, Availability(True, "compiled core modnas_fast._C"))

@@ -19,6 +19,8 @@ TAIL = 0.05
 #: how far, in scaled units, the ideal task loss lies below the best of the random networks: the search finds better
 #: ones, and a Chebyshev scalarization rewards nothing beyond the ideal
 UTOPIA = 0.15
+#: the same for the cost, whose best is known better
+COST_UTOPIA = 0.02
 #: nats, and share of wrong answers, that are small beside the differences that matter
 CROSS_ENTROPY_FLOOR = 1e-3
 ERROR_FLOOR = 0.005
@@ -60,7 +62,7 @@ class ObjectiveScale:
         if self.enabled:
             low, high = self._task_range or (0.0, 1.0)
             task_loss = ((task_loss + self._floor).log() - low) / max(high - low, 1e-3) + UTOPIA
-            cost = (cost - self._cost_low[devices]) / self._cost_width[devices]
+            cost = (cost - self._cost_low[devices]) / self._cost_width[devices] + COST_UTOPIA
         return torch.stack([task_loss, cost], dim=-1)
 
     def state_dict(self) -> dict[str, Any]:

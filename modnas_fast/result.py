@@ -129,7 +129,7 @@ class Result:
     def _pick_preferred(self, device: Device, preference: Sequence[float]) -> Pick:
         r = _simplex(preference, len(self.content["objectives"]))
         logits = self._hypernet(r[None], embeddings([device]))
-        onehot = self.space.canonical(self.space.mode(logits))
+        onehot = self.space.canonical(self.space.viable_mode(logits))
         return self._describe(device, onehot)
 
     def _pick_within(self, device: Device, budget: dict[str, float]) -> Pick:

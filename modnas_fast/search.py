@@ -4,7 +4,7 @@ One Φ step, with T devices at once:
     r ~ Dirichlet(β), logits = Φ(r, d), sample = architect(logits),
     L = (supernet(x_val, sample), metapredictor(sample, d)), ℓ = scalarize(L, r),
     c = ∂ℓ/∂logits, per-device gradients, their min-norm weights γ, Φ ← Φ − ξ Σ γ_t g_t.
-One w step: the mean over devices of the task loss of freshly sampled architectures on a training minibatch.
+One w step: the mean over devices of the task loss of freshly drawn architectures on a training minibatch.
 
 Phases: warm-up (w alone), the bilevel search (a Φ step, then a w step), and refinement (Φ alone, see `refine`).
 """
@@ -32,12 +32,15 @@ from modnas_fast.preferences import dirichlet
 from modnas_fast.refine import Refinement
 from modnas_fast.scalarize import make_scalarization
 from modnas_fast.spaces import SearchSpace
+from modnas_fast.spread import CostSpread
 from modnas_fast.supernets import make_supernet
 
 NUM_OBJECTIVES = 2
 #: random networks that show the range of the task loss, and of the cost
 CALIBRATION_NETWORKS = 24
 COST_SAMPLE = 1000
+#: random networks among which those that w is trained on are drawn
+SPREAD_SAMPLE = 20_000
 #: larger than any scaled loss of a network that works
 CUT_PENALTY = 10.0
 
@@ -81,7 +84,8 @@ class Search:
         )
         self._sampler = ReinMax(space.group_sizes)  # hard samples for the refinement, whatever the estimator
         self._scalarize = make_scalarization(config.scalarization.kind, **config.scalarization.parameters())
-        costs = self._random_costs()
+        costs = self._predicted(space.sample(COST_SAMPLE, self._generator))
+        self._spread = self._cost_spread()
         self._scale = ObjectiveScale(costs, config.scalarization.normalize)
         self._refinement = Refinement(
             space,
@@ -113,10 +117,16 @@ class Search:
         self.finished_steps = 0
 
     @torch.no_grad()
-    def _random_costs(self) -> Tensor:
-        """Predicted costs of uniformly random networks on every device, [T, n]."""
-        sample = self._space.sample(COST_SAMPLE, self._generator)
-        return torch.stack([self._predictor(sample, d) for d in self._d])
+    def _predicted(self, onehot: Tensor) -> Tensor:
+        """Predicted costs of networks [n, N] on every device, [T, n]."""
+        return torch.stack([self._predictor(onehot, d) for d in self._d])
+
+    def _cost_spread(self) -> CostSpread:
+        """Viable networks over the whole range of the mean predicted cost."""
+        sample = self._space.sample(SPREAD_SAMPLE, self._generator)
+        candidates = torch.unique(self._space.canonical(sample), dim=0)
+        candidates = candidates[self._space.viable(candidates) > 0.5]
+        return CostSpread(candidates, self._predicted(candidates).mean(dim=0))
 
     @property
     def total_steps(self) -> int:
@@ -144,13 +154,13 @@ class Search:
         """One step of the phase that is due."""
         options, phi_step = self._config.search, self._phi_steps
         if phi_step < 0:
-            self._weight_step(uniform_share=1.0)
+            self._weight_step(spread_share=1.0)
         elif phi_step < options.steps:
             self._architect.set_progress(phi_step / options.steps)
             if self._scale.enabled and phi_step % options.calibrate_every == 0:
                 self._calibrate()
             self._hyper_step(log=phi_step % options.log_every == 0)
-            self._weight_step(options.uniform_share)
+            self._weight_step(options.spread_share)
         else:
             self._refine_step()
         self.finished_steps += 1
@@ -235,14 +245,14 @@ class Search:
         sample = self._space.sample(CALIBRATION_NETWORKS, self._generator)
         self._scale.observe(self.supernet(x, sample, y), math.log(self._classes))
 
-    def _weight_step(self, uniform_share: float) -> None:
+    def _weight_step(self, spread_share: float) -> None:
         x, y = next(self._train)
         self._set_weight_learning_rate()
         with torch.no_grad():
             logits = self.hypernet(self._preferences(len(self._d)), self._d)
             sample = self._architect(logits, generator=self._generator)
-            uniform = torch.rand(len(sample), 1, generator=self._generator) < uniform_share
-            sample = torch.where(uniform, self._space.sample(len(sample), self._generator), sample)
+            spread = torch.rand(len(sample), 1, generator=self._generator) < spread_share
+            sample = torch.where(spread, self._spread.sample(len(sample), self._generator), sample)
         self._weight_optimizer.zero_grad(set_to_none=True)
         self.supernet(x, sample, y).mean().backward()
         nn.utils.clip_grad_norm_(self.supernet.parameters(), self._config.search.gradient_clip)

@@ -125,7 +125,7 @@ def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:
         ("search.weight_learning_rate=.inf", ["search.weight_learning_rate", "finite"]),
         ("search.hyper_betas=[0.5, 1.0]", ["search.hyper_betas.1", "1.0"]),
         ("search.hyper_betas=[0.5]", ["search.hyper_betas"]),
-        ("search.uniform_share=1.5", ["search.uniform_share", "1.5"]),
+        ("search.spread_share=1.5", ["search.spread_share", "1.5"]),
         ("space.name=nb301", ["space.name", "'nb201'", "'nb301'"]),
         ("architect.kind=darts", ["architect.kind", "reinmax", "'darts'"]),
         ("mgd.scheme=pcgrad", ["mgd.scheme", "sequential", "'pcgrad'"]),

@@ -70,6 +70,17 @@ def test_what_is_missing_comes_with_its_remedy() -> None:
     assert "remedy='unset MODNAS_FAST_IMPL'" in done.stdout
 
 
+@pytest.mark.skipif(implementations.core() is None, reason="the compiled core was not built")
+def test_a_core_of_other_sources_is_not_used_and_comes_with_its_remedy() -> None:
+    program = (
+        "import modnas_fast._C as core; core.INTERFACE -= 1; import torch; from modnas_fast import doctor, min_norm; "
+        "print(min_norm(torch.eye(3)).weights, doctor.diagnose().missing)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "0.3333" in done.stdout and "built from other sources" in done.stdout
+    assert "build it again: pip install --editable ." in done.stdout
+
+
 def test_a_core_that_was_not_built_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     absent = implementations._Core(
         None, implementations.Availability(False, "the compiled core was not built", "reinstall")

@@ -52,7 +52,7 @@ def entry(device: Device, hypernet: torch.nn.Module, predictor: MetaPredictor) -
         return plain_points([Point(t, error_of(t), ms, r) for t, ms, r in zip(texts, latency, preferences)])
 
     r = rays(RAYS, 2)
-    chosen = space.canonical(space.mode(hypernet(r, embeddings([device]).expand(RAYS, -1))))
+    chosen = space.canonical(space.viable_mode(hypernet(r, embeddings([device]).expand(RAYS, -1))))
     random = space.canonical(space.sample(RAYS, torch.Generator().manual_seed(len(device.name))))
     return {
         "name": device.name,

@@ -124,6 +124,23 @@ class SearchSpace(ABC):
         """The most probable architecture (MAP) of logits [..., N], as one-hots [..., N] of the same dtype."""
         return self.onehot(self.indices(logits).cpu()).to(logits)
 
+    def viable_mode(self, logits: Tensor) -> Tensor:
+        """The most probable architecture of logits [..., N], as one-hots; where it is not viable, a change away.
+
+        That change of one choice is the one that leaves the most probable viable architecture. Where no change of one
+        choice helps, the answer is the mode all the same.
+        """
+        mode = self.mode(logits)
+        if bool((self.viable(mode) > 0.5).all()):
+            return mode
+        option = torch.eye(self.num_options).to(logits)
+        group = torch.block_diag(*(torch.ones(size, size) for size in self.group_sizes)).to(logits)
+        changed = mode[..., None, :] * (1 - group) + option  # [..., N, N]: row k has option k chosen
+        score = (changed * logits[..., None, :]).sum(-1).masked_fill(self.viable(changed) < 0.5, -torch.inf)
+        best = changed.take_along_dim(score.argmax(-1)[..., None, None], dim=-2).squeeze(-2)
+        keep = (self.viable(mode) > 0.5) | score.isinf().all(-1)
+        return torch.where(keep[..., None], mode, best)
+
     def encode(self, architectures: Sequence[Architecture]) -> Tensor:
         """One-hots, float32 [n, N]."""
         indices = torch.tensor([a.indices for a in architectures], dtype=torch.int64)

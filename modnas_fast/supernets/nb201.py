@@ -15,6 +15,7 @@ as in the cells of the published search.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -48,17 +49,18 @@ def batch_norm(x: Tensor, devices: int = 1) -> Tensor:
 
 def average_pool(x: Tensor) -> Tensor:
     """3×3 average without padding in the count, as a depthwise convolution (3 to 4 times faster on the CPU)."""
-    channels, height, width = x.shape[-3:]
-    total = F.conv2d(x, x.new_ones(channels, 1, 3, 3), padding=1, groups=channels)
-    return total * _inverse_count(height, width, x)
+    ones, inverse_count = _pool_constants(*x.shape[-3:], x.dtype, x.device)
+    return F.conv2d(x, ones, padding=1, groups=len(ones)) * inverse_count
 
 
-def _inverse_count(height: int, width: int, like: Tensor) -> Tensor:
-    """[H, W]: one over the number of pixels under a 3×3 window."""
-    rows, columns = (
-        F.conv1d(like.new_ones(1, 1, size), like.new_ones(1, 1, 3), padding=1)[0, 0] for size in (height, width)
-    )
-    return 1 / (rows[:, None] * columns)
+@lru_cache(maxsize=64)
+def _pool_constants(
+    channels: int, height: int, width: int, dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """The kernel [channels, 1, 3, 3], and [height, width]: one over the number of pixels under a 3×3 window."""
+    ones = torch.ones(channels, 1, 3, 3, dtype=dtype, device=device)
+    plane = torch.ones(1, 1, height, width, dtype=dtype, device=device)
+    return ones, 1 / F.conv2d(plane, ones[:1], padding=1)[0, 0]
 
 
 class _Memo:

@@ -166,6 +166,25 @@ def test_mode_takes_the_lowest_of_equal_options(dtype: torch.dtype) -> None:
     assert space.indices(mode)[0].eq(0).all()
 
 
+def test_a_cut_mode_becomes_viable_by_its_likeliest_change() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(8, 40, 30, generator=generator)
+    logits[..., ::5] += 1.5  # the option none
+    mode, answer = space.mode(logits), space.viable_mode(logits)
+    cut = space.viable(mode) < 0.5
+    assert 20 < cut.sum() < 300
+    assert torch.equal(answer[~cut], mode[~cut]) and (space.viable(answer) == 1).all()
+    for values, found, start in zip(logits[cut], answer[cut], mode[cut]):
+        changes = [
+            space.encode([space.architecture([*old[:edge], operation, *old[edge + 1 :]])])[0]
+            for old in space.indices(start[None]).tolist()
+            for edge, operation in itertools.product(range(6), range(5))
+        ]
+        best = max(float(values @ change) for change in changes if space.viable(change) == 1)
+        assert float(values @ found) == pytest.approx(best, abs=1e-5)
+    assert torch.equal(Lopsided().viable_mode(torch.ones(5)), torch.tensor([1.0, 0, 0, 1, 0]))
+
+
 def test_groups_of_unequal_size() -> None:
     lopsided = Lopsided()
     assert (lopsided.group_sizes, lopsided.num_options, lopsided.num_architectures) == ((3, 2), 5, 6)
