@@ -1,5 +1,5 @@
 """Triton kernels of modnas_fast, one file per operation; installed as the subpackage modnas_fast.kernels.
 
-There are none yet: every operation is served by the compiled core or by its PyTorch reference, as
-`modnas-fast doctor` shows.
+Importing a module of this package imports triton. They serve tensors on CUDA, and under TRITON_INTERPRET=1, which must
+be set before triton is imported, tensors on the CPU.
 """

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -108,6 +109,24 @@ def _compiled_on_cuda() -> Availability:
             f"the core was built with CUDA {_version(runtime)}, but the driver supports {_version(driver)}",
             f"update the GPU driver, or reinstall modnas-fast with a CUDA {driver // 1000} toolkit",
         )
+    found = _devices()
+    return Availability(True, f"compiled core modnas_fast._C, CUDA {_version(runtime)}") if found.usable else found
+
+
+@cache
+def _triton_on_cuda() -> Availability:
+    found = _devices()
+    if not found.usable:
+        return found
+    if importlib.util.find_spec("triton") is None:
+        return Availability(False, "Triton is not installed", "pip install triton")
+    if not os.environ.get("CC") and not any(map(shutil.which, ("gcc", "clang"))):
+        return Availability(False, "Triton finds no C compiler, which it needs on first use", "install a C compiler, or set CC")
+    return Availability(True, "Triton kernel")
+
+
+def _devices() -> Availability:
+    """Whether torch sees GPUs, all of them of a generation that the kernels are made for."""
     import torch
 
     oldest = min(map(torch.cuda.get_device_capability, range(torch.cuda.device_count())), default=None)
@@ -115,7 +134,7 @@ def _compiled_on_cuda() -> Availability:
         return Availability(False, "torch sees no CUDA device")
     if oldest < (8, 0):
         return Availability(False, f"a GPU of compute capability {oldest[0]}.{oldest[1]} is older than 8.0")
-    return Availability(True, f"compiled core modnas_fast._C, CUDA {_version(runtime)}")
+    return Availability(True, "")
 
 
 def _version(number: int) -> str:
@@ -125,8 +144,8 @@ def _version(number: int) -> str:
 # Fast implementations per operation and kind of device, best first. The reference stands behind them all.
 _FAST: dict[str, dict[str, list[tuple[str, Callable[[], Availability]]]]] = {
     "min_norm": {"cpu": [("c++", _compiled_on_cpu)], "cuda": [("cuda", _compiled_on_cuda)]},
-    "gramian": {"cpu": [("c++", _compiled_on_cpu)]},
-    "combine": {"cpu": [("c++", _compiled_on_cpu)]},
+    "gramian": {"cpu": [("c++", _compiled_on_cpu)], "cuda": [("triton", _triton_on_cuda)]},
+    "combine": {"cpu": [("c++", _compiled_on_cpu)], "cuda": [("triton", _triton_on_cuda)]},
 }
 
 

@@ -1,0 +1,180 @@
+"""The Triton kernels of gramian and combine: interpreted on the CPU, compiled to machine code, captured in a graph.
+
+That they compute the right sums is tested with all other implementations, in test_gramian.py.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from modnas_fast import implementations
+from modnas_fast.mgd import combine, gramian, min_norm
+
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
+needs_compilation = pytest.mark.skipif(INTERPRETED, reason="TRITON_INTERPRET=1 leaves nothing to compile")
+TYPES = {
+    torch.float64: "fp64",
+    torch.float32: "fp32",
+    torch.float16: "fp16",
+    torch.bfloat16: "bf16",
+    torch.int64: "i64",
+}
+
+
+@needs_triton
+def test_the_interpreted_kernels_give_the_float64_sums() -> None:
+    """In a process of its own, since the interpreter must be asked for before triton is imported."""
+    file = Path(__file__).with_name("test_gramian.py")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "-k", "interpreted", str(file)],
+        cwd=Path(__file__).parents[2], env={**os.environ, "TRITON_INTERPRET": "1"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed" in done.stdout and " skipped" not in done.stdout, done.stdout
+
+
+class Compiled:
+    """In place of a kernel: compiles what would be launched for a generation of GPUs."""
+
+    def __init__(self, kernel: Any, capability: int) -> None:
+        self.kernel, self.capability = kernel, capability
+        self.found: list[Any] = []
+
+    def __getitem__(self, grid: tuple[int, ...]) -> Any:
+        return self.compile
+
+    def compile(self, *arguments: Any, num_warps: int = 4, **constants: Any) -> None:
+        import triton
+        from triton.backends.compiler import GPUTarget
+        from triton.compiler import ASTSource
+
+        signature = dict.fromkeys(constants, "constexpr")
+        attributes = {}
+        for index, (parameter, value) in enumerate(zip(self.kernel.params, arguments, strict=False)):
+            if isinstance(value, Tensor):
+                signature[parameter.name], divisible = f"*{TYPES[value.dtype]}", value.data_ptr() % 16 == 0
+            elif parameter.is_constexpr or (value == 1 and not parameter.do_not_specialize):
+                signature[parameter.name], constants[parameter.name], divisible = "constexpr", value, False
+            else:
+                signature[parameter.name] = parameter.annotation_type or ("i32" if value < 2**31 else "i64")
+                divisible = value % 16 == 0 and not parameter.do_not_specialize
+            if divisible:
+                attributes[(index,)] = [["tt.divisibility", 16]]
+        ordered = {name: signature[name] for name in self.kernel.arg_names}
+        source = ASTSource(self.kernel, ordered, constexprs=constants, attrs=attributes)
+        self.found.append(
+            triton.compile(source, target=GPUTarget("cuda", self.capability, 32), options={"num_warps": num_warps})
+        )
+
+
+def resources(compiled: Any) -> dict[str, int]:
+    """REG, STACK and so on of one kernel: what spills registers has a stack."""
+    import triton
+
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(compiled.asm["cubin"])
+        file.flush()
+        command = [triton.knobs.nvidia.cuobjdump.path, "-res-usage", file.name]
+        text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return {name: int(number) for name, number in re.findall(r"(REG|STACK|SHARED):(\d+)", text)}
+
+
+@pytest.fixture(params=[80, 90], ids=["sm_80", "sm_90"])
+def compiled(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> dict[str, Compiled]:
+    """Has gramian and combine compile their kernels instead of launching them on tensors of the CPU."""
+    from modnas_fast.kernels import combine, gramian, rows
+
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    kernels = {}
+    for module, name in (
+        (rows, "_store_addresses"),
+        (gramian, "_add_products"),
+        (gramian, "_add_slots"),
+        (combine, "_add_weighted"),
+    ):
+        kernels[name] = Compiled(getattr(module, name), request.param)
+        monkeypatch.setattr(module, name, kernels[name])
+    return kernels
+
+
+@needs_triton
+@needs_compilation
+@pytest.mark.parametrize(
+    ("count", "dtype"),
+    [
+        (1, torch.float32),
+        (13, torch.float32),
+        (13, torch.float64),
+        (13, torch.bfloat16),
+        (32, torch.float32),
+        (32, torch.float16),
+        (32, torch.float64),
+        (130, torch.float32),
+    ],
+    ids=str,
+)
+def test_kernels_compile_without_spilling(compiled: dict[str, Compiled], count: int, dtype: torch.dtype) -> None:
+    from modnas_fast.kernels.combine import combine
+    from modnas_fast.kernels.gramian import gramian
+
+    matrix = torch.empty(2, count, 4096, dtype=dtype)
+    for pieces in ([matrix], [list(matrix[0])], [matrix[..., 1:]]):
+        gramian(pieces)
+        combine(torch.ones(2, count, dtype=torch.float64), pieces)
+    for name, kernel in compiled.items():
+        assert len(kernel.found) == (-(-count // 16) * 2 if name == "_store_addresses" else 3)
+        for machine_code in kernel.found:
+            assert resources(machine_code)["STACK"] == 0
+    for machine_code in compiled["_add_products"].found:
+        assert re.search(r"mma\.sync\.aligned\.m\w+\.row\.col\.f64", machine_code.asm["ptx"]), "no tensor cores"
+    whole, addressed, unaligned = (code.asm["ptx"] for code in compiled["_add_products"].found)
+    if dtype == torch.float32:
+        assert "cp.async.cg.shared.global" in whole and "cp.async.cg.shared.global" in addressed
+        assert "cp.async.cg.shared.global" not in unaligned
+
+
+def needs_all_on_cuda() -> None:
+    for op, name in (("gramian", "triton"), ("min_norm", "cuda"), ("combine", "triton")):
+        choice = implementations.chosen(op, "cuda")
+        if choice.name != name:
+            pytest.skip(f"{op} on cuda: {choice.reason}")
+
+
+@pytest.mark.parametrize("form", ["matrix", "parameters", "devices"])
+def test_a_captured_step_follows_its_inputs(form: str) -> None:
+    needs_all_on_cuda()
+    generator = torch.Generator("cuda").manual_seed(0)
+    matrix = torch.randn(13, 4097, generator=generator, device="cuda")
+    gradients = {"matrix": matrix, "parameters": [matrix], "devices": [[row] for row in matrix]}[form]
+
+    def step() -> list[Tensor]:
+        gram = gramian(gradients)
+        point = min_norm(gram)
+        update = combine(point.weights, gradients)
+        return [gram, point.weights, update if form == "matrix" else update[0]]
+
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):  # a kernel's first launch loads it, which cannot be captured
+        step()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = step()
+    for _ in range(3):
+        matrix.copy_(torch.randn(matrix.shape, generator=generator, device="cuda"))
+        graph.replay()
+        assert all(map(torch.equal, captured, step()))
