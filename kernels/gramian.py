@@ -49,7 +49,7 @@ def gramian(pieces: Sequence[Piece]) -> Tensor:
                 BLOCK=block,
                 COLUMNS=_COLUMNS,
                 ONE_BLOCK=blocks == 1,
-                num_warps=block // 8,
+                num_warps=block // 8 if blocks == 1 else 8,
             )
         return _sum_of_slots(partial)
 

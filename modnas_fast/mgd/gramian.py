@@ -86,13 +86,13 @@ def combine(weights: Tensor, gradients: Gradients) -> Any:
     if traced(first) or traced(weights):
         parts, leading = _stacked(form, gradients)
         sums = torch.ops.modnas_fast.combine(weights.detach(), [part.detach() for part in parts], leading)
-        return sums[0] if form == "matrix" else sums
+        return _as_given(form, gradients, sums)
     weights = weights.detach().double().contiguous()
     name = implementations.chosen("combine", first.device.type).name
     if name == "reference":
         parts, leading = _stacked(form, gradients)
         sums = gramian_reference.combine(weights, [part.detach() for part in parts], leading)
-        return sums[0] if form == "matrix" else sums
+        return _as_given(form, gradients, sums)
     if name == "triton":
         return _combine_triton(weights, form, gradients)
     if form == "matrix":
@@ -230,6 +230,16 @@ def _stacked(form: str, gradients: Any) -> tuple[list[Tensor], int]:
         if like is not None:
             parts.append(torch.stack([torch.zeros_like(like) if row is None else row for row in piece]))
     return parts, 0
+
+
+def _as_given(form: str, gradients: Any, sums: list[Tensor]) -> Any:
+    """Sums of `_stacked` parts in the form of one device's gradient: None again where no device has one."""
+    if form == "matrix":
+        return sums[0]
+    if form == "parameters":
+        return sums
+    rest = iter(sums)
+    return [None if all(row is None for row in piece) else next(rest) for piece in zip(*gradients, strict=True)]
 
 
 # ---- checks ----

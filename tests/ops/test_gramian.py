@@ -2,28 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+import importlib
+import os
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 from modnas_fast import implementations
 from modnas_fast.mgd import combine, gramian
 
+module = importlib.import_module("modnas_fast.mgd.gramian")
 DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
 SHAPES = [(3, 4), (), (5,), (2, 1, 2), (300,), (0,)]
 
 
-@pytest.fixture(params=["reference", "c++"])
-def implementation(request: pytest.FixtureRequest) -> Iterator[str]:
-    if request.param not in implementations.available("gramian", "cpu"):
-        pytest.skip(implementations.chosen("gramian", "cpu").reason)
-    with implementations.using(request.param):
-        yield request.param
+class Served(NamedTuple):
+    """By which implementation, with tensors on which device."""
+
+    name: str
+    device: str
+
+
+SERVED = {
+    "reference": Served("reference", "cpu"),
+    "c++": Served("c++", "cpu"),
+    "interpreted": Served("triton", "cpu"),
+    "reference on cuda": Served("reference", "cuda"),
+    "triton": Served("triton", "cuda"),
+}
+
+
+@pytest.fixture(params=list(SERVED))
+def served(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
+    """Runs a test once per implementation; afterwards Triton's kernels must have run where it is theirs, only there."""
+    found = SERVED[request.param]
+    if request.param == "interpreted":
+        if os.environ.get("TRITON_INTERPRET") != "1":
+            pytest.skip("test_triton.py runs this under TRITON_INTERPRET=1")
+        for op in ("gramian", "combine"):
+            usable = implementations.Availability(True, "interpreted")
+            monkeypatch.setitem(implementations._FAST[op], "cpu", [("triton", lambda usable=usable: usable)])
+    elif found.device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("torch sees no CUDA device")
+    elif found.name not in implementations.available("gramian", found.device):
+        pytest.skip(implementations.chosen("gramian", found.device).reason)
+    ran: set[str] = set()
+
+    def watched(op: str, kernel: Callable[[str], Any] = module._kernel) -> Any:
+        ran.add(op)
+        return kernel(op)
+
+    monkeypatch.setattr(module, "_kernel", watched)
+    with implementations.using(found.name):
+        yield found
+    assert bool(ran) == (found.name == "triton")
+
+
+def on(device: str, gradients: Any) -> Any:
+    """Gradients of any form on a device, with their strides."""
+    if isinstance(gradients, Tensor):
+        return gradients if device == "cpu" else torch.empty_strided(
+            gradients.shape, gradients.stride(), dtype=gradients.dtype, device=device
+        ).copy_(gradients)
+    return None if gradients is None else [on(device, part) for part in gradients]
 
 
 def parameters(count: int, dtype: torch.dtype, seed: int = 0) -> list[Tensor]:
@@ -45,53 +91,97 @@ def forms(parts: list[Tensor]) -> dict[str, Any]:
 
 
 def joined(result: Any) -> Tensor:
-    return result if isinstance(result, Tensor) else torch.cat([part.flatten() for part in result])
+    whole = result if isinstance(result, Tensor) else torch.cat([part.flatten() for part in result])
+    return whole.cpu()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("count", [1, 2, 4, 5, 13, 40])
-def test_all_forms_give_the_float64_sums(implementation: str, count: int, dtype: torch.dtype) -> None:
+def test_all_forms_give_the_float64_sums(served: Served, count: int, dtype: torch.dtype) -> None:
     parts = parameters(count, dtype)
-    before = [part.clone() for part in parts]
     rows = flat(parts)
     weights = torch.randn(count, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     for name, gradients in forms(parts).items():
+        gradients = on(served.device, gradients)
         gram = gramian(gradients)
         assert gram.dtype == torch.float64 and torch.equal(gram, gram.T), name
-        torch.testing.assert_close(gram, rows @ rows.T, atol=1e-11, rtol=1e-13)
-        update = joined(combine(weights, gradients))
+        torch.testing.assert_close(gram.cpu(), rows @ rows.T, atol=1e-11, rtol=1e-13)
+        update = joined(combine(on(served.device, weights), gradients))
         assert update.dtype == dtype
         expected = (weights @ rows).to(dtype)
         ulp = torch.finfo(dtype).eps
         torch.testing.assert_close(update, expected, atol=1e-14 if dtype == torch.float64 else 0, rtol=ulp)
-    assert all(torch.equal(a, b) for a, b in zip(parts, before, strict=True))
+        if name == "parameters":
+            assert all(torch.equal(a.cpu(), b) for a, b in zip(gradients, parameters(count, dtype), strict=True))
 
 
-def test_shapes_come_back(implementation: str) -> None:
-    parts = parameters(3, torch.float32)
-    weights = torch.tensor([0.2, 0.3, 0.5])
+@pytest.mark.parametrize("count", [1, 2, 3, 13, 19, 33, 64, 130])
+def test_batches_of_any_size(served: Served, count: int) -> None:
+    for length, dtype in ((0, torch.float32), (1, torch.float64), (7, torch.bfloat16), (260, torch.float32)):
+        rows = torch.randn(2, 1, count, length, generator=torch.Generator().manual_seed(length), dtype=torch.float64)
+        rows, wide = rows.to(dtype), rows.to(dtype).double()
+        gram = gramian(on(served.device, rows))
+        assert torch.equal(gram, gram.mT)
+        torch.testing.assert_close(gram.cpu(), wide @ wide.mT, atol=1e-11, rtol=1e-13)
+        weights = torch.rand(2, 1, count, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+        update = combine(on(served.device, weights), on(served.device, rows))
+        expected = (weights[..., None, :] @ wide)[..., 0, :].to(dtype)
+        torch.testing.assert_close(update.cpu(), expected, atol=1e-13, rtol=torch.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("length", [1000, 5001])
+def test_many_columns_and_mixed_pieces(served: Served, length: int) -> None:
+    """Columns divided among programs, pieces of several lengths and dtypes, rows that begin anywhere."""
+    generator = torch.Generator().manual_seed(length)
+    flat = torch.randn(3, 2 * length + 18, generator=generator, dtype=torch.float64)
+    pieces = [flat[:, :length].float(), flat[:, length + 3 : length + 20].bfloat16(), flat[:, length + 1 :]]
+    wide = torch.cat([piece.double() for piece in pieces], dim=1)
+    weights = torch.rand(3, generator=generator, dtype=torch.float64)
+    devices = [[piece[t] for piece in pieces] for t in range(3)]
+    for gradients in (on(served.device, pieces), on(served.device, devices)):
+        torch.testing.assert_close(gramian(gradients).cpu(), wide @ wide.T, atol=1e-11, rtol=1e-13)
+        for part, piece in zip(combine(on(served.device, weights), gradients), pieces, strict=True):
+            expected = (weights @ piece.double()).to(piece.dtype)
+            torch.testing.assert_close(part.cpu(), expected, atol=1e-14, rtol=torch.finfo(piece.dtype).eps)
+
+
+def test_equal_inputs_give_equal_bits(served: Served) -> None:
+    rows = on(served.device, torch.randn(13, 3001, generator=torch.Generator().manual_seed(0)))
+    weights = on(served.device, torch.rand(13, generator=torch.Generator().manual_seed(1)))
+    for gradients in (rows, [[row] for row in rows]):
+        once, again = gramian(gradients), gramian(gradients)
+        assert torch.equal(once, again)
+        assert torch.equal(joined(combine(weights, gradients)), joined(combine(weights, gradients)))
+
+
+def test_nothing_is_differentiable(served: Served) -> None:
+    rows = on(served.device, torch.ones(2, 3)).requires_grad_()
+    assert not gramian(rows).requires_grad
+    assert not combine(rows[:, 0], [rows])[0].requires_grad
+
+
+def test_shapes_come_back(served: Served) -> None:
+    parts = on(served.device, parameters(3, torch.float32))
+    weights = on(served.device, torch.tensor([0.2, 0.3, 0.5]))
     assert [tuple(part.shape) for part in combine(weights, parts)] == SHAPES
     assert [tuple(part.shape) for part in combine(weights, forms(parts)["devices"])] == SHAPES
     assert combine(weights, forms(parts)["matrix"]).shape == (flat(parts).shape[1],)
-    batch = torch.randn(2, 4, 3, 7)
+    batch = on(served.device, torch.randn(2, 4, 3, 7))
     assert gramian(batch).shape == (2, 4, 3, 3)
     assert combine(weights.expand(2, 4, 3), batch).shape == (2, 4, 7)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     leading=st.lists(st.integers(0, 3), max_size=2),
     count=st.integers(1, 9),
     length=st.integers(0, 700),
     dtype=st.sampled_from(DTYPES),
-    name=st.sampled_from(["c++", "reference"]),
     layout=st.sampled_from(["plain", "columns", "every other", "transposed"]),
 )
 def test_batches_and_layouts(
-    leading: list[int], count: int, length: int, dtype: torch.dtype, name: str, layout: str
+    served: Served, leading: list[int], count: int, length: int, dtype: torch.dtype, layout: str
 ) -> None:
-    if name not in implementations.available("gramian", "cpu"):
-        return
     generator = torch.Generator().manual_seed(count)
     rows = torch.randn(*leading, 2 * count, 2 * length, generator=generator, dtype=torch.float64).to(dtype)
     rows = {
@@ -102,37 +192,42 @@ def test_batches_and_layouts(
     }[layout]
     weights = torch.rand(*leading, count, generator=generator, dtype=torch.float64)
     wide = rows.double()
-    with implementations.using(name):
-        torch.testing.assert_close(gramian(rows), wide @ wide.mT, atol=1e-11, rtol=1e-12)
-        expected = (weights[..., None, :] @ wide)[..., 0, :].to(dtype)
-        torch.testing.assert_close(
-            combine(weights, rows), expected, atol=1e-13, rtol=max(1e-12, torch.finfo(dtype).eps)
-        )
+    rows = on(served.device, rows)
+    torch.testing.assert_close(gramian(rows).cpu(), wide @ wide.mT, atol=1e-11, rtol=1e-12)
+    expected = (weights[..., None, :] @ wide)[..., 0, :].to(dtype)
+    torch.testing.assert_close(
+        combine(on(served.device, weights), rows).cpu(),
+        expected,
+        atol=1e-13,
+        rtol=max(1e-12, torch.finfo(dtype).eps),
+    )
 
 
-def test_missing_gradients_count_as_zeros(implementation: str) -> None:
-    one, two = torch.tensor([1.0, 2.0]), torch.tensor([[3.0]])
-    devices = [[one, None, None], [one, two, None]]
+def test_missing_gradients_count_as_zeros(served: Served) -> None:
+    one, two = on(served.device, [torch.tensor([1.0, 2.0]), torch.tensor([[3.0]])])
+    devices = [[None, one, None, None], [None, one, two, None]]
     assert gramian(devices).tolist() == [[5, 5], [5, 14]]
-    update = combine(torch.tensor([0.5, 0.25]), devices)
-    assert update[0].tolist() == [0.75, 1.5]
-    assert update[1].tolist() == [[0.75]]
-    if implementation == "c++":
-        assert update[2] is None
+    update = combine(on(served.device, torch.tensor([0.5, 0.25])), devices)
+    assert update[0] is None and update[3] is None
+    assert update[1].tolist() == [0.75, 1.5]
+    assert update[2].tolist() == [[0.75]]
 
 
-def test_sums_are_in_float64(implementation: str) -> None:
+def test_sums_are_in_float64(served: Served) -> None:
     """In float32 the second addend would be lost, and 2²⁴ + 1 is no float32."""
     gradients = torch.cat([torch.tensor([[1.0]]), torch.full((1, 1000), 1e-5)], dim=1)
-    assert float(gramian(gradients)) - 1 == pytest.approx(1000 * 1e-10, rel=1e-4)
+    assert float(gramian(on(served.device, gradients))) - 1 == pytest.approx(1000 * 1e-10, rel=1e-4)
     big = torch.tensor([[2.0**24], [1.0], [-(2.0**24)]])
-    assert combine(torch.ones(3), big).tolist() == [1.0]
+    assert combine(on(served.device, torch.ones(3)), on(served.device, big)).tolist() == [1.0]
 
 
-def test_a_gradient_of_weight_zero_does_no_harm(implementation: str) -> None:
-    rows = torch.tensor([[1.0, 2.0], [float("nan"), float("inf")]])
-    assert combine(torch.tensor([0.5, 0.0]), rows).tolist() == [0.5, 1.0]
-    assert combine(torch.tensor([0.5, 0.5]), rows).isnan().tolist() == [True, False]
+@pytest.mark.parametrize("form", ["matrix", "devices"])
+def test_a_gradient_of_weight_zero_does_no_harm(served: Served, form: str) -> None:
+    rows = on(served.device, torch.tensor([[1.0, 2.0], [float("nan"), float("inf")]]))
+    gradients = rows if form == "matrix" else [[rows[0]], [rows[1]]]
+    for weights, expected in (([0.5, 0.0], [0.5, 1.0]), ([0.5, -0.5], [float("nan"), float("-inf")])):
+        update = joined(combine(on(served.device, torch.tensor(weights)), gradients))
+        torch.testing.assert_close(update, torch.tensor(expected), equal_nan=True)
 
 
 def test_threads_do_not_change_a_bit() -> None:
