@@ -113,7 +113,6 @@ def _compiled_on_cuda() -> Availability:
     return Availability(True, f"compiled core modnas_fast._C, CUDA {_version(runtime)}") if found.usable else found
 
 
-@cache
 def _triton_on_cuda() -> Availability:
     found = _devices()
     if not found.usable:

@@ -85,6 +85,7 @@ def check_wheel(wheel: Path, compiled: bool) -> None:
     assert {
         "modnas_fast/__init__.py",
         "modnas_fast/kernels/__init__.py",
+        "modnas_fast/kernels/gramian.py",
         "modnas_fast/mgd/min_norm.py",
     } <= set(names)
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"modnas_fast"}

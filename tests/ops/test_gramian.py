@@ -221,6 +221,16 @@ def test_sums_are_in_float64(served: Served) -> None:
     assert combine(on(served.device, torch.ones(3)), on(served.device, big)).tolist() == [1.0]
 
 
+@pytest.mark.parametrize(("dtype", "bits"), [(torch.bfloat16, 7), (torch.float16, 10), (torch.float32, 23)])
+def test_sums_are_rounded_once_and_ties_to_even(served: Served, dtype: torch.dtype, bits: int) -> None:
+    if served.name == "reference":
+        pytest.skip("PyTorch narrows float64 to half precision by way of float32")
+    half, tiny = 2.0 ** -(bits + 1), 2.0**-24 if dtype == torch.float16 else 2.0**-40
+    rows = torch.tensor([[1.0, 1, 1, 1, 0], [half, half, 3 * half, half, 0], [0, tiny, 0, -tiny, 0]], dtype=torch.float64)
+    update = combine(on(served.device, torch.ones(3)), on(served.device, rows.to(dtype)))
+    assert ((update.double() - 1) / (2 * half)).tolist() == [0, 1, 2, 0, -(2.0**bits)]
+
+
 @pytest.mark.parametrize("form", ["matrix", "devices"])
 def test_a_gradient_of_weight_zero_does_no_harm(served: Served, form: str) -> None:
     rows = on(served.device, torch.tensor([[1.0, 2.0], [float("nan"), float("inf")]]))

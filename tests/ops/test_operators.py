@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+
 import gramians
 import pytest
 import torch
@@ -45,6 +48,23 @@ def test_a_whole_step_compiles_without_breaks(dynamic: bool) -> None:
         matrix = rows(count, 30, dtype=torch.float32)
         for ours, theirs in zip(compiled(matrix), whole_step(matrix), strict=True):
             torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.skipif(shutil.which(os.environ.get("CXX", "g++")) is None, reason="Inductor finds no C++ compiler")
+def test_a_whole_step_compiles_to_machine_code() -> None:
+    torch._dynamo.reset()
+    matrix = rows(5, 30, dtype=torch.float32)
+    devices = [[row[:12].reshape(3, 4), None, row[12:]] for row in matrix]
+
+    def both(matrix: Tensor, devices: list[list[Tensor | None]]) -> list[Tensor]:
+        update, gap = whole_step(matrix)
+        first, missing, last = combine(min_norm(gramian(devices)).weights, devices)
+        assert missing is None
+        return [2 * update, gap + 1, first + 1, last + 1]
+
+    compiled = torch.compile(both, fullgraph=True)  # by Inductor
+    for ours, theirs in zip(compiled(matrix, devices), both(matrix, devices), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-6)
 
 
 @pytest.mark.parametrize("method", METHODS)
