@@ -117,25 +117,34 @@ def _add_products(
     total = tl.zeros((BLOCK, BLOCK), dtype=tl.float64)
     for column in range(start, whole, COLUMNS):  # without a mask on columns, so that loads can be 16 bytes wide
         offset = (column + tl.arange(0, COLUMNS))[None, :] * stride_column
-        tile = widened(tl.load(rows[:, None] + offset, mask=present[:, None], other=0.0))
+        tile = _operand(tl.load(rows[:, None] + offset, mask=present[:, None], other=0.0))
         if ONE_BLOCK:
             total = tl.dot(tile, tl.trans(tile), total, out_dtype=tl.float64)
         else:
-            other = widened(tl.load(others[:, None] + offset, mask=others_present[:, None], other=0.0))
+            other = _operand(tl.load(others[:, None] + offset, mask=others_present[:, None], other=0.0))
             total = tl.dot(tile, tl.trans(other), total, out_dtype=tl.float64)
 
     column = whole + tl.arange(0, COLUMNS)[None, :]
     rest = column < stop
-    tile = widened(tl.load(rows[:, None] + column * stride_column, mask=present[:, None] & rest, other=0.0))
+    tile = _operand(tl.load(rows[:, None] + column * stride_column, mask=present[:, None] & rest, other=0.0))
     if ONE_BLOCK:
         total = tl.dot(tile, tl.trans(tile), total, out_dtype=tl.float64)
     else:
         other = tl.load(others[:, None] + column * stride_column, mask=others_present[:, None] & rest, other=0.0)
-        total = tl.dot(tile, tl.trans(widened(other)), total, out_dtype=tl.float64)
+        total = tl.dot(tile, tl.trans(_operand(other)), total, out_dtype=tl.float64)
 
     sums = partial + ((slot.to(tl.int64) * batches + batch) * count + row[:, None]) * count + other_row[None, :]
     inside = (row < count)[:, None] & (other_row < count)[None, :]
     tl.store(sums, tl.load(sums, mask=inside, other=0.0) + total, mask=inside)
+
+
+@triton.jit
+def _operand(tile):
+    """A tile in float64, for tl.dot."""
+    if tile.dtype.primitive_bitwidth == 16:
+        # Triton up to 3.8 derives a wrong layout where it sees through the conversion; sums of one addend hide it.
+        return tl.sum(widened(tile)[:, :, None], axis=2)
+    return widened(tile)
 
 
 @triton.jit(do_not_specialize=["slots", "batches", "count"])

@@ -119,9 +119,14 @@ def _triton_on_cuda() -> Availability:
         return found
     if importlib.util.find_spec("triton") is None:
         return Availability(False, "Triton is not installed", "pip install triton")
+    version = importlib.import_module("triton").__version__
+    if tuple(map(int, version.split(".")[:2])) < (3, 5):
+        return Availability(False, f"Triton {version} cannot multiply in float64", "install torch 2.9 or later")
     if not os.environ.get("CC") and not any(map(shutil.which, ("gcc", "clang"))):
-        return Availability(False, "Triton finds no C compiler, which it needs on first use", "install a C compiler, or set CC")
-    return Availability(True, "Triton kernel")
+        return Availability(
+            False, "Triton finds no C compiler, which it needs on first use", "install a C compiler, or set CC"
+        )
+    return Availability(True, f"Triton {version}")
 
 
 def _devices() -> Availability:

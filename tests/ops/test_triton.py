@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import types
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from modnas_fast.mgd import combine, gramian, min_norm
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
 needs_compilation = pytest.mark.skipif(INTERPRETED, reason="TRITON_INTERPRET=1 leaves nothing to compile")
+SPILLED = 32  # bytes per thread that may go to local memory; 3.9 spills none, 3.5 to 3.8 sometimes 16
 TYPES = {
     torch.float64: "fp64",
     torch.float32: "fp32",
@@ -125,7 +127,7 @@ def compiled(
     [(4, torch.bfloat16), (13, torch.float32), (32, torch.float64), (130, torch.float32)],
     ids=str,
 )
-def test_kernels_compile_without_spilling(compiled: dict[str, Compiled], count: int, dtype: torch.dtype) -> None:
+def test_kernels_compile_for_data_centre_gpus(compiled: dict[str, Compiled], count: int, dtype: torch.dtype) -> None:
     from modnas_fast.kernels.combine import combine
     from modnas_fast.kernels.gramian import gramian
 
@@ -136,7 +138,7 @@ def test_kernels_compile_without_spilling(compiled: dict[str, Compiled], count: 
     for name, kernel in compiled.items():
         assert len(kernel.found) == (-(-count // 16) * 2 if name == "_store_addresses" else 3)
         for machine_code in kernel.found:
-            assert resources(machine_code)["STACK"] == 0
+            assert resources(machine_code)["STACK"] <= SPILLED
     for machine_code in compiled["_add_products"].found:
         assert re.search(r"mma\.sync\.aligned\.m\w+\.row\.col\.f64", machine_code.asm["ptx"]), "no tensor cores"
     whole, addressed, unaligned = (code.asm["ptx"] for code in compiled["_add_products"].found)
@@ -146,26 +148,29 @@ def test_kernels_compile_without_spilling(compiled: dict[str, Compiled], count: 
 
 
 @pytest.mark.parametrize(
-    ("capabilities", "absent", "reason", "remedy"),
+    ("capabilities", "version", "compiler", "reason", "remedy"),
     [
-        ([], "", "torch sees no CUDA device", ""),
-        ([(9, 0), (7, 5)], "", "a GPU of compute capability 7.5 is older than 8.0", ""),
-        ([(8, 0)], "triton", "Triton is not installed", "pip install triton"),
-        ([(8, 0)], "gcc", "Triton finds no C compiler, which it needs on first use", "install a C compiler, or set CC"),
-        ([(8, 0), (9, 0)], "", None, ""),
+        ([], "3.9.0", "gcc", "torch sees no CUDA device", ""),
+        ([(9, 0), (7, 5)], "3.9.0", "gcc", "a GPU of compute capability 7.5 is older than 8.0", ""),
+        ([(8, 0)], None, "gcc", "Triton is not installed", "pip install triton"),
+        ([(8, 0)], "3.4.0", "gcc", "Triton 3.4.0 cannot multiply in float64", "install torch 2.9 or later"),
+        ([(8, 0)], "3.9.0", None, "Triton finds no C compiler, which it needs on first use", "install a C compiler, or set CC"),
+        ([(8, 0), (9, 0)], "3.10.0+git1", "clang", None, ""),
     ],
 )
 def test_triton_serves_cuda_where_it_can(
     monkeypatch: pytest.MonkeyPatch,
     capabilities: list[tuple[int, int]],
-    absent: str,
+    version: str | None,
+    compiler: str | None,
     reason: str | None,
     remedy: str,
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: len(capabilities))
     monkeypatch.setattr(torch.cuda, "get_device_capability", capabilities.__getitem__)
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == absent else object())
-    monkeypatch.setattr(shutil, "which", lambda name: "/usr/bin/gcc" if name == "gcc" != absent else None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: version and object())
+    monkeypatch.setitem(sys.modules, "triton", types.SimpleNamespace(__version__=version))
+    monkeypatch.setattr(shutil, "which", lambda name: name if name == compiler else None)
     monkeypatch.delenv("CC", raising=False)
     implementations._at_load.cache_clear()
     try:
