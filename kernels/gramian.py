@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from modnas_fast.kernels.rows import Piece, Rows, row_pointers, rows_of, widened
+from modnas_fast.kernels.rows import Piece, row_pointers, rows_of, widened
 
 _LARGEST_BLOCK = 32  # rows
 _COLUMNS = 64  # that a program loads at a time
@@ -27,12 +27,13 @@ def gramian(pieces: Sequence[Piece]) -> Tensor:
     How columns are divided among programs depends on T and P alone. Each program adds its sums of one piece after the
     other to a slot of its own, and a second kernel adds the slots in a fixed order: equal inputs give equal bits.
     """
-    found = [rows for rows in rows_of(pieces) if rows is not None]
-    like = next(part for piece in pieces for part in ([piece] if isinstance(piece, Tensor) else piece) if part is not None)
-    batch, count = pieces[0].shape[:2] if isinstance(pieces[0], Tensor) else (1, len(pieces[0]))
+    matrices = isinstance(pieces[0], Tensor)
+    like = pieces[0] if matrices else next(row for piece in pieces for row in piece if row is not None)
+    batch, count = pieces[0].shape[:2] if matrices else (1, len(pieces[0]))
     block = max(8, min(_LARGEST_BLOCK, triton.next_power_of_2(count)))
     blocks = triton.cdiv(count, block)
-    plans = [_plan(rows, blocks) for rows in found]
+    found = [rows for rows in rows_of(pieces) if rows is not None]
+    plans = [_plan(rows.length, blocks) for rows in found]
     slots = max((used for used, _ in plans), default=1)
     partial = torch.zeros((slots, batch, count, count), dtype=torch.float64, device=like.device)
     with torch.cuda.device_of(like):
@@ -54,9 +55,9 @@ def gramian(pieces: Sequence[Piece]) -> Tensor:
         return _sum_of_slots(partial)
 
 
-def _plan(rows: Rows, blocks: int) -> tuple[int, int]:
-    """How many slots a piece uses, and how many tiles of columns each takes."""
-    tiles = triton.cdiv(rows.length, _COLUMNS)
+def _plan(length: int, blocks: int) -> tuple[int, int]:
+    """Among how many slots the columns of a piece are divided, and how many tiles each takes."""
+    tiles = triton.cdiv(length, _COLUMNS)
     programs = max(1, min(_PROGRAMS // blocks**2, tiles // _TILES))
     each = triton.cdiv(tiles, programs)
     return triton.cdiv(tiles, each), each
@@ -74,9 +75,9 @@ def _sum_of_slots(partial: Tensor) -> Tensor:
     return out
 
 
-# A tile of 8, 16 or 32 rows goes through tl.dot: in float64 that is the tensor cores' DMMA from sm_80 on, fed by
-# asynchronous copies of 16 bytes, while a product of broadcast tiles would be T times the arithmetic instructions and,
-# from 8 rows on, most of the registers. One warp per 8 rows converts few numbers twice.
+# Tiles of 8, 16 or 32 rows go through tl.dot, which in float64 is the tensor cores' DMMA from sm_80 on, fed by
+# asynchronous copies of 16 bytes. As products of broadcast tiles, 8 rows would take 188 registers already. The fewer
+# warps share a tile, the fewer numbers are widened more than once; where two tiles are loaded, 4 warps would spill.
 @triton.jit(do_not_specialize=["batches", "count", "length", "blocks", "slots", "tiles"])
 def _add_products(
     memory,
