@@ -226,7 +226,7 @@ def test_sums_are_rounded_once_and_ties_to_even(served: Served, dtype: torch.dty
     if served.name == "reference":
         pytest.skip("PyTorch narrows float64 to half precision by way of float32")
     half, tiny = 2.0 ** -(bits + 1), 2.0**-24 if dtype == torch.float16 else 2.0**-40
-    rows = torch.tensor([[1.0, 1, 1, 1, 0], [half, half, 3 * half, half, 0], [0, tiny, 0, -tiny, 0]], dtype=torch.float64)
+    rows = torch.tensor([[1.0, 1, 1, 1, 0], [half, half, 3 * half, half, 0], [0, tiny, 0, -tiny, 0]]).double()
     update = combine(on(served.device, torch.ones(3)), on(served.device, rows.to(dtype)))
     assert ((update.double() - 1) / (2 * half)).tolist() == [0, 1, 2, 0, -(2.0**bits)]
 

@@ -49,7 +49,9 @@ def test_the_interpreted_kernels_give_the_float64_sums() -> None:
 
 
 def test_nothing_imports_triton_before_it_is_called_for() -> None:
-    program = "import sys, torch; from modnas_fast.mgd import gramian; gramian(torch.eye(2)); print('triton' in sys.modules)"
+    program = (
+        "import sys, torch; from modnas_fast.mgd import gramian; gramian(torch.eye(2)); print('triton' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
@@ -154,7 +156,13 @@ def test_kernels_compile_for_data_centre_gpus(compiled: dict[str, Compiled], cou
         ([(9, 0), (7, 5)], "3.9.0", "gcc", "a GPU of compute capability 7.5 is older than 8.0", ""),
         ([(8, 0)], None, "gcc", "Triton is not installed", "pip install triton"),
         ([(8, 0)], "3.4.0", "gcc", "Triton 3.4.0 cannot multiply in float64", "install torch 2.9 or later"),
-        ([(8, 0)], "3.9.0", None, "Triton finds no C compiler, which it needs on first use", "install a C compiler, or set CC"),
+        (
+            [(8, 0)],
+            "3.9.0",
+            None,
+            "Triton finds no C compiler, which it needs on first use",
+            "install a C compiler, or set CC",
+        ),
         ([(8, 0), (9, 0)], "3.10.0+git1", "clang", None, ""),
     ],
 )
@@ -203,6 +211,7 @@ def test_a_captured_step_follows_its_inputs(form: str) -> None:
         return [gram, point.weights, update if form == "matrix" else update[0]]
 
     stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):  # a kernel's first launch loads it, which cannot be captured
         step()
     torch.cuda.synchronize()
