@@ -36,7 +36,7 @@ def quadprog_weights(gramian: Tensor) -> Tensor:
     return torch.from_numpy(quadprog.solve_qp(matrix, np.zeros(size), constraints, bounds, meq=1)[0])
 
 
-def _line(vv: float, vu: float, uu: float) -> tuple[float, float]:
+def _line(vv: float | Tensor, vu: float | Tensor, uu: float | Tensor) -> tuple[float | Tensor, float | Tensor]:
     """Share of v at the shortest point between v and u, kept off the ends as the classic code does, and its cost."""
     if vu >= vv:
         return 0.999, vv
@@ -46,21 +46,20 @@ def _line(vv: float, vu: float, uu: float) -> tuple[float, float]:
     return share, uu + share * (vu - uu)
 
 
-def _frank_wolfe(products: np.ndarray) -> np.ndarray:
+def _frank_wolfe(products: list[list[float]] | list[list[Tensor]]) -> np.ndarray:
     """Best pair, then Frank-Wolfe until the weights change by less than 1e-5; the last step is discarded."""
     size = len(products)
     least, pair, share = 1e8, (0, 1), 0.5
     for i, j in combinations(range(size), 2):
-        of_first, cost = _line(products[i, i], products[i, j], products[j, j])
+        of_first, cost = _line(products[i][i], products[i][j], products[j][j])
         if cost < least:
             least, pair, share = cost, (i, j), of_first
     weights = np.zeros(size)
     weights[pair[0]], weights[pair[1]] = share, 1 - share
+    matrix = np.array([[float(product) for product in row] for row in products])
     for _ in range(MOST_STEPS if size > 2 else 0):
-        towards = int(np.argmin(products @ weights))
-        kept, _ = _line(
-            float(weights @ products @ weights), float(weights @ products[:, towards]), products[towards, towards]
-        )
+        towards = int(np.argmin(matrix @ weights))
+        kept, _ = _line(float(weights @ matrix @ weights), float(weights @ matrix[:, towards]), matrix[towards, towards])
         moved = kept * weights
         moved[towards] += 1 - kept
         if np.abs(moved - weights).sum() < 1e-5:
@@ -71,24 +70,25 @@ def _frank_wolfe(products: np.ndarray) -> np.ndarray:
 
 def classic_weights(gramian: Tensor) -> Tensor:
     """The classic Frank-Wolfe from a Gramian that is there already."""
-    return torch.from_numpy(_frank_wolfe(gramian.double().numpy()))
+    return torch.from_numpy(_frank_wolfe(gramian.double().tolist()))
 
 
 def classic_step(jacobian: Tensor) -> Tensor:
     """The classic code's whole step on gradients given per parameter, as it takes them.
 
-    The inner products are taken pair by pair and parameter by parameter, each brought to the host; then the loop, then
-    the sum. A row counts as PARAMETERS tensors of equal size: the hypernetwork's tables and its keys.
+    The inner products are taken pair by pair and parameter by parameter as the sum of a product, each brought to the
+    host, where they stay tensors during the search for the best pair; then the loop, then the sum. A row counts as
+    PARAMETERS tensors of equal size: the hypernetwork's tables and its keys.
     """
     vectors = [row.chunk(PARAMETERS) for row in jacobian]
     count = len(vectors)
-    products = np.zeros((count, count))
+    products: list[list[Tensor]] = [[torch.zeros(())] * count for _ in range(count)]
     for i in range(count):
         for j in range(i, count):
-            total = 0.0
+            total = torch.zeros(())
             for ours, theirs in zip(vectors[i], vectors[j], strict=True):
-                total += torch.dot(ours, theirs).item()
-            products[i, j] = products[j, i] = total
+                total += torch.mul(ours, theirs).sum().cpu()
+            products[i][j] = products[j][i] = total
     weights = _frank_wolfe(products)
     sums = []
     for parts in zip(*vectors, strict=True):

@@ -29,7 +29,7 @@ using Addresses = std::vector<Address>;
 namespace {
 
 /// Grows with every change of a function's name or arguments; modnas_fast.implementations asks for the same number.
-constexpr int interface_number = 1;
+constexpr int interface_number = 2;
 
 template <typename T>
 T* pointer(Address address) {
@@ -230,6 +230,10 @@ PYBIND11_MODULE(_C, module) {
              py::arg("skip_nonfinite"), py::arg("ignore_zeros"), py::arg("threads"), py::arg("weights"),
              py::arg("squared_norm"), py::arg("gap"), py::arg("iterations"), py::arg("status"),
              "Min-norm weights of a batch of Gramians in CPU memory; the first refused problem, or None.");
+  module.def(
+      "lend_team",
+      [](Address start) { modnas_fast::lend_team(reinterpret_cast<modnas_fast::StartTeam>(start)); },
+      py::arg("start"), "Has the address of a GOMP_parallel start the threads; 0: threads of its own for each call.");
   module.def("gramian_cpu", &gramian_cpu, py::arg("addresses"), py::arg("lengths"), py::arg("types"),
              py::arg("count"), py::arg("threads"), py::arg("gram"), "The Gramian of rows in CPU memory.");
   module.def("combine_cpu", &combine_cpu, py::arg("addresses"), py::arg("lengths"), py::arg("types"),

@@ -7,6 +7,7 @@ MODNAS_FAST_IMPL=reference in the environment forces the PyTorch references ever
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import importlib.util
 import os
@@ -14,6 +15,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -21,7 +23,7 @@ from modnas_fast.errors import InputError
 
 DEVICE_KINDS = ("cpu", "cuda")
 #: of the compiled core that this package calls, see csrc/bindings.cpp
-INTERFACE = 1
+INTERFACE = 2
 
 
 class Availability(NamedTuple):
@@ -76,7 +78,22 @@ def _load_core() -> _Core:
                 "build it again: pip install --editable . (or reinstall modnas-fast)",
             ),
         )
+    module.lend_team(_openmp_of_torch())
     return _Core(module, Availability(True, "compiled core modnas_fast._C"))
+
+
+def _openmp_of_torch() -> int:
+    """Address of GOMP_parallel in the OpenMP runtime that torch uses; 0 where there is none.
+
+    Threads of the core's own would compete with those of torch, which keep spinning for a while after each operation.
+    """
+    import torch
+
+    library = Path(torch.__file__).with_name("lib") / "libtorch_cpu.so"
+    if not library.exists():
+        return 0
+    start = getattr(ctypes.CDLL(str(library)), "GOMP_parallel", None)  # looked for in what the library depends on, too
+    return ctypes.cast(start, ctypes.c_void_p).value or 0 if start else 0
 
 
 def core() -> Any:

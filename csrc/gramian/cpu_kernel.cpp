@@ -9,9 +9,9 @@ namespace modnas_fast::gramian::cpu::MODNAS_FAST_ISA {
 namespace {
 
 #if defined(__AVX512F__)
-constexpr int lanes = 8, tile = 4;  // 16 sums, 8 operands of 32 registers
+constexpr int lanes = 8, tile = 5;  // 25 sums, 6 operands of 32 registers
 #elif defined(__AVX2__)
-constexpr int lanes = 4, tile = 3;  // 9 sums, 6 operands of 16 registers
+constexpr int lanes = 4, tile = 3;  // 9 sums, 4 operands of 16 registers
 #elif defined(__aarch64__)
 constexpr int lanes = 2, tile = 4;
 #else
@@ -21,6 +21,7 @@ constexpr int lanes = 2, tile = 3;
 typedef double Vector __attribute__((vector_size(lanes * sizeof(double)), aligned(sizeof(double)), may_alias));
 
 constexpr int stretch = 256;           // numbers of each row that are widened at a time
+constexpr int pitch = stretch + 8;     // from row to row of the buffer, off the powers of two that share cache sets
 constexpr int combined_stretch = 512;  // likewise of the one sum of combine
 
 struct Half {
@@ -101,10 +102,6 @@ inline void narrow(double value, Half& out) {
 template <typename Scalar>
 void widen_row(const void* row, std::int64_t begin, int size, double* into) {
   const Scalar* const from = static_cast<const Scalar*>(row) + begin;
-  // The next stretch is fetched while this one is multiplied. A prefetch beyond the row's end does nothing.
-  const auto next = reinterpret_cast<std::uintptr_t>(from + size);
-  for (std::size_t k = 0; k < stretch * sizeof(Scalar); k += 64)
-    __builtin_prefetch(reinterpret_cast<const void*>(next + k), 0, 2);
 #pragma omp simd
   for (int k = 0; k < size; ++k) into[k] = widen(from[k]);
 }
@@ -122,55 +119,65 @@ void widen_row(const void* row, Type type, std::int64_t begin, int size, double*
   }
 }
 
-inline Vector load(const double* from) { return *reinterpret_cast<const Vector*>(from); }
+/// In a register. Left alone, compilers fold a load into each product that uses it, and so load it several times.
+inline Vector load(const double* from) {
+  Vector vector = *reinterpret_cast<const Vector*>(from);
+#if defined(__AVX512F__)
+  asm("" : "+v"(vector));
+#elif defined(__SSE2__)
+  asm("" : "+x"(vector));
+#elif defined(__aarch64__)
+  asm("" : "+w"(vector));
+#endif
+  return vector;
+}
 
 /// sums += products of A rows from a and B rows from b over `vectors` vectors; where a is b, only those on and
-/// below the diagonal.
+/// below the diagonal. Without the unrolling the sums would lie in memory.
 template <int A, int B, bool diagonal>
 void multiply(const double* a, const double* b, int vectors, double* sums) {
   Vector sum[A][B];
+#pragma GCC unroll 8
   for (int i = 0; i < A; ++i)
-    for (int j = 0; j < (diagonal ? i + 1 : B); ++j) sum[i][j] = load(sums + (i * tile + j) * lanes);
+#pragma GCC unroll 8
+    for (int j = 0; j < B; ++j)
+      if (!diagonal || j <= i) sum[i][j] = load(sums + (i * tile + j) * lanes);
   for (int v = 0; v < vectors; ++v) {
-    Vector x[A], y[B];
-    for (int i = 0; i < A; ++i) x[i] = load(a + i * stretch + v * lanes);
-    for (int j = 0; j < B; ++j) y[j] = diagonal ? x[j] : load(b + j * stretch + v * lanes);
-    for (int i = 0; i < A; ++i)
-      for (int j = 0; j < (diagonal ? i + 1 : B); ++j) sum[i][j] += x[i] * y[j];
+    Vector x[A];
+#pragma GCC unroll 8
+    for (int i = 0; i < A; ++i) x[i] = load(a + i * pitch + v * lanes);
+#pragma GCC unroll 8
+    for (int j = 0; j < B; ++j) {
+      const Vector y = diagonal ? x[j] : load(b + j * pitch + v * lanes);
+#pragma GCC unroll 8
+      for (int i = 0; i < A; ++i)
+        if (!diagonal || j <= i) sum[i][j] += x[i] * y;
+    }
   }
+#pragma GCC unroll 8
   for (int i = 0; i < A; ++i)
-    for (int j = 0; j < (diagonal ? i + 1 : B); ++j)
-      *reinterpret_cast<Vector*>(sums + (i * tile + j) * lanes) = sum[i][j];
+#pragma GCC unroll 8
+    for (int j = 0; j < B; ++j)
+      if (!diagonal || j <= i) *reinterpret_cast<Vector*>(sums + (i * tile + j) * lanes) = sum[i][j];
 }
 
 using Multiply = void (*)(const double*, const double*, int, double*);
 
-template <int A>
+template <int A, int B = tile>
 Multiply multiply_with(int b, bool diagonal) {
   if (diagonal) return multiply<A, A, true>;
-  switch (b) {
-    case 1:
-      return multiply<A, 1, false>;
-    case 2:
-      return multiply<A, 2, false>;
-    case 3:
-      return multiply<A, 3, false>;
-    default:
-      return multiply<A, tile, false>;
+  if constexpr (B > 1) {
+    if (b < B) return multiply_with<A, B - 1>(b, diagonal);
   }
+  return multiply<A, B, false>;
 }
 
+template <int A = tile>
 Multiply multiply_of(int a, int b, bool diagonal) {
-  switch (a) {
-    case 1:
-      return multiply_with<1>(b, diagonal);
-    case 2:
-      return multiply_with<2>(b, diagonal);
-    case 3:
-      return multiply_with<3>(b, diagonal);
-    default:
-      return multiply_with<tile>(b, diagonal);
+  if constexpr (A > 1) {
+    if (a < A) return multiply_of<A - 1>(a, b, diagonal);
   }
+  return multiply_with<A>(b, diagonal);
 }
 
 /// The rows are split as evenly as possible into groups of at most `tile`.
@@ -216,7 +223,7 @@ void combine_as(const void* const* rows, std::int64_t begin, std::int64_t end, i
 }  // namespace
 
 std::size_t workspace_doubles(int count) {
-  const std::size_t rows = static_cast<std::size_t>(count) * stretch;
+  const std::size_t rows = static_cast<std::size_t>(count) * pitch;
   return rows > combined_stretch ? rows : combined_stretch;
 }
 
@@ -232,7 +239,7 @@ void accumulate(const void* const* rows, Type type, std::int64_t begin, std::int
     const int size = static_cast<int>(end - at < stretch ? end - at : stretch);
     const int vectors = (size + lanes - 1) / lanes;
     for (int t = 0; t < count; ++t) {
-      double* const row = workspace + static_cast<std::size_t>(t) * stretch;
+      double* const row = workspace + static_cast<std::size_t>(t) * pitch;
       if (rows[t] == nullptr) {
         for (int k = 0; k < size; ++k) row[k] = 0.0;
       } else {
@@ -242,9 +249,9 @@ void accumulate(const void* const* rows, Type type, std::int64_t begin, std::int
     }
     double* into = sums;
     for (int i = 0; i < groups.number; ++i) {
-      const double* const a = workspace + static_cast<std::size_t>(groups.start(i)) * stretch;
+      const double* const a = workspace + static_cast<std::size_t>(groups.start(i)) * pitch;
       for (int j = 0; j <= i; ++j, into += tile * tile * lanes) {
-        const double* const b = workspace + static_cast<std::size_t>(groups.start(j)) * stretch;
+        const double* const b = workspace + static_cast<std::size_t>(groups.start(j)) * pitch;
         multiply_of(groups.size(i), groups.size(j), i == j)(a, b, vectors, into);
       }
     }

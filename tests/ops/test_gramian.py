@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -254,6 +256,50 @@ def test_threads_do_not_change_a_bit() -> None:
         torch.set_num_threads(before)
     for gram, update in results[1:]:
         assert torch.equal(gram, results[0][0]) and torch.equal(update, results[0][1])
+
+
+THREADS_OF_TORCH = """
+import os, threading, time, torch
+from modnas_fast import implementations
+from modnas_fast.mgd import gramian
+torch.set_num_threads(2)
+rows = torch.randn(13, 400_000)
+wanted = rows @ rows.T  # starts torch's pool
+assert implementations._openmp_of_torch() != 0
+gramian(rows)
+counts, ended = [], False
+def watch():
+    while not ended:
+        counts.append(len(os.listdir("/proc/self/task")))
+watcher = threading.Thread(target=watch)
+watcher.start()
+before = counts[-1] if counts else len(os.listdir("/proc/self/task"))
+for _ in range(100):
+    found = gramian(rows)
+ended = True
+watcher.join()
+assert max(counts) <= before, (max(counts), before)
+child = os.fork()
+if child == 0:  # inherits none of the pool's threads
+    os._exit(0 if torch.equal(gramian(rows), found) else 1)
+for _ in range(600):
+    ended, status = os.waitpid(child, os.WNOHANG)
+    if ended:
+        break
+    time.sleep(0.1)
+else:
+    os.kill(child, 9)
+    status = "the child hangs"
+assert status == 0, status
+"""
+
+
+def test_threads_are_those_of_torch_and_a_forked_child_has_its_own() -> None:
+    if "c++" not in implementations.available("gramian", "cpu"):
+        pytest.skip("the compiled core was not built")
+    if sys.platform != "linux" or not implementations._openmp_of_torch():
+        pytest.skip("this torch has no OpenMP runtime to lend")
+    subprocess.run([sys.executable, "-W", "ignore", "-c", THREADS_OF_TORCH], check=True, timeout=120)
 
 
 def test_the_compiled_core_serves_the_cpu_when_it_was_built() -> None:
