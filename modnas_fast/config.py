@@ -256,7 +256,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "images": {},
     "cifar10-small": {
         "task": {"limit": 4000, "test_limit": 1000, "resize": 16, "augment": True},
-        "search": {"threads": None, "refine_networks": 400},
+        "search": {"threads": None, "warmup_steps": 1000, "steps": 300, "refine_networks": 400},
     },
 }
 
