@@ -102,14 +102,11 @@ def single(size: int, rounds: int, with_peers: bool = True) -> dict[str, Any]:
     return {"T": size, "seconds": times, "ratio": ratios(times), "relative_gap": own, "excess": found}
 
 
-def batch(count: int, rounds: int, threads: int) -> dict[str, Any]:
+def batch(count: int, rounds: int) -> dict[str, Any]:
     """A batch in one call; peers loop over a sample."""
     gram = gramians.gramian(gramians.agreeing(count, T, 4 * T, seed=count))
     sample = gram[:SAMPLE]
     times = medians({"ours": lambda: min_norm(gram)}, rounds)
-    torch.set_num_threads(1)
-    times["ours, one thread"] = medians({"ours": lambda: min_norm(gram)}, rounds)["ours"]
-    torch.set_num_threads(threads)
     scale = count / len(sample)
     loops = {name: lambda solve=solve: [solve(g) for g in sample] for name, solve in peers.SOLVERS.items()}
     looped = medians(loops, max(2, rounds // 4))
@@ -168,16 +165,16 @@ def whole_step(width: int, rounds: int, bandwidth: float) -> dict[str, Any]:
 
 
 def over_threads(count: int, rounds: int, most: int) -> dict[str, Any]:
-    """One batch with 1 .. most threads."""
+    """One batch with 1 .. most threads, call by call in turns, so that a slow moment of the machine meets all."""
     gram = gramians.gramian(gramians.agreeing(count, T, 4 * T, seed=1))
+
+    def on(threads: int) -> None:
+        torch.set_num_threads(threads)
+        min_norm(gram)
+
     before = torch.get_num_threads()
-    times: Times = {}
     try:
-        for _ in range(rounds):  # in turns, so that a slow moment of the machine meets all
-            for threads in range(1, most + 1):
-                torch.set_num_threads(threads)
-                seconds = medians({"ours": lambda: min_norm(gram)}, 3)["ours"]
-                times[str(threads)] = min(seconds, times.get(str(threads), seconds))
+        times = medians({str(threads): lambda threads=threads: on(threads) for threads in range(1, most + 1)}, rounds)
     finally:
         torch.set_num_threads(before)
     return {"batch": count, "T": T, "seconds": times, "speedup": {k: times["1"] / v for k, v in times.items()}}
@@ -254,7 +251,7 @@ def main() -> None:
         results["single"].append(row)
         report(f"one problem, T = {size}", row)
     for count in (64, 4096) if quick else (64, 4096, 65_536):
-        row = batch(count, 3 if quick else 9, threads)
+        row = batch(count, 3 if quick else 9)
         results["batch"].append(row)
         report(f"a batch of {count:,}, T = {T}, {threads} threads", row)
     bandwidth = copy_bandwidth(3 if quick else 9)
@@ -263,8 +260,11 @@ def main() -> None:
         row = whole_step(width, 5 if width < 10_000_000 else 3, bandwidth)
         results["step"].append(row)
         report(f"a whole step, T = {T}, P = {width:,}, float32", row)
-    results["threads"] = over_threads(4096, 3, os.cpu_count() or 1)
-    report("threads, a batch of 4,096", results["threads"])
+    results["threads"] = []
+    for count in (4096,) if quick else (4096, 65_536):
+        row = over_threads(count, 9 if quick else 41, os.cpu_count() or 1)
+        results["threads"].append(row)
+        report(f"threads, a batch of {count:,}", row)
     if arguments.plot:
         plot(results, arguments.plot)
     if arguments.json:

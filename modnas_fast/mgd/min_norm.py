@@ -212,14 +212,14 @@ _SOLVERS = {"reference": _reference, "c++": _compiled, "cuda": _cuda}
 
 def empty(gramian: Tensor) -> MinNorm:
     """An answer for Gramians [..., T, T] of float32 or float64, its memory not filled."""
-    shape, device = gramian.shape, gramian.device
-    leading, dtype = shape[:-2], gramian.dtype
+    shape = gramian.shape
+    leading = shape[:-2]
     return MinNorm(
-        torch.empty(shape[:-1], dtype=dtype, device=device),
-        torch.empty(leading, dtype=dtype, device=device),
-        torch.empty(leading, dtype=dtype, device=device),
-        torch.empty(leading, dtype=torch.int64, device=device),
-        torch.empty(leading, dtype=torch.int8, device=device),
+        gramian.new_empty(shape[:-1]),
+        gramian.new_empty(leading),
+        gramian.new_empty(leading),
+        gramian.new_empty(leading, dtype=torch.int64),
+        gramian.new_empty(leading, dtype=torch.int8),
     )
 
 
