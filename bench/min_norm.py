@@ -222,11 +222,14 @@ def plot(results: dict[str, Any], path: Path) -> None:
 
     figure, axes = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
     panels = (("single", "T", "one problem"), ("batch", "batch", f"a batch, T = {T}"), ("step", "P", "whole step"))
+    colours: dict[str, str] = {}
     for axis, (key, x, title) in zip(axes, panels, strict=True):
         names = dict.fromkeys(name for row in results[key] for name in row["seconds"])
         for name in names:
             points = [(row[x], row["seconds"][name]) for row in results[key] if name in row["seconds"]]
-            axis.loglog(*zip(*points, strict=True), marker="o", markersize=3, label=name, lw=2 if name == "ours" else 1)
+            colour = colours.setdefault(name.removesuffix(", looped"), f"C{len(colours)}")
+            width = 2 if name == "ours" else 1
+            axis.loglog(*zip(*points, strict=True), marker="o", markersize=3, label=name, lw=width, color=colour)
         axis.set(xlabel=x, ylabel="seconds", title=title)
         axis.legend(fontsize=7, frameon=False)
     figure.savefig(path, dpi=150)
