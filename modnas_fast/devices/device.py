@@ -18,8 +18,8 @@ Split = Literal["search", "unseen"]
 class Device:
     """A device setting: what it is called, how it is embedded, what was measured on it and in which unit.
 
-    `embedding` [E] holds the values of the reference networks, min-max normalised over them, and `ranges` the
-    (low, high) value per metric that maps back: value = low + (high − low) · normalised (HELP, Lee et al. 2021).
+    `embedding` [E] holds the values of the reference networks, min-max normalised over them, metric by metric, and
+    `ranges` the (low, high) value per metric that maps back: value = low + (high − low) · normalised (HELP, Lee et al. 2021).
     """
 
     name: str
@@ -37,14 +37,33 @@ class Device:
         >>> Device.from_reference_latencies("phone", [1.0, 2.0, 3.0]).embedding
         (0.0, 0.5, 1.0)
         """
-        values = [float(value) for value in latencies_ms]
-        if not all(0 < value < float("inf") for value in values):
-            raise InputError(f"device {name}: latencies must be positive numbers in ms, got {values}")
-        low, high = min(values), max(values)
-        if high == low:
-            raise InputError(f"device {name}: all {len(values)} reference latencies are {low} ms; they must differ")
-        embedding = tuple((value - low) / (high - low) for value in values)
-        return cls(name, embedding, split=split, ranges={"latency": (low, high)})
+        return cls.from_references(name, {"latency": latencies_ms}, {"latency": "ms"}, split)
+
+    @classmethod
+    def from_references(
+        cls, name: str, values: dict[str, Sequence[float]], units: dict[str, str], split: Split = "search"
+    ) -> Device:
+        """The device on which the reference networks cost `values` per metric; several embeddings stand in a row.
+
+        Raises InputError when a value is no positive number or all of a metric are equal.
+
+        >>> Device.from_references("phone", {"latency": [1, 3], "energy": [4, 2]}, {"latency": "ms", "energy": "mJ"})
+        Device(name='phone', embedding=(0.0, 1.0, 1.0, 0.0), ..., ranges={'latency': (1.0, 3.0), 'energy': (2.0, 4.0)})
+        """
+        embedding: list[float] = []
+        ranges = {}
+        for metric, measured in values.items():
+            numbers = [float(value) for value in measured]
+            what = "latencies" if metric == "latency" else f"values of {metric}"
+            if not all(0 < value < float("inf") for value in numbers):
+                raise InputError(f"device {name}: {what} must be positive numbers in {units[metric]}, got {numbers}")
+            low, high = ranges[metric] = min(numbers), max(numbers)
+            if high == low:
+                raise InputError(
+                    f"device {name}: all {len(numbers)} reference {what} are {low} {units[metric]}; they must differ"
+                )
+            embedding += [(value - low) / (high - low) for value in numbers]
+        return cls(name, tuple(embedding), dict(units), split, ranges)
 
     def normalize(self, value: Tensor, metric: str = "latency") -> Tensor:
         """Metric values in the device's normalised range: 0 and 1 are the extremes of its reference networks."""

@@ -1,0 +1,160 @@
+"""Devices known by tables of measurements: every network of a space, measured once, by others or by oneself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from modnas_fast.devices.device import Device, Split
+from modnas_fast.errors import InputError
+from modnas_fast.spaces import SearchSpace
+
+#: HELP's device settings for NAS-Bench-201 as MODNAS splits them
+PAPER_SEARCH = (
+    "1080ti_1 1080ti_32 1080ti_256 silver_4114 silver_4210r samsung_a50 pixel3 essential_ph_1 samsung_s7 "
+    "titanx_1 titanx_32 titanx_256 gold_6240"
+).split()
+PAPER_UNSEEN = "titan_rtx_256 gold_6226 fpga pixel2 raspi4 eyeriss".split()
+
+
+@dataclass(frozen=True)
+class CostTable:
+    """Costs of n networks on devices.
+
+    `values[device]` is [n, C], float64, one column per entry of `metrics` ({"latency": "ms"}), rows in the order of
+    `architectures`, strings of the space.
+    """
+
+    architectures: tuple[str, ...]
+    metrics: dict[str, str]
+    values: dict[str, Tensor]
+
+    def devices(self, space: SearchSpace, search: Sequence[str], unseen: Sequence[str]) -> list[Device]:
+        """The named devices, search devices first, embedded by the space's reference networks.
+
+        Raises InputError for an unknown or doubled name, and where a reference network is not in the table.
+        """
+        names = [*search, *unseen]
+        for name in names:
+            if name not in self.values:
+                raise InputError(f"devices: the table has no {name!r}; it has {', '.join(self.values)}")
+            if names.count(name) > 1:
+                raise InputError(f"devices: {name} is named twice; a device is searched or unseen")
+        if not search:
+            raise InputError("devices: at least one device must be searched")
+        rows = self.rows(space.references)
+        return [
+            Device.from_references(
+                name,
+                {metric: self.values[name][rows, column].tolist() for column, metric in enumerate(self.metrics)},
+                self.metrics,
+                "search" if name in search else "unseen",
+            )
+            for name in names
+        ]
+
+    def rows(self, architectures: Sequence[str]) -> Tensor:
+        """Row of each network, int64 [len]. Raises InputError for one that is not in the table."""
+        row_of = {text: row for row, text in enumerate(self.architectures)}
+        try:
+            return torch.tensor([row_of[text] for text in architectures], dtype=torch.int64)
+        except KeyError as error:
+            raise InputError(f"devices: the table has no measurements of {error.args[0]}") from None
+
+
+def load_help(folder: Path, architectures: Sequence[str]) -> CostTable:
+    """HELP's latencies in ms (Lee et al., NeurIPS 2021): one list of `architectures`' latencies per `*.pt` file."""
+    files = sorted(Path(folder).glob("*.pt"))
+    if not files:
+        raise InputError(f"{folder} holds no *.pt files; `modnas-fast data fetch help-latency` brings HELP's")
+    return CostTable(
+        tuple(architectures), {"latency": "ms"}, {file.stem: _help_list(file, len(architectures)) for file in files}
+    )
+
+
+def _help_list(file: Path, count: int) -> Tensor:
+    try:
+        values = torch.tensor(torch.load(file, weights_only=True), dtype=torch.float64)
+    except Exception as error:  # what the unpickler stumbles over in a damaged file has no common type
+        raise InputError(f"{file} is no list of latencies ({str(error).partition(chr(10))[0]})") from None
+    if values.shape != (count,) or not bool((values > 0).all()):
+        raise InputError(f"{file}: wanted {count} positive latencies, got a tensor of shape {list(values.shape)}")
+    return values[:, None]
+
+
+def load_hw_nas_bench_360(file: Path, architectures: Sequence[str], task: str = "cifar100") -> CostTable:
+    """Latency in ms and energy in mJ measured on boards, devices named `board_framework` (HW-NAS-Bench-360).
+
+    Boards without energy are left out. `task` is cifar100, darcy or ninapro.
+    """
+    table = pq.read_table(file, filters=[("task", "==", task), ("status", "==", "ok")])
+    if not len(table):
+        raise InputError(f"{file}: no measurements for task {task!r}; it has cifar100, darcy and ninapro")
+    names = pc.binary_join_element_wise(
+        pc.cast(table["device"], pa.string()), pc.cast(table["framework"], pa.string()), "_"
+    )
+    values = {}
+    for name in sorted(pc.unique(names).to_pylist()):
+        part = table.filter(pc.equal(names, name)).sort_by("arch_idx")
+        columns = [torch.tensor(part[column].to_numpy()) for column in ("lat_ms_median", "energy_mj")]
+        costs = torch.stack(columns, dim=-1).double()
+        if len(costs) == len(architectures) and bool(costs.isfinite().all()):
+            values[name] = costs
+    return CostTable(tuple(architectures), {"latency": "ms", "energy": "mJ"}, values)
+
+
+def load_cost_file(file: Path, space: SearchSpace) -> CostTable:
+    """A table of one's own: CSV or parquet with columns `architecture`, `device`, and one per metric and unit.
+
+    Metric columns are named like `latency_ms` or `energy_mj`; the latency comes first. Every device needs the same
+    networks, each once, the space's ten reference networks among them.
+    """
+    table = _read_table(Path(file))
+    missing = {"architecture", "device"} - set(table.column_names)
+    metrics = _metric_columns([c for c in table.column_names if c not in ("architecture", "device")])
+    if missing or not metrics:
+        raise InputError(
+            f"{file}: wanted columns architecture, device, latency_ms (and others such as energy_mj), "
+            f"got {', '.join(table.column_names)}"
+        )
+    wanted: tuple[str, ...] = ()
+    values = {}
+    for device in pc.unique(table["device"]).to_pylist():
+        part = table.filter(pc.equal(table["device"], device)).sort_by("architecture")
+        texts = tuple(space.parse(text).text for text in part["architecture"].to_pylist())
+        wanted = wanted or texts
+        if texts != wanted or len(set(texts)) < len(texts):
+            raise InputError(f"{file}: device {device} must have each network once, the same as other devices")
+        values[str(device)] = _positive_columns(part, metrics, f"{file}: device {device}")
+    return CostTable(wanted, {name: unit for name, unit in metrics.values()}, values)
+
+
+def _read_table(file: Path) -> pa.Table:
+    try:
+        return pq.read_table(file) if file.suffix == ".parquet" else pyarrow.csv.read_csv(file)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(f"{file} can be read neither as CSV nor as parquet ({error})") from None
+
+
+def _metric_columns(names: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """{column: (metric, unit)}, latency first."""
+    units = {"ms": "ms", "us": "µs", "s": "s", "mj": "mJ", "j": "J", "mb": "MB", "mw": "mW"}
+    split = {name: name.rpartition("_") for name in names}
+    known = {name: (metric, units[unit]) for name, (metric, _, unit) in split.items() if metric and unit in units}
+    return dict(sorted(known.items(), key=lambda item: item[1][0] != "latency"))
+
+
+def _positive_columns(part: pa.Table, metrics: dict[str, tuple[str, str]], where: str) -> Tensor:
+    columns = [torch.tensor(part[column].to_numpy(zero_copy_only=False)).double() for column in metrics]
+    values = torch.stack(columns, dim=-1)
+    if not bool((values > 0).all()):
+        raise InputError(f"{where}: {', '.join(metrics)} must be positive numbers")
+    return values
