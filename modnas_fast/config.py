@@ -144,6 +144,8 @@ class ScalarizationConfig(_Section):
     """Cosine term without gradient, as in the published code."""
     normalize: bool = True
     """Objectives scaled to the range of uniformly random networks first; paper: False."""
+    task_tail: Fraction = 0.05
+    """Share of those networks taken as worse than the worst whose task loss matters."""
 
     def parameters(self) -> dict[str, Any]:
         """The arguments that this kind takes."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from modnas_fast.datasets import ImageTask, Split
 from modnas_fast.devices import Device, embeddings
-from modnas_fast.metapredictor import MetaPredictor
+from modnas_fast.metapredictor import CostModel
 from modnas_fast.preferences import rays
 from modnas_fast.spaces import SearchSpace
 
@@ -73,35 +73,50 @@ def front(points: Sequence[Point]) -> list[Point]:
     )
 
 
-class Evaluator:
-    """Objectives of architectures: error by the supernet's inherited weights, latency by the MetaPredictor.
-
-    The error of an architecture is computed once per state of the supernet: `forget()` after changing it.
+class SupernetErrors:
+    """Errors in percent [n] of one-hots [n, N] with the supernet's inherited weights.
 
     Args:
-        space: the search space.
         supernet: with trained weights.
-        predictor: frozen.
         task: errors are those on `split`, with the batch statistics of batches in fixed order.
         split: usually the validation part: the test part stays for the verification.
         batch_size: images per batch.
     """
 
-    def __init__(
-        self,
-        space: SearchSpace,
-        supernet: nn.Module,
-        predictor: MetaPredictor,
-        task: ImageTask,
-        split: Split,
-        batch_size: int,
-    ) -> None:
-        self._space = space
+    def __init__(self, supernet: nn.Module, task: ImageTask, split: Split, batch_size: int) -> None:
         self._supernet = supernet
-        self._predictor = predictor
         self._task = task
         self._split = split
         self._batch_size = batch_size
+
+    def __call__(self, onehot: Tensor) -> Tensor:
+        wrong = torch.zeros(len(onehot), dtype=torch.long)
+        for x, y in self._task.batches(self._split, self._even_batch_size):
+            wrong += (self._supernet.predict(x, onehot).argmax(-1) != y).sum(dim=1)
+        return 100 * wrong.double() / len(self._split)
+
+    @property
+    def _even_batch_size(self) -> int:
+        """At most the batch size, so that the last batch is as large as the others: it has statistics of its own."""
+        count = -(-len(self._split) // self._batch_size)
+        return -(-len(self._split) // count)
+
+
+class Evaluator:
+    """Objectives of architectures: errors from their source, latency by the MetaPredictor.
+
+    The error of an architecture is computed once per state of the source: `forget()` after changing it.
+
+    Args:
+        space: the search space.
+        source: errors in percent [n] of canonical one-hots [n, N].
+        costs: frozen; latency is the first.
+    """
+
+    def __init__(self, space: SearchSpace, source: Callable[[Tensor], Tensor], costs: CostModel) -> None:
+        self._space = space
+        self._source = source
+        self._costs = costs
         self._errors: dict[str, float] = {}
 
     def forget(self) -> None:
@@ -124,7 +139,7 @@ class Evaluator:
     @torch.no_grad()
     def latencies(self, onehot: Tensor, device: Device) -> Tensor:
         """Predicted latency in ms, [n]."""
-        return device.denormalize(self._predictor(onehot, embeddings([device])))
+        return device.denormalize(self._costs(onehot, embeddings([device]))[..., 0])
 
     @torch.no_grad()
     def compute_errors(
@@ -135,28 +150,14 @@ class Evaluator:
         new = list({text: row for row, text in enumerate(texts) if text not in self._errors}.items())
         for start in range(0, len(new), chunk):
             part = new[start : start + chunk]
-            wrong = self._wrong(onehot[[row for _, row in part]])
-            for (text, _), count in zip(part, wrong.tolist()):
-                self._errors[text] = 100 * count / len(self._split)
+            errors = self._source(onehot[[row for _, row in part]])
+            self._errors.update(zip([text for text, _ in part], errors.tolist()))
             on_chunk(start + len(part))
 
     def errors(self, onehot: Tensor) -> Tensor:
         """Errors in percent of canonical architectures [n, N], computed where they are not known yet."""
         self.compute_errors(onehot)
         return torch.tensor([self._errors[architecture.text] for architecture in self._space.decode(onehot)])
-
-    @property
-    def _even_batch_size(self) -> int:
-        """At most the batch size, so that the last batch is as large as the others: it has statistics of its own."""
-        count = -(-len(self._split) // self._batch_size)
-        return -(-len(self._split) // count)
-
-    def _wrong(self, onehot: Tensor) -> Tensor:
-        """Number of wrongly classified images per architecture, int64 [n]."""
-        wrong = torch.zeros(len(onehot), dtype=torch.long)
-        for x, y in self._task.batches(self._split, self._even_batch_size):
-            wrong += (self._supernet.predict(x, onehot).argmax(-1) != y).sum(dim=1)
-        return wrong
 
     def latency_bounds(self, device: Device) -> tuple[float, float]:
         """Predicted latency in ms of the fastest and the slowest network of the space (of a sample of a large one)."""

@@ -59,6 +59,24 @@ class MetaPredictor(nn.Module):
         return costs[..., -1] + (counts * costs[..., :-1]).sum(dim=-1)
 
 
+class CostModel(nn.Module):
+    """All C costs of networks on devices: one MetaPredictor per metric, each with its part of the embedding.
+
+    Args:
+        predictors: called with one-hots [..., N] and d [..., E]; one per metric, in the order of the embeddings.
+
+    Called with one-hots [..., N] and embeddings [..., C·E]; returns costs [..., C].
+    """
+
+    def __init__(self, predictors: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.predictors = nn.ModuleList(predictors)
+
+    def forward(self, onehot: Tensor, d: Tensor) -> Tensor:
+        parts = d.chunk(len(self.predictors), dim=-1)
+        return torch.stack([predictor(onehot, part) for predictor, part in zip(self.predictors, parts)], dim=-1)
+
+
 @dataclass(frozen=True)
 class PredictorQuality:
     """How well predictions order and match measurements on one device."""

@@ -14,7 +14,7 @@ from torch import Tensor
 
 #: weight of the past in the running range of the task loss
 MOMENTUM = 0.8
-#: share of the random networks taken as worse than the worst that matters
+#: share of the random networks taken as worse than the worst that matters, unless told otherwise
 TAIL = 0.05
 #: how far, in scaled units, the ideal task loss lies below the best of the random networks: the search finds better
 #: ones, and a Chebyshev scalarization rewards nothing beyond the ideal
@@ -27,20 +27,24 @@ ERROR_FLOOR = 0.005
 
 
 class ObjectiveScale:
-    """Maps (task loss, cost) of devices to the common scale; with `enabled=False` leaves them as they are.
+    """Maps task loss and costs of devices to the common scale; with `enabled=False` leaves them as they are.
 
     The range of the cost is fixed per device; that of the task loss follows the supernet's training as a running
     mean over calls of `observe`.
 
     Args:
-        costs: predicted costs of uniformly random networks on the T devices, [T, n].
+        costs: predicted costs of uniformly random networks on the T devices, [T, n, C].
         enabled: False for the paper's raw objectives.
         floor: added to task losses before the logarithm, in their unit.
+        tail: share of the random networks taken as worse than the worst whose task loss matters.
     """
 
-    def __init__(self, costs: Tensor, enabled: bool, floor: float = CROSS_ENTROPY_FLOOR) -> None:
+    def __init__(
+        self, costs: Tensor, enabled: bool, floor: float = CROSS_ENTROPY_FLOOR, tail: float = TAIL
+    ) -> None:
         self.enabled = enabled
         self._floor = floor
+        self._tail = tail
         low, high = costs.amin(dim=1), costs.quantile(1 - TAIL, dim=1)
         self._cost_low, self._cost_width = low, (high - low).clamp(min=1e-6)
         self._task_range: tuple[float, float] | None = None
@@ -51,19 +55,19 @@ class ObjectiveScale:
         if len(learned) < 2:
             return
         learned = (learned + self._floor).log()
-        low, high = float(learned.min()), float(learned.quantile(1 - TAIL))
+        low, high = float(learned.min()), float(learned.quantile(1 - self._tail))
         if self._task_range is not None:
             low = MOMENTUM * self._task_range[0] + (1 - MOMENTUM) * low
             high = MOMENTUM * self._task_range[1] + (1 - MOMENTUM) * high
         self._task_range = (low, high)
 
     def __call__(self, task_loss: Tensor, cost: Tensor, devices: Tensor) -> Tensor:
-        """L [..., t, 2] of task losses and costs [..., t] of the devices with indices `devices` [t]."""
+        """L [..., t, 1 + C] of task losses [..., t] and costs [..., t, C] of the devices with indices `devices` [t]."""
         if self.enabled:
             low, high = self._task_range or (0.0, 1.0)
             task_loss = ((task_loss + self._floor).log() - low) / max(high - low, 1e-3) + UTOPIA
             cost = (cost - self._cost_low[devices]) / self._cost_width[devices] + COST_UTOPIA
-        return torch.stack([task_loss, cost], dim=-1)
+        return torch.cat([task_loss[..., None], cost], dim=-1)
 
     def state_dict(self) -> dict[str, Any]:
         """The running range."""

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from modnas_fast.evaluate import Evaluator
-from modnas_fast.metapredictor import MetaPredictor
-from modnas_fast.objectives import ERROR_FLOOR, ObjectiveScale
+from modnas_fast.metapredictor import CostModel
+from modnas_fast.objectives import ObjectiveScale
 from modnas_fast.scalarize import Scalarization
 from modnas_fast.spaces import SearchSpace
 
@@ -81,11 +81,10 @@ class Refinement:
     Args:
         space: the search space.
         evaluator: computes errors under a supernet that no longer changes.
-        predictor: frozen.
-        costs: predicted costs of uniformly random networks on the T search devices, [T, n].
+        costs: frozen.
         d: embeddings of the T search devices, [T, E].
         scalarize: ℓ of losses and preference.
-        normalize: whether objectives are scaled first.
+        scale: of errors as shares and of costs.
         chance: share of wrong answers of a guess.
         networks: whose errors are computed at most; up to half of them, FIRST_NETWORKS at most, are random.
     """
@@ -94,19 +93,18 @@ class Refinement:
         self,
         space: SearchSpace,
         evaluator: Evaluator,
-        predictor: MetaPredictor,
-        costs: Tensor,
+        costs: CostModel,
         d: Tensor,
         scalarize: Scalarization,
-        normalize: bool,
+        scale: ObjectiveScale,
         chance: float,
         networks: int,
     ) -> None:
         self._space = space
-        self._predictor = predictor
+        self._costs = costs
         self._d = d
         self._scalarize = scalarize
-        self._scale = ObjectiveScale(costs, normalize, ERROR_FLOOR)
+        self._scale = scale
         self._chance = chance
         self._first = min(FIRST_NETWORKS, (networks + 1) // 2)
         self.archive = Archive(space, evaluator, networks)
@@ -132,8 +130,8 @@ class Refinement:
 
     def _best(self, r: Tensor, chosen: Tensor) -> Tensor:
         onehot, errors = self.archive.onehot, self.archive.errors
-        cost = self._predictor(onehot[:, None], self._d[chosen])  # [A, t]
-        losses = self._scale(errors[:, None].expand_as(cost), cost, chosen)  # [A, t, M]
+        cost = self._costs(onehot[:, None], self._d[chosen])  # [A, t, C]
+        losses = self._scale(errors[:, None].expand(cost.shape[:2]), cost, chosen)  # [A, t, M]
         scalarized = self._scalarize(losses[:, :, None], r)  # [A, t, R]
         return onehot[scalarized.argmin(dim=0)]
 

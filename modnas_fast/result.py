@@ -21,9 +21,10 @@ from modnas_fast.files import read_json
 from modnas_fast.metapredictor import MetaPredictor
 from modnas_fast.preferences import rays
 from modnas_fast.runfolder import CONFIG_FILE, HYPERNETWORK_FILE, PREDICTOR_FILE, RESULT_FILE
-from modnas_fast.search import initial_hypernet, network_arguments
+from modnas_fast.search import initial_hypernet
 from modnas_fast.spaces import Architecture, make_space
 from modnas_fast.summary import SCHEMA, points_of
+from modnas_fast.task_objective import network_arguments
 
 
 @dataclass(frozen=True)

@@ -34,10 +34,10 @@ from modnas_fast.devices import (
     threads_restored,
 )
 from modnas_fast.errors import InputError
-from modnas_fast.evaluate import Evaluator, front
+from modnas_fast.evaluate import Evaluator, SupernetErrors, front
 from modnas_fast.files import read_json, write_json
 from modnas_fast.history import History
-from modnas_fast.metapredictor import MetaPredictor, predictor_quality, train_metapredictor
+from modnas_fast.metapredictor import CostModel, MetaPredictor, predictor_quality, train_metapredictor
 from modnas_fast.progress import Reporter, Silent
 from modnas_fast.result import Result
 from modnas_fast.runfolder import (
@@ -53,10 +53,11 @@ from modnas_fast.runfolder import (
     SUPERNET_FILE,
     VERIFICATION_FILE,
 )
-from modnas_fast.search import Search, initial_hypernet, initial_supernet, network_arguments
+from modnas_fast.search import Search, initial_hypernet
 from modnas_fast.spaces import make_space
 from modnas_fast.stopping import Stopper
 from modnas_fast.summary import common_bounds, compose_history, compose_result, plain_points, points_of
+from modnas_fast.task_objective import SupernetObjective, initial_supernet, network_arguments
 from modnas_fast.verify import choose_spread, train_network
 
 
@@ -179,8 +180,8 @@ class Run:
         return network_arguments(self.config, self._task.image_shape[0], self._task.num_classes)
 
     def _evaluator(self, supernet: nn.Module, predictor: MetaPredictor) -> Evaluator:
-        batch_size = self.config.evaluation.batch_size
-        return Evaluator(self._space, supernet, predictor, self._task, self._task.validation, batch_size)
+        errors = SupernetErrors(supernet, self._task, self._task.validation, self.config.evaluation.batch_size)
+        return Evaluator(self._space, errors, CostModel([predictor]))
 
     def _once(self, file: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """What `compute` returned, with the seconds it took: from `file`, where it is kept for a resumed run."""
@@ -288,7 +289,8 @@ class Run:
         """Searches from the last checkpoint on; the history, and the seconds spent, those before it included."""
         path = self.folder / CHECKPOINT_FILE
         search_devices = [device for device in devices if device.split == "search"]
-        search = Search(self.config, self._space, self._task, search_devices, predictor)
+        objective = SupernetObjective(self.config, self._space, self._task)
+        search = Search(self.config, self._space, objective, search_devices, CostModel([predictor]))
         seconds = 0.0
         if path.exists():
             state = load_checkpoint(path)
@@ -297,16 +299,16 @@ class Run:
         if not search.done:
             if path.exists():
                 self._reporter.say(f"Continuing at step {search.finished_steps} of {search.total_steps}")
-            seconds = self._advance(search, devices, predictor, seconds)
+            evaluator = Evaluator(self._space, objective.errors, CostModel([predictor]))
+            seconds = self._advance(search, devices, evaluator, seconds)
         save_weights(self.folder / HYPERNETWORK_FILE, search.hypernet)
-        save_weights(self.folder / SUPERNET_FILE, search.supernet)
+        save_weights(self.folder / SUPERNET_FILE, objective.supernet)
         return search.history, seconds
 
     def _advance(
-        self, search: Search, devices: Sequence[Device], predictor: MetaPredictor, seconds: float
+        self, search: Search, devices: Sequence[Device], evaluator: Evaluator, seconds: float
     ) -> float:
         start = time.monotonic() - seconds
-        evaluator = self._evaluator(search.supernet, predictor)
         every = self.config.search.checkpoint_every
         with self._reporter.stage("Searching", search.total_steps, search.finished_steps) as advance, self._stopper.deferred():
             while not search.done:

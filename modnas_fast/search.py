@@ -2,16 +2,16 @@
 
 One Φ step, with T devices at once:
     r ~ Dirichlet(β), logits = Φ(r, d), sample = architect(logits),
-    L = (supernet(x_val, sample), metapredictor(sample, d)), ℓ = scalarize(L, r),
+    L = (task loss of the samples, metapredictor(sample, d)), ℓ = scalarize(L, r),
     c = ∂ℓ/∂logits, per-device gradients, their min-norm weights γ, Φ ← Φ − ξ Σ γ_t g_t.
 One w step: the mean over devices of the task loss of freshly drawn architectures on a training minibatch.
 
-Phases: warm-up (w alone), the bilevel search (a Φ step, then a w step), and refinement (Φ alone, see `refine`).
+Phases: warm-up (w alone), the bilevel search (a Φ step, then a w step), and refinement (Φ alone, see `refine`). Where
+the task objective is a surrogate there is no w, and its steps are left out.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,22 +20,21 @@ from torch import Tensor, nn
 
 from modnas_fast.architect import ReinMax, make_architect
 from modnas_fast.config import Config
-from modnas_fast.datasets import BatchStream, ImageTask
 from modnas_fast.devices import Device, embeddings
 from modnas_fast.evaluate import Evaluator
 from modnas_fast.history import History
 from modnas_fast.metahypernet import make_metahypernet
-from modnas_fast.metapredictor import MetaPredictor
+from modnas_fast.metapredictor import CostModel
 from modnas_fast.mgd import Combination, descend, device_groups
-from modnas_fast.objectives import ObjectiveScale
+from modnas_fast.objectives import ERROR_FLOOR, ObjectiveScale
+from modnas_fast.optimizers import cosine_decay, set_learning_rate
 from modnas_fast.preferences import dirichlet
 from modnas_fast.refine import Refinement
 from modnas_fast.scalarize import make_scalarization
 from modnas_fast.spaces import SearchSpace
 from modnas_fast.spread import CostSpread
-from modnas_fast.supernets import make_supernet
+from modnas_fast.task_objective import TaskObjective
 
-NUM_OBJECTIVES = 2
 #: random networks that show the range of the task loss, and of the cost
 CALIBRATION_NETWORKS = 24
 COST_SAMPLE = 1000
@@ -51,9 +50,9 @@ class Search:
     Args:
         config: the run's configuration.
         space: the search space.
-        task: images; `train` is for w, `validation` for Φ.
+        objective: the task loss of samples.
         devices: the T search devices.
-        predictor: frozen.
+        costs: frozen; the C further objectives.
 
     The same arguments on one machine and thread count give the same result bit for bit. Random numbers come from
     generators of the search's own, seeded by `config.seed`.
@@ -63,18 +62,18 @@ class Search:
         self,
         config: Config,
         space: SearchSpace,
-        task: ImageTask,
+        objective: TaskObjective,
         devices: Sequence[Device],
-        predictor: MetaPredictor,
+        costs: CostModel,
     ) -> None:
         self._config = config
         self._space = space
-        self._predictor = predictor
-        self._classes = task.num_classes
+        self._objective = objective
+        self._costs = costs
         self._d = embeddings(devices)
+        self._num_objectives = 1 + len(costs.predictors)
         self._generator = torch.Generator().manual_seed(config.seed)
-        self.supernet = initial_supernet(config, space, task)
-        self.hypernet = initial_hypernet(config, space, self._d.shape[1])
+        self.hypernet = initial_hypernet(config, space, self._d.shape[1], self._num_objectives)
         self._architect = make_architect(
             config.architect.kind,
             space.group_sizes,
@@ -84,28 +83,19 @@ class Search:
         )
         self._sampler = ReinMax(space.group_sizes)  # hard samples for the refinement, whatever the estimator
         self._scalarize = make_scalarization(config.scalarization.kind, **config.scalarization.parameters())
-        costs = self._predicted(space.sample(COST_SAMPLE, self._generator))
+        sample_costs = self._predicted(space.sample(COST_SAMPLE, self._generator))
         self._spread = self._cost_spread()
-        self._scale = ObjectiveScale(costs, config.scalarization.normalize)
+        options = config.scalarization
+        self._scale = ObjectiveScale(sample_costs, options.normalize, tail=options.task_tail)
         self._refinement = Refinement(
             space,
-            Evaluator(space, self.supernet, predictor, task, task.validation, config.evaluation.batch_size),
-            predictor,
+            Evaluator(space, objective.errors, costs),
             costs,
             self._d,
             self._scalarize,
-            config.scalarization.normalize,
-            chance=1 - 1 / task.num_classes,
+            ObjectiveScale(sample_costs, options.normalize, ERROR_FLOOR, options.task_tail),
+            chance=objective.chance_error / 100,
             networks=config.search.refine_networks,
-        )
-        batch, augment = config.search.batch_size, config.task.augment
-        self._train = BatchStream(task, task.train, batch, config.seed + 1, augment)
-        self._validation = BatchStream(task, task.validation, batch, config.seed + 2)
-        self._weight_optimizer = torch.optim.SGD(
-            self.supernet.parameters(),
-            lr=config.search.weight_learning_rate,
-            momentum=config.search.weight_momentum,
-            weight_decay=config.search.weight_decay,
         )
         self._hyper_optimizer = torch.optim.Adam(
             self.hypernet.parameters(),
@@ -118,15 +108,15 @@ class Search:
 
     @torch.no_grad()
     def _predicted(self, onehot: Tensor) -> Tensor:
-        """Predicted costs of networks [n, N] on every device, [T, n]."""
-        return torch.stack([self._predictor(onehot, d) for d in self._d])
+        """Predicted costs of networks [n, N] on every device, [T, n, C]."""
+        return torch.stack([self._costs(onehot, d) for d in self._d])
 
     def _cost_spread(self) -> CostSpread:
-        """Viable networks over the whole range of the mean predicted cost."""
+        """Viable networks over the whole range of the mean predicted latency."""
         sample = self._space.sample(SPREAD_SAMPLE, self._generator)
         candidates = torch.unique(self._space.canonical(sample), dim=0)
         candidates = candidates[self._space.viable(candidates) > 0.5]
-        return CostSpread(candidates, self._predicted(candidates).mean(dim=0))
+        return CostSpread(candidates, self._predicted(candidates)[..., 0].mean(dim=0))
 
     @property
     def total_steps(self) -> int:
@@ -166,13 +156,13 @@ class Search:
         self.finished_steps += 1
 
     def _hyper_step(self, log: bool) -> None:
-        x, y = next(self._validation)
+        self._objective.new_batch()
         for chosen in device_groups(self._config.mgd.scheme, len(self._d), self._generator):
             d = self._d[chosen]
             r = self._preferences(len(d))
             logits = self.hypernet(r, d)
             leaf = logits.detach().requires_grad_()
-            task_loss, cost, loss = self._devices_loss(x, y, leaf, r, chosen)
+            task_loss, cost, loss = self._devices_loss(leaf, r, chosen)
             loss = loss - self._entropy_weight() * self._architect.entropy(leaf)
             (cotangents,) = torch.autograd.grad(loss.sum(), leaf)
             combination = self._descend(logits, cotangents, r, d)
@@ -183,7 +173,7 @@ class Search:
         """Raises the probability of the best networks known for random preferences of every device."""
         options = self._config.search
         done = (self._phi_steps - options.steps) / options.refine_steps
-        _set_learning_rate(self._hyper_optimizer, _cosine(options.hyper_learning_rate, 0.0, done))
+        set_learning_rate(self._hyper_optimizer, cosine_decay(options.hyper_learning_rate, 0.0, done))
         for chosen in device_groups(self._config.mgd.scheme, len(self._d), self._generator):
             d = self._d[chosen][:, None].expand(-1, options.refine_preferences, -1)  # [t, R, E]
             r = torch.stack([self._preferences(len(d)) for _ in range(options.refine_preferences)], dim=1)
@@ -204,21 +194,21 @@ class Search:
         return combination
 
     def _devices_loss(
-        self, x: Tensor, y: Tensor, logits: Tensor, r: Tensor, chosen: Tensor
+        self, logits: Tensor, r: Tensor, chosen: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Per device [t]: task loss and cost of its own samples, and ℓ with its gradient by the logits [t, N]."""
+        """Per device: task loss [t] and costs [t, C] of its own samples, and ℓ [t] with its gradient by the logits."""
         count, devices = self._config.architect.num_samples, len(logits)
         own = self._architect(logits.expand(count, *logits.shape), generator=self._generator)  # [K, t, N]
         # where samples are shared, all S = K·t of them meet each device's costs and preference: [S, 1, N]
         samples = own.flatten(0, 1)[:, None] if self._architect.shares_samples else own
         with torch.set_grad_enabled(own.requires_grad):
-            task_loss = self.supernet(x, own.flatten(0, 1), y).view(samples.shape[:2])
-            cost = self._predictor(samples, self._d[chosen])  # [S or K, t]
-            losses = self._scale(task_loss.expand_as(cost), cost, chosen)
+            task_loss = self._objective.loss(own.flatten(0, 1)).view(samples.shape[:2])
+            cost = self._costs(samples, self._d[chosen])  # [S or K, t, C]
+            losses = self._scale(task_loss.expand(cost.shape[:2]), cost, chosen)
             scalarized = self._scalarize(losses, r.expand(len(cost), *r.shape)) + self._cut_penalty(samples)
         if self._architect.shares_samples:
             loss = self._architect.surrogate(scalarized, samples[:, 0], logits)
-            cost = cost.view(count, devices, devices).diagonal(dim1=1, dim2=2)
+            cost = cost.view(count, devices, devices, -1).diagonal(dim1=1, dim2=2).mT
         else:
             loss = self._architect.surrogate(scalarized, samples, logits)
         return task_loss.detach().view(count, devices).mean(0), cost.detach().mean(0), loss
@@ -241,55 +231,45 @@ class Search:
     @torch.no_grad()
     def _calibrate(self) -> None:
         """Lets the scale of the objectives see uniformly random networks on a validation minibatch."""
-        x, y = next(self._validation)
+        self._objective.new_batch()
         sample = self._space.sample(CALIBRATION_NETWORKS, self._generator)
-        self._scale.observe(self.supernet(x, sample, y), math.log(self._classes))
+        self._scale.observe(self._objective.loss(sample), self._objective.chance_loss)
 
     def _weight_step(self, spread_share: float) -> None:
-        x, y = next(self._train)
-        self._set_weight_learning_rate()
+        if not self._objective.trains:
+            return
         with torch.no_grad():
             logits = self.hypernet(self._preferences(len(self._d)), self._d)
             sample = self._architect(logits, generator=self._generator)
             spread = torch.rand(len(sample), 1, generator=self._generator) < spread_share
             sample = torch.where(spread, self._spread.sample(len(sample), self._generator), sample)
-        self._weight_optimizer.zero_grad(set_to_none=True)
-        self.supernet(x, sample, y).mean().backward()
-        nn.utils.clip_grad_norm_(self.supernet.parameters(), self._config.search.gradient_clip)
-        self._weight_optimizer.step()
+        share = self.finished_steps / (self._config.search.warmup_steps + self._config.search.steps)
+        self._objective.train_step(sample, share)
 
     def _preferences(self, devices: int) -> Tensor:
         preferences = self._config.preferences
         return dirichlet(
-            devices, NUM_OBJECTIVES, preferences.beta, shared=preferences.shared, generator=self._generator
+            devices, self._num_objectives, preferences.beta, shared=preferences.shared, generator=self._generator
         )
-
-    def _set_weight_learning_rate(self) -> None:
-        highest = self._config.search.weight_learning_rate
-        share = self.finished_steps / (self._config.search.warmup_steps + self._config.search.steps)
-        _set_learning_rate(self._weight_optimizer, _cosine(highest, highest / 25, share))
 
     def _log(self, task_loss: Tensor, cost: Tensor, combination: Combination) -> None:
         history, devices = self.history, len(task_loss)
         history.step.append(self.finished_steps)
         history.task_loss.append(task_loss.tolist())
-        history.latency.append(cost.tolist())
+        history.latency.append(cost[:, 0].tolist())
         history.mgd_weights.append(combination.weights.tolist())
         pairs = combination.cosines[~torch.eye(devices, dtype=torch.bool)]
         history.gradient_cosine.append(float(pairs.mean()) if devices > 1 else None)
-        history.learning_rate_w.append(self._weight_optimizer.param_groups[0]["lr"])
+        history.learning_rate_w.append(self._objective.learning_rate)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that `load_state_dict` needs to continue exactly here."""
         return {
             "finished_steps": self.finished_steps,
-            "supernet": self.supernet.state_dict(),
+            "objective": self._objective.state_dict(),
             "hypernet": self.hypernet.state_dict(),
-            "weight_optimizer": self._weight_optimizer.state_dict(),
             "hyper_optimizer": self._hyper_optimizer.state_dict(),
             "generator": self._generator.get_state(),
-            "train": self._train.state_dict(),
-            "validation": self._validation.state_dict(),
             "scale": self._scale.state_dict(),
             "refinement": self._refinement.state_dict(),
             "history": self.history.to_dict(),
@@ -298,52 +278,23 @@ class Search:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continues where `state` was taken."""
         self.finished_steps = state["finished_steps"]
-        self.supernet.load_state_dict(state["supernet"])
+        self._objective.load_state_dict(state["objective"])
         self.hypernet.load_state_dict(state["hypernet"])
-        self._weight_optimizer.load_state_dict(state["weight_optimizer"])
         self._hyper_optimizer.load_state_dict(state["hyper_optimizer"])
         self._generator.set_state(state["generator"])
-        self._train.load_state_dict(state["train"])
-        self._validation.load_state_dict(state["validation"])
         self._scale.load_state_dict(state["scale"])
         self._refinement.load_state_dict(state["refinement"])
         self.history = History(**state["history"])
 
 
-def _cosine(first: float, last: float, share: float) -> float:
-    """From `first` at share 0 to `last` at share 1."""
-    return last + 0.5 * (first - last) * (1 + math.cos(math.pi * share))
-
-
-def _set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-
-
-def initial_supernet(config: Config, space: SearchSpace, task: ImageTask) -> nn.Module:
-    """The supernet of a run with weights drawn from the run's seed; the global generator stays untouched."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        return make_supernet(space, **network_arguments(config, task.image_shape[0], task.num_classes))
-
-
-def initial_hypernet(config: Config, space: SearchSpace, embedding_width: int) -> nn.Module:
+def initial_hypernet(
+    config: Config, space: SearchSpace, embedding_width: int, num_objectives: int = 2
+) -> nn.Module:
     """The MetaHypernetwork of a run with weights drawn from the run's seed."""
     return make_metahypernet(
         num_options=space.num_options,
-        num_objectives=NUM_OBJECTIVES,
+        num_objectives=num_objectives,
         embedding_width=embedding_width,
         generator=torch.Generator().manual_seed(config.seed + 3),
         **config.hypernetwork.model_dump(),
     )
-
-
-def network_arguments(config: Config, image_channels: int, classes: int) -> dict[str, int | str]:
-    """What `space.build` and the supernet are built with."""
-    return {
-        "image_channels": image_channels,
-        "classes": classes,
-        "channels": config.space.channels,
-        "cells": config.space.cells,
-        "reduction": config.space.reduction,
-    }

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from modnas_fast.datasets.task import ImageTask, Split, make_task
 from modnas_fast.devices import Device, embeddings
-from modnas_fast.evaluate import Bounds, Evaluator, Point, front, hypervolume, nondominated
+from modnas_fast.evaluate import Bounds, Evaluator, Point, SupernetErrors, front, hypervolume, nondominated
 from modnas_fast.metahypernet import make_metahypernet
-from modnas_fast.metapredictor import MetaPredictor
+from modnas_fast.metapredictor import CostModel, MetaPredictor
 from modnas_fast.spaces import NB201Space
 from modnas_fast.supernets import make_supernet
 
@@ -101,7 +101,7 @@ def make_evaluator(task: ImageTask, batch_size: int = 10) -> Evaluator:
     supernet = make_supernet(space, image_channels=1, classes=task.num_classes, channels=2, cells=1)
     torch.set_rng_state(torch_state)
     predictor = MetaPredictor(space, 10, 20, seeded()).requires_grad_(False)
-    return Evaluator(space, supernet, predictor, task, task.validation, batch_size)
+    return Evaluator(space, SupernetErrors(supernet, task, task.validation, batch_size), CostModel([predictor]))
 
 
 def distinct(count: int, seed: int = 0) -> Tensor:
@@ -114,7 +114,7 @@ def direct_errors(evaluator: Evaluator, task: ImageTask, onehot: Tensor, batch_s
     for row in onehot:
         wrong = 0
         for x, y in task.batches(task.validation, batch_size):
-            wrong += int((evaluator._supernet.predict(x, row[None])[0].argmax(-1) != y).sum())
+            wrong += int((evaluator._source._supernet.predict(x, row[None])[0].argmax(-1) != y).sum())
         errors.append(100 * wrong / len(task.validation))
     return errors
 
@@ -146,9 +146,9 @@ def test_known_errors_are_not_computed_again_until_forgotten(monkeypatch: pytest
     task, onehot = make_images(), distinct(4)
     evaluator = make_evaluator(task, batch_size=23)
     seen: list[int] = []
-    predict = evaluator._supernet.predict
+    predict = evaluator._source._supernet.predict
     monkeypatch.setattr(
-        evaluator._supernet, "predict", lambda x, rows: (seen.append(len(rows)), predict(x, rows))[1]
+        evaluator._source._supernet, "predict", lambda x, rows: (seen.append(len(rows)), predict(x, rows))[1]
     )
     evaluator.compute_errors(torch.cat([onehot[:2], onehot[:2]]))
     evaluator.compute_errors(onehot)
@@ -156,7 +156,7 @@ def test_known_errors_are_not_computed_again_until_forgotten(monkeypatch: pytest
     assert seen == [2, 2]
     before = evaluator.points(onehot, make_device())
     with torch.no_grad():
-        for parameter in evaluator._supernet.parameters():
+        for parameter in evaluator._source._supernet.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=seeded(2)))
     evaluator.compute_errors(onehot)
     assert evaluator.points(onehot, make_device()) == before
@@ -180,7 +180,7 @@ def test_a_network_that_knows_the_answer_has_no_errors() -> None:
     split = Split(images, labels)
     task = make_task("easy", ("a", "b", "c"), train=split, validation=split, test=split)
     levels = task.normalize(torch.tensor([0, 100, 200], dtype=torch.uint8).view(3, 1, 1, 1)).flatten()
-    evaluator = Evaluator(space, Oracle(), MetaPredictor(space, 10), task, split, 4)
+    evaluator = Evaluator(space, SupernetErrors(Oracle(), task, split, 4), CostModel([MetaPredictor(space, 10)]))
     onehot = distinct(3)
     evaluator.compute_errors(onehot)
     assert [p.error for p in evaluator.points(onehot, make_device())] == pytest.approx([0.0, 60.0, 60.0])
@@ -189,7 +189,7 @@ def test_a_network_that_knows_the_answer_has_no_errors() -> None:
 def test_latencies_are_in_the_devices_unit() -> None:
     task, onehot, device = make_images(), distinct(5), make_device()
     evaluator = make_evaluator(task)
-    predicted = evaluator._predictor(onehot, embeddings([device]))
+    predicted = evaluator._costs(onehot, embeddings([device]))[:, 0]
     torch.testing.assert_close(evaluator.latencies(onehot, device), 1.0 + 4.0 * predicted)
 
 

@@ -7,25 +7,25 @@ import torch
 
 from modnas_fast.objectives import COST_UTOPIA, UTOPIA, ObjectiveScale
 
-COSTS = torch.tensor([[0.0, 1.0, 2.0], [1.0, 2.0, 5.0]])  # [T = 2, n = 3]
+COSTS = torch.tensor([[[0.0], [1.0], [2.0]], [[1.0], [2.0], [5.0]]])  # [T = 2, n = 3, C = 1]
 BOTH = torch.tensor([0, 1])
 
 
 def scaled_task(scale: ObjectiveScale, loss: float) -> float:
     """The scaled task loss of one network on device 0."""
-    return float(scale(torch.tensor([loss]), torch.tensor([0.0]), torch.tensor([0]))[0, 0])
+    return float(scale(torch.tensor([loss]), torch.tensor([[0.0]]), torch.tensor([0]))[0, 0])
 
 
 def test_disabled_leaves_the_raw_objectives() -> None:
     scale = ObjectiveScale(COSTS, enabled=False)
     scale.observe(torch.tensor([0.1, 0.2]), chance=2.3)
-    losses = scale(torch.tensor([0.5, 0.7]), torch.tensor([1.0, 2.0]), BOTH)
+    losses = scale(torch.tensor([0.5, 0.7]), torch.tensor([[1.0], [2.0]]), BOTH)
     assert losses.tolist() == [[0.5, 1.0], [pytest.approx(0.7), 2.0]]
 
 
 def test_cost_is_least_at_each_devices_cheapest_network() -> None:
     scale = ObjectiveScale(COSTS, enabled=True)
-    losses = scale(torch.ones(2), torch.tensor([0.0, 1.0]), BOTH)
+    losses = scale(torch.ones(2), torch.tensor([[0.0], [1.0]]), BOTH)
     assert losses[:, 1].tolist() == [pytest.approx(COST_UTOPIA)] * 2
 
 
@@ -68,6 +68,6 @@ def test_scaled_objectives_have_a_gradient_in_loss_and_cost() -> None:
     scale = ObjectiveScale(COSTS, True)
     scale.observe(torch.tensor([0.1, 0.4]), chance=2.3)
     loss = torch.tensor([0.2, 0.3], requires_grad=True)
-    cost = torch.tensor([1.0, 2.0], requires_grad=True)
+    cost = torch.tensor([[1.0], [2.0]], requires_grad=True)
     scale(loss, cost, BOTH).sum().backward()
     assert (loss.grad > 0).all() and (cost.grad > 0).all()

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from modnas_fast.objectives import ERROR_FLOOR, ObjectiveScale
 from modnas_fast.refine import FIRST_NETWORKS, Archive, Refinement
 from modnas_fast.scalarize import make_scalarization
 from modnas_fast.spaces import NB201Space
@@ -29,8 +30,8 @@ class FewConvolutions:
 
 
 def predictor(onehot: Tensor, d: Tensor) -> Tensor:
-    """In place of a MetaPredictor: d[0] for every edge in use."""
-    return (6 - onehot.unflatten(-1, (6, 5))[..., 0].sum(-1)) * d[..., 0]
+    """In place of a cost model: d[0] for every edge in use, [..., 1]."""
+    return ((6 - onehot.unflatten(-1, (6, 5))[..., 0].sum(-1)) * d[..., 0])[..., None]
 
 
 def make_refinement(networks: int = 1000) -> tuple[Refinement, FewConvolutions]:
@@ -38,7 +39,8 @@ def make_refinement(networks: int = 1000) -> tuple[Refinement, FewConvolutions]:
     d = torch.tensor([[0.1], [0.2]])
     costs = torch.stack([predictor(space.sample(200, seeded(1)), row) for row in d])
     scalarize = make_scalarization("smooth_chebyshev", mu=0.01)
-    return Refinement(space, evaluator, predictor, costs, d, scalarize, True, 0.9, networks), evaluator
+    scale = ObjectiveScale(costs, True, ERROR_FLOOR)
+    return Refinement(space, evaluator, predictor, d, scalarize, scale, 0.9, networks), evaluator
 
 
 def test_the_archive_asks_once_for_each_network_that_is_not_cut() -> None:

@@ -13,9 +13,10 @@ from modnas_fast.checkpoint import load_checkpoint, save_checkpoint
 from modnas_fast.config import Config, make_config
 from modnas_fast.datasets.task import ImageTask, Split, make_task
 from modnas_fast.devices import Device
-from modnas_fast.metapredictor import MetaPredictor
-from modnas_fast.search import Search, initial_hypernet, initial_supernet
+from modnas_fast.metapredictor import CostModel, MetaPredictor
+from modnas_fast.search import Search, initial_hypernet
 from modnas_fast.spaces import NB201Space
+from modnas_fast.task_objective import SupernetObjective, initial_supernet
 
 space = NB201Space()
 
@@ -59,7 +60,8 @@ def config(seed: int = 0, **changes: dict[str, Any]) -> Config:
 
 def make_search(options: Config, devices: int = 3, task: ImageTask | None = None) -> Search:
     predictor = MetaPredictor(space, 10, 16, seeded(3)).requires_grad_(False)
-    return Search(options, space, task or make_images(), make_devices(devices), predictor)
+    objective = SupernetObjective(options, space, task or make_images())
+    return Search(options, space, objective, make_devices(devices), CostModel([predictor]))
 
 
 def advance(search: Search, steps: int) -> Search:
@@ -110,7 +112,7 @@ def test_every_variant_runs_moves_both_networks_and_reproduces(changes: dict) ->
     assert torch.equal(state, torch.get_rng_state())
     assert_same(first.state_dict(), again.state_dict())
     start = make_search(options)
-    for module, before in ((first.supernet, start.supernet), (first.hypernet, start.hypernet)):
+    for module, before in ((first._objective.supernet, start._objective.supernet), (first.hypernet, start.hypernet)):
         weights = torch.cat([p.detach().flatten() for p in module.parameters()])
         assert weights.isfinite().all()
         assert not torch.equal(weights, torch.cat([p.detach().flatten() for p in before.parameters()]))
@@ -118,8 +120,8 @@ def test_every_variant_runs_moves_both_networks_and_reproduces(changes: dict) ->
 
 def test_another_seed_is_another_search() -> None:
     first, other = (advance(make_search(config(seed)), 4).state_dict() for seed in (0, 1))
-    for part in ("supernet", "hypernet"):
-        assert not all(torch.equal(first[part][name], other[part][name]) for name in first[part])
+    for one, two in ((first["objective"]["supernet"], other["objective"]["supernet"]), (first["hypernet"], other["hypernet"])):
+        assert not all(torch.equal(one[name], two[name]) for name in one)
 
 
 @pytest.mark.parametrize(
@@ -152,10 +154,10 @@ def test_a_resumed_search_equals_an_unbroken_one(tmp_path: Path, changes: dict) 
 
 def test_warm_up_moves_the_supernet_alone() -> None:
     search = make_search(config())
-    supernet, hypernet = snapshot(search.supernet), snapshot(search.hypernet)
+    supernet, hypernet = snapshot(search._objective.supernet), snapshot(search.hypernet)
     advance(search, 3)
     assert_same(snapshot(search.hypernet), hypernet)
-    assert not torch.equal(search.supernet.stem.weight, supernet["stem.weight"])
+    assert not torch.equal(search._objective.supernet.stem.weight, supernet["stem.weight"])
     advance(search, 1)
     assert any(not torch.equal(value, hypernet[name]) for name, value in search.hypernet.state_dict().items())
 
@@ -163,10 +165,10 @@ def test_warm_up_moves_the_supernet_alone() -> None:
 @pytest.mark.parametrize("scheme", ["mgd", "mean", "sequential", "sample"])
 def test_the_hypernetworks_part_leaves_the_supernet_alone(scheme: str) -> None:
     search = make_search(config(mgd={"scheme": scheme}))
-    supernet, hypernet = snapshot(search.supernet), snapshot(search.hypernet)
+    supernet, hypernet = snapshot(search._objective.supernet), snapshot(search.hypernet)
     search._hyper_step(log=False)
-    assert_same(snapshot(search.supernet), supernet)
-    assert all(p.grad is None for p in search.supernet.parameters())
+    assert_same(snapshot(search._objective.supernet), supernet)
+    assert all(p.grad is None for p in search._objective.supernet.parameters())
     assert any(not torch.equal(value, hypernet[name]) for name, value in search.hypernet.state_dict().items())
 
 
@@ -174,10 +176,10 @@ def test_the_hypernetworks_part_leaves_the_supernet_alone(scheme: str) -> None:
 def test_the_refinement_moves_the_hypernetwork_alone(scheme: str) -> None:
     options = {"steps": 2, "warmup_steps": 1, "refine_steps": 2, "refine_preferences": 3}
     search = advance(make_search(config(search=options, mgd={"scheme": scheme})), 3)
-    supernet, hypernet, logged = snapshot(search.supernet), snapshot(search.hypernet), list(search.history.step)
+    supernet, hypernet, logged = snapshot(search._objective.supernet), snapshot(search.hypernet), list(search.history.step)
     advance(search, 2)
     assert search.done and search.history.step == logged
-    assert_same(snapshot(search.supernet), supernet)
+    assert_same(snapshot(search._objective.supernet), supernet)
     assert any(not torch.equal(value, hypernet[name]) for name, value in search.hypernet.state_dict().items())
 
 
@@ -193,7 +195,7 @@ def test_the_refinement_teaches_the_best_networks_known() -> None:
         best = search._refinement._best(r[None], torch.tensor([device]))[0]
         archive = search._refinement.archive
         rows = [int((archive.onehot == row).all(-1).nonzero()[0]) for row in torch.cat([chosen, best])]
-        cost = search._predictor(archive.onehot[rows], search._d[device])
+        cost = search._costs(archive.onehot[rows], search._d[device])
         losses = search._refinement._scale(archive.errors[rows, None], cost[:, None], torch.tensor([device]))[:, 0]
         value = search._scalarize(losses, r.repeat(2, 1))
         assert (value[:5] - value[5:]).mean() < 0.1
@@ -201,19 +203,19 @@ def test_the_refinement_teaches_the_best_networks_known() -> None:
 
 def test_the_supernets_part_leaves_the_hypernetwork_alone() -> None:
     search = make_search(config())
-    supernet, hypernet = snapshot(search.supernet), snapshot(search.hypernet)
+    supernet, hypernet = snapshot(search._objective.supernet), snapshot(search.hypernet)
     search._weight_step(spread_share=0.5)
     assert_same(snapshot(search.hypernet), hypernet)
     assert all(p.grad is None for p in search.hypernet.parameters())
-    assert not torch.equal(search.supernet.stem.weight, supernet["stem.weight"])
+    assert not torch.equal(search._objective.supernet.stem.weight, supernet["stem.weight"])
 
 
 def test_the_predictor_stays_frozen() -> None:
     search = make_search(config())
-    before = snapshot(search._predictor)
+    before = snapshot(search._costs)
     advance(search, 5)
-    assert_same(snapshot(search._predictor), before)
-    assert all(p.grad is None for p in search._predictor.parameters())
+    assert_same(snapshot(search._costs), before)
+    assert all(p.grad is None for p in search._costs.parameters())
 
 
 def test_the_task_loss_falls() -> None:
@@ -225,7 +227,7 @@ def test_the_task_loss_falls() -> None:
     x, y = next(make_images().batches(make_images().train, 30))
     sample = space.encode([space.architecture([3] * 6)])
     with torch.no_grad():
-        assert search.supernet(x, sample, y) < 0.5 * untrained.supernet(x, sample, y)
+        assert search._objective.supernet(x, sample, y) < 0.5 * untrained._objective.supernet(x, sample, y)
 
 
 @pytest.mark.parametrize("devices", [1, 3])
@@ -249,8 +251,8 @@ def test_the_learning_rate_falls_to_its_twenty_fifth() -> None:
     rates = []
     for finished in (0, 50, 100):
         search.finished_steps = finished
-        search._set_weight_learning_rate()
-        rates.append(search._weight_optimizer.param_groups[0]["lr"])
+        search._weight_step(spread_share=1.0)
+        rates.append(search._objective.learning_rate)
     assert rates == pytest.approx([0.1, 0.052, 0.004])
 
 
@@ -272,6 +274,6 @@ def test_initial_networks_are_those_of_the_seed() -> None:
     options, task = config(7), make_images()
     state = torch.get_rng_state()
     search = make_search(options)
-    assert_same(snapshot(search.supernet), snapshot(initial_supernet(options, space, task)))
+    assert_same(snapshot(search._objective.supernet), snapshot(initial_supernet(options, space, task)))
     assert_same(snapshot(search.hypernet), snapshot(initial_hypernet(options, space, 10)))
     assert torch.equal(state, torch.get_rng_state())
