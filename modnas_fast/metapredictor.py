@@ -42,16 +42,11 @@ class MetaPredictor(nn.Module):
         kinds = list(dict.fromkeys(names))
         kind_of_option = torch.tensor([kinds.index(name) for name in names])
         self.register_buffer("kinds", nn.functional.one_hot(kind_of_option).float() / len(space.choices))  # [N, K]
-        self.costs = nn.Sequential(  # weights are drawn below; the global generator stays untouched
-            nn.utils.skip_init(nn.Linear, embedding_width, hidden),
+        self.costs = nn.Sequential(
+            seeded_linear(embedding_width, hidden, generator),
             nn.SiLU(),
-            nn.utils.skip_init(nn.Linear, hidden, len(kinds) + 1),
+            seeded_linear(hidden, len(kinds) + 1, generator),
         )
-        with torch.no_grad():
-            for layer in (self.costs[0], self.costs[2]):
-                weight = torch.randn(layer.weight.shape, generator=generator)
-                layer.weight.copy_(weight / layer.in_features**0.5)
-                layer.bias.zero_()
 
     def forward(self, onehot: Tensor, d: Tensor) -> Tensor:
         counts = self._space.canonical(onehot) @ self.kinds  # [..., K], as a share of all choices
@@ -75,6 +70,17 @@ class CostModel(nn.Module):
     def forward(self, onehot: Tensor, d: Tensor) -> Tensor:
         parts = d.chunk(len(self.predictors), dim=-1)
         return torch.stack([predictor(onehot, part) for predictor, part in zip(self.predictors, parts)], dim=-1)
+
+
+def seeded_linear(
+    inputs: int, outputs: int, generator: torch.Generator | None = None, scale: float = 1.0
+) -> nn.Linear:
+    """A linear layer with weights N(0, scale² / inputs) from `generator`, not from the global one; biases are 0."""
+    linear = nn.utils.skip_init(nn.Linear, inputs, outputs)
+    with torch.no_grad():
+        linear.weight.copy_(torch.randn(linear.weight.shape, generator=generator) * scale / inputs**0.5)
+        linear.bias.zero_()
+    return linear
 
 
 @dataclass(frozen=True)
@@ -108,12 +114,25 @@ def train_metapredictor(
         learning_rate: Adam's initial step size.
         on_step: called with the number of finished steps.
     """
+    return fit(
+        predictor, lambda: nn.functional.mse_loss(predictor(onehot, d), target), steps, learning_rate, on_step
+    )
+
+
+def fit(
+    predictor: nn.Module,
+    loss_of_batch: Callable[[], Tensor],
+    steps: int,
+    learning_rate: float,
+    on_step: Callable[[int], None],
+) -> list[float]:
+    """Minimises what `loss_of_batch` returns, a new batch per call, then freezes the predictor; every step's loss."""
     optimizer = torch.optim.Adam(predictor.parameters(), lr=learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     losses = []
     for step in range(steps):
         optimizer.zero_grad(set_to_none=True)
-        loss = nn.functional.mse_loss(predictor(onehot, d), target)
+        loss = loss_of_batch()
         loss.backward()
         optimizer.step()
         schedule.step()

@@ -45,7 +45,7 @@ PUBLIC = {
         "min_norm",
     ],
     "modnas_fast.report": ["write_report"],
-    "modnas_fast.spaces": ["Architecture", "Choice", "NB201Space", "SearchSpace", "make_space"],
+    "modnas_fast.spaces": ["Architecture", "Choice", "Graph", "NB201Space", "SearchSpace", "make_space"],
     "modnas_fast.supernets": ["NB201Supernet", "inherit_weights", "make_supernet"],
 }
 

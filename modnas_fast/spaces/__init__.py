@@ -1,10 +1,10 @@
 """Search spaces: data and rules, no training code."""
 
 from modnas_fast.errors import InputError
-from modnas_fast.spaces.base import Architecture, Choice, SearchSpace
+from modnas_fast.spaces.base import Architecture, Choice, Graph, SearchSpace
 from modnas_fast.spaces.nb201 import NB201Space
 
-__all__ = ["Architecture", "Choice", "NB201Space", "SearchSpace", "make_space"]
+__all__ = ["Architecture", "Choice", "Graph", "NB201Space", "SearchSpace", "make_space"]
 
 _SPACES = {NB201Space.name: NB201Space}
 

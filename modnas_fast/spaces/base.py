@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +31,22 @@ class Architecture:
 
     def __str__(self) -> str:
         return self.text
+
+
+class Graph(NamedTuple):
+    """Networks as directed graphs over V nodes, for predictors; every entry is between 0 and 1.
+
+    One node is the input, one the output, and one more, the global node, is connected with all.
+    """
+
+    #: one-hot of what each node is, [..., V, K]
+    kinds: Tensor
+    #: whether the input leads to the node, [..., V]
+    reached: Tensor
+    #: whether the node leads to the output, [..., V]
+    used: Tensor
+    #: entry (i, j): whether node j takes what node i gives, [..., V, V]
+    adjacency: Tensor
 
 
 class SearchSpace(ABC):
@@ -84,6 +101,13 @@ class SearchSpace(ABC):
         network is viable it is 1.
         """
         return torch.ones_like(onehot[..., 0])
+
+    def graph(self, onehot: Tensor) -> Graph:
+        """The networks of one-hots or relaxed samples [..., N] as written, differentiable in them.
+
+        Graphs of `canonical(onehot)` show only what has influence. Raises InputError where the space has no graphs.
+        """
+        raise InputError(f"space {self.name} has no graphs of its networks: choose the additive metapredictor")
 
     @abstractmethod
     def build(self, architecture: Architecture, **task: int | str) -> nn.Module:

@@ -7,10 +7,17 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from modnas_fast.errors import InputError
-from modnas_fast.spaces.base import Architecture, Choice, SearchSpace
+from modnas_fast.spaces.base import Architecture, Choice, Graph, SearchSpace
 from modnas_fast.spaces.nb201_network import EDGES, NONE, NUM_NODES, OPERATIONS, NB201Network
+
+# The graph of a cell: input, the six edges' operations, output, global.
+#: cell nodes before and after each of them; -1 and NUM_NODES stand for the world outside
+_SPANS = ((-1, 0), *EDGES, (NUM_NODES - 1, NUM_NODES), (-1, NUM_NODES))
+_FEEDS = torch.tensor([[end == begin for begin, _ in _SPANS[:-1]] for _, end in _SPANS[:-1]])
+_ENDS = torch.tensor([[1, 0, 0], *[[0, 0, 0]] * len(EDGES), [0, 1, 0], [0, 0, 1]])
 
 
 class NB201Space(SearchSpace):
@@ -82,14 +89,31 @@ class NB201Space(SearchSpace):
         cut_without_01 = 1 - c02 * c23
         return 1 - (1 - c03) * (c01 * cut_with_01 + (1 - c01) * cut_without_01)
 
+    def graph(self, onehot: Tensor) -> Graph:
+        """Nodes: input, the six edges' operations, output, global; kinds: the five operations, input, output, global.
+
+        This is HELP's picture of a cell (Lee et al., NeurIPS 2021). Operations are connected where one's edge ends in
+        the cell's node in which the next one's begins. Only the global node sees what is `none`.
+        """
+        operations = onehot.unflatten(-1, (len(EDGES), len(OPERATIONS)))
+        carries = 1 - operations[..., NONE]
+        gives = functional.pad(carries, (1, 1), value=1.0)
+        adjacency = gives[..., :, None] * _FEEDS.to(gives) * gives[..., None, :]
+        nowhere = torch.zeros_like(carries[..., 0])
+        misses_input = [*self._misses_input(carries), nowhere]
+        misses_output = [*self._misses_output(carries), nowhere]
+        ends = _ENDS.to(operations).expand(*operations.shape[:-2], -1, -1)
+        return Graph(
+            kinds=torch.cat([functional.pad(operations, (0, 0, 1, 2)), ends], dim=-1),
+            reached=1 - torch.stack([misses_input[before] for before, _ in _SPANS], dim=-1),
+            used=1 - torch.stack([misses_output[after] for _, after in _SPANS], dim=-1),
+            adjacency=functional.pad(adjacency, (0, 1, 0, 1), value=1.0),
+        )
+
     @classmethod
     def _on_path(cls, carries: Tensor) -> Tensor:
         """[..., 6] per edge: whether its source is reached from node 0 and its target leads to node 3."""
-        misses_input = cls._misses_input(carries)
-        misses_output = [torch.ones_like(carries[..., 0])] * NUM_NODES
-        misses_output[-1] = torch.zeros_like(carries[..., 0])
-        for edge, (source, target) in reversed(list(enumerate(EDGES))):
-            misses_output[source] = misses_output[source] * (1 - (1 - misses_output[target]) * carries[..., edge])
+        misses_input, misses_output = cls._misses_input(carries), cls._misses_output(carries)
         return torch.stack([(1 - misses_input[s]) * (1 - misses_output[t]) for s, t in EDGES], dim=-1)
 
     @staticmethod
@@ -99,6 +123,15 @@ class NB201Space(SearchSpace):
         misses[0] = torch.zeros_like(carries[..., 0])
         for edge, (source, target) in enumerate(EDGES):
             misses[target] = misses[target] * (1 - (1 - misses[source]) * carries[..., edge])
+        return misses
+
+    @staticmethod
+    def _misses_output(carries: Tensor) -> list[Tensor]:
+        """Per node, [...]: whether no path leads from it to node 3."""
+        misses = [torch.ones_like(carries[..., 0])] * NUM_NODES
+        misses[-1] = torch.zeros_like(carries[..., 0])
+        for edge, (source, target) in reversed(list(enumerate(EDGES))):
+            misses[source] = misses[source] * (1 - (1 - misses[target]) * carries[..., edge])
         return misses
 
     def build(self, architecture: Architecture, **task: int | str) -> nn.Module:
