@@ -165,7 +165,7 @@ class MGDConfig(_Section):
 class SearchConfig(_Section):
     """The bilevel loop."""
 
-    steps: Positive = 600
+    steps: Annotated[int, Field(ge=0)] = 600
     """Steps, each one update of Φ and one of w; paper: 9,800."""
     warmup_steps: Annotated[int, Field(ge=0)] = 200
     """Further steps before, in which w alone is trained on networks of every cost; paper: 0."""

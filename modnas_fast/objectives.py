@@ -33,7 +33,7 @@ class ObjectiveScale:
     mean over calls of `observe`.
 
     Args:
-        costs: predicted costs of uniformly random networks on the T devices, [T, n, C].
+        costs: predicted costs of all or of random networks on the T devices, [T, n, C].
         enabled: False for the paper's raw objectives.
         floor: added to task losses before the logarithm, in their unit.
         tail: share of the random networks taken as worse than the worst whose task loss matters.

@@ -12,7 +12,7 @@ the task objective is a surrogate there is no w, and its steps are left out.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -29,17 +29,16 @@ from modnas_fast.mgd import Combination, descend, device_groups
 from modnas_fast.objectives import ERROR_FLOOR, ObjectiveScale
 from modnas_fast.optimizers import cosine_decay, set_learning_rate
 from modnas_fast.preferences import dirichlet
-from modnas_fast.refine import Refinement
+from modnas_fast.refine import FIRST_NETWORKS, Archive, Refinement
 from modnas_fast.scalarize import make_scalarization
 from modnas_fast.spaces import SearchSpace
 from modnas_fast.spread import CostSpread
 from modnas_fast.task_objective import TaskObjective
 
-#: random networks that show the range of the task loss, and of the cost
+#: random networks that show the range of the task loss
 CALIBRATION_NETWORKS = 24
-COST_SAMPLE = 1000
-#: random networks among which those that w is trained on are drawn
-SPREAD_SAMPLE = 20_000
+#: networks that show the range of the costs, all of a small space, and among which those that w is trained on are drawn
+CANDIDATES = 20_000
 #: larger than any scaled loss of a network that works
 CUT_PENALTY = 10.0
 
@@ -53,6 +52,8 @@ class Search:
         objective: the task loss of samples.
         devices: the T search devices.
         costs: frozen; the C further objectives.
+        measured: costs [T, C] by architecture string, in the devices' normalised ranges, that the refinement takes
+            in place of predictions.
 
     The same arguments on one machine and thread count give the same result bit for bit. Random numbers come from
     generators of the search's own, seeded by `config.seed`.
@@ -65,6 +66,7 @@ class Search:
         objective: TaskObjective,
         devices: Sequence[Device],
         costs: CostModel,
+        measured: Mapping[str, Tensor] | None = None,
     ) -> None:
         self._config = config
         self._space = space
@@ -83,20 +85,12 @@ class Search:
         )
         self._sampler = ReinMax(space.group_sizes)  # hard samples for the refinement, whatever the estimator
         self._scalarize = make_scalarization(config.scalarization.kind, **config.scalarization.parameters())
-        sample_costs = self._predicted(space.sample(COST_SAMPLE, self._generator))
-        self._spread = self._cost_spread()
+        candidates = space.candidates(CANDIDATES, self._generator)
+        candidate_costs = self._predicted(candidates)
+        self._spread = CostSpread(candidates, candidate_costs[..., 0].mean(dim=0))
         options = config.scalarization
-        self._scale = ObjectiveScale(sample_costs, options.normalize, tail=options.task_tail)
-        self._refinement = Refinement(
-            space,
-            Evaluator(space, objective.errors, costs),
-            costs,
-            self._d,
-            self._scalarize,
-            ObjectiveScale(sample_costs, options.normalize, ERROR_FLOOR, options.task_tail),
-            chance=objective.chance_error / 100,
-            networks=config.search.refine_networks,
-        )
+        self._scale = ObjectiveScale(candidate_costs, options.normalize, tail=options.task_tail)
+        self._refinement = self._make_refinement(candidate_costs, measured)
         self._hyper_optimizer = torch.optim.Adam(
             self.hypernet.parameters(),
             lr=config.search.hyper_learning_rate,
@@ -111,12 +105,23 @@ class Search:
         """Predicted costs of networks [n, N] on every device, [T, n, C]."""
         return torch.stack([self._costs(onehot, d) for d in self._d])
 
-    def _cost_spread(self) -> CostSpread:
-        """Viable networks over the whole range of the mean predicted latency."""
-        sample = self._space.sample(SPREAD_SAMPLE, self._generator)
-        candidates = torch.unique(self._space.canonical(sample), dim=0)
-        candidates = candidates[self._space.viable(candidates) > 0.5]
-        return CostSpread(candidates, self._predicted(candidates)[..., 0].mean(dim=0))
+    def _make_refinement(self, candidate_costs: Tensor, measured: Mapping[str, Tensor] | None) -> Refinement:
+        """It begins with random networks, and with as many as it may hold where an error costs next to nothing."""
+        options, most = self._config.scalarization, self._config.search.refine_networks
+        if self._objective.trains:
+            first = self._space.sample(min(FIRST_NETWORKS, (most + 1) // 2), self._generator)
+        else:
+            first = self._space.candidates(most, self._generator)
+            most = min(most, len(first))
+        evaluator = Evaluator(self._space, self._objective.errors, self._costs)
+        return Refinement(
+            self._space,
+            Archive(self._space, evaluator, self._costs, self._d, measured or {}, most),
+            self._scalarize,
+            ObjectiveScale(candidate_costs, options.normalize, ERROR_FLOOR, options.task_tail),
+            self._objective.chance_error / 100,
+            first,
+        )
 
     @property
     def total_steps(self) -> int:
@@ -138,7 +143,7 @@ class Search:
         """Whether the step just made is one of the `search.evaluations` evenly spaced ones, the last included."""
         made, count = self._phi_steps, self._config.search.evaluations
         steps = self.total_steps - self._config.search.warmup_steps
-        return made > 0 and made * count // steps > (made - 1) * count // steps
+        return made > 0 and steps > 0 and made * count // steps > (made - 1) * count // steps
 
     def step(self) -> None:
         """One step of the phase that is due."""

@@ -29,9 +29,20 @@ class FewConvolutions:
         return torch.tensor([80.0 - 10 * text.count("conv") for text in self.asked[-len(onehot) :]])
 
 
-def predictor(onehot: Tensor, d: Tensor) -> Tensor:
+class EdgesInUse(torch.nn.Module):
     """In place of a cost model: d[0] for every edge in use, [..., 1]."""
-    return ((6 - onehot.unflatten(-1, (6, 5))[..., 0].sum(-1)) * d[..., 0])[..., None]
+
+    predictors = (None,)
+
+    def forward(self, onehot: Tensor, d: Tensor) -> Tensor:
+        return ((6 - onehot.unflatten(-1, (6, 5))[..., 0].sum(-1)) * d[..., 0])[..., None]
+
+
+predictor = EdgesInUse()
+
+
+def make_archive(evaluator: FewConvolutions, networks: int = 1000, d: Tensor = torch.ones(1, 1)) -> Archive:
+    return Archive(space, evaluator, predictor, d, {}, networks)
 
 
 def make_refinement(networks: int = 1000) -> tuple[Refinement, FewConvolutions]:
@@ -40,12 +51,13 @@ def make_refinement(networks: int = 1000) -> tuple[Refinement, FewConvolutions]:
     costs = torch.stack([predictor(space.sample(200, seeded(1)), row) for row in d])
     scalarize = make_scalarization("smooth_chebyshev", mu=0.01)
     scale = ObjectiveScale(costs, True, ERROR_FLOOR)
-    return Refinement(space, evaluator, predictor, d, scalarize, scale, 0.9, networks), evaluator
+    first = space.sample(min(FIRST_NETWORKS, (networks + 1) // 2), seeded(7))
+    return Refinement(space, make_archive(evaluator, networks, d), scalarize, scale, 0.9, first), evaluator
 
 
 def test_the_archive_asks_once_for_each_network_that_is_not_cut() -> None:
     evaluator = FewConvolutions()
-    archive = Archive(space, evaluator, most=10)
+    archive = make_archive(evaluator, 10)
     same = [[3, 0, 0, 1, 0, 0], [0, 0, 0, 1, 0, 0]]  # edge 0→1 leads nowhere in the first
     cut = [3, 3, 3, 0, 0, 0]
     archive.add(space.encode([space.architecture(indices) for indices in (*same, cut)]))
@@ -64,7 +76,7 @@ def test_elites_are_the_best_of_the_archive_for_each_preference_and_device() -> 
     archive = refinement.archive
     for device in range(2):
         for preference in range(2):
-            cost = predictor(archive.onehot, refinement._d[device])
+            cost = predictor(archive.onehot, archive._d[device])
             losses = refinement._scale(archive.errors[:, None], cost[:, None], torch.tensor([device]))[:, 0]
             values = refinement._scalarize(losses, r[device, preference])
             assert torch.equal(elites[device, preference], archive.onehot[values.argmin()])
@@ -105,3 +117,26 @@ def test_the_initial_state_can_be_saved_too() -> None:
     refinement, other = make_refinement()[0], make_refinement()[0]
     other.load_state_dict(refinement.state_dict())
     assert len(other.archive) == 0
+
+
+def test_measured_costs_go_before_predictions() -> None:
+    d = torch.tensor([[0.1], [0.2]])
+    conv = space.architecture([0, 0, 0, 3, 0, 0])
+    archive = Archive(space, FewConvolutions(), predictor, d, {conv.text: torch.tensor([[7.0], [8.0]])}, 10)
+    archive.add(space.encode([conv, space.architecture([0, 0, 0, 1, 0, 0])]))
+    costs = {a.text: row.flatten().tolist() for a, row in zip(space.decode(archive.onehot), archive.costs, strict=True)}
+    assert costs.pop(conv.text) == [7.0, 8.0]
+    assert list(costs.values()) == [pytest.approx([0.1, 0.2])]
+
+
+def test_the_front_holds_what_no_other_beats_on_some_device() -> None:
+    archive = make_archive(FewConvolutions(), d=torch.tensor([[0.1], [0.2]]))
+    archive.add(space.sample(60, seeded(8)))
+    assert len(archive.front) < len(archive)
+    points = [(float(e), float(c)) for e, c in zip(archive.errors, archive.costs[:, 0, 0], strict=True)]
+    for row, (error, cost) in enumerate(points):
+        beaten = any(e <= error and c <= cost and (e, c) != (error, cost) for e, c in points)
+        if row in archive.front.tolist():
+            assert not beaten
+        else:
+            assert beaten or (error, cost) in [points[i] for i in archive.front.tolist()]

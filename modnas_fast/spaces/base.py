@@ -179,6 +179,17 @@ class SearchSpace(ABC):
         axes = [torch.arange(size) for size in self.group_sizes]
         return self.onehot(torch.cartesian_prod(*axes))
 
+    def candidates(self, count: int, generator: torch.Generator | None = None) -> Tensor:
+        """Distinct viable networks, canonical one-hots [n, N]: all where the space has at most `count`, else a sample.
+
+        >>> from modnas_fast.spaces import NB201Space
+        >>> len(NB201Space().candidates(20_000))
+        9444
+        """
+        onehot = self.enumerate() if self.num_architectures <= count else self.sample(count, generator)
+        distinct = torch.unique(self.canonical(onehot), dim=0)
+        return distinct[self.viable(distinct) > 0.5]
+
     def _check_indices(self, indices: Sequence[int]) -> None:
         if len(indices) != len(self.choices):
             raise InputError(
