@@ -1,4 +1,4 @@
-"""The command line: search, pick, report, doctor."""
+"""The command line: search, pick, report, doctor, data."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from modnas_fast.cli_data import data_app
 from modnas_fast.errors import InputError
 
 app = typer.Typer(
@@ -20,6 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(data_app, name="data", help="Benchmark data: list, fetch, verify, convert.")
 
 
 def main() -> None:

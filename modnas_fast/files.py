@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: written beside their place, then renamed."""
+"""Files that appear whole or not at all, written beside their place, then renamed; and the cache folder."""
 
 from __future__ import annotations
 
@@ -9,6 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import platformdirs
+
+
+def cache_folder() -> Path:
+    """`$MODNAS_CACHE`, else the platform's cache folder for this package."""
+    return Path(os.environ.get("MODNAS_CACHE") or platformdirs.user_cache_dir("modnas-fast"))
 
 
 @contextmanager

@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from functools import cached_property
 from pathlib import Path
-
-import platformdirs
 
 from modnas_fast.devices.machine import Fingerprint
 from modnas_fast.devices.measure import Measurement
 from modnas_fast.errors import InputError
-from modnas_fast.files import read_json, write_json
+from modnas_fast.files import cache_folder, read_json, write_json
 
 SCHEMA = 1
-
-
-def cache_folder() -> Path:
-    """`$MODNAS_CACHE`, else the platform's cache folder for this package."""
-    return Path(os.environ.get("MODNAS_CACHE") or platformdirs.user_cache_dir("modnas-fast"))
 
 
 class MeasurementCache:
