@@ -106,9 +106,10 @@ def _load_torch(source: Path) -> Any:
     try:
         with torch.serialization.safe_globals(stand_ins):
             return torch.load(source, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError, InputError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"{source} is refused: no file of plain data and tensors ({first})") from None
+    except UnpicklingError:  # torch's own text recommends to trust the file
+        raise InputError(f"{source} is refused: it holds more than plain data and tensors") from None
+    except (RuntimeError, EOFError, InputError):
+        raise InputError(f"{source} is no readable torch file") from None
 
 
 Info = Callable[[int], tuple[str, Any]]

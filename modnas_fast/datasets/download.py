@@ -115,8 +115,11 @@ def _transfer(part: Part, url: str, file: DataFile, advance: Callable[[int], Non
     if part.size:
         headers["Range"] = f"bytes={part.size}-"
     with _open(Request(url, headers=headers), part) as response:
-        if part.size and not _continues(response, part.size):
+        if response.status != 206:  # all of it, whatever was asked for
             part.restart()
+        elif not response.headers.get("Content-Range", "").startswith(f"bytes {part.size}-"):
+            part.restart()
+            raise _Transient("the server sent another range than it was asked for")
         length = response.headers.get("Content-Length", "")
         if length.isdecimal() and part.size + int(length) != file.size:
             _refuse(part, url, f"{part.size + int(length):,} bytes instead of {file.size:,}")
@@ -138,9 +141,10 @@ def _open(request: Request, part: Part) -> HTTPResponse:
         error.close()
         if error.code == 416:  # the server cannot continue there
             part.restart()
+        answer = f"HTTP {error.code} {_text(error.reason)}"
         if error.code in (416, *TRANSIENT) or error.code >= 500:
-            raise _Transient(f"HTTP {error.code} {error.reason}") from None
-        raise InputError(f"{url}: HTTP {error.code} {error.reason}; use --mirror URL, or copy the file yourself") from None
+            raise _Transient(answer) from None
+        raise InputError(f"{url}: {answer}; use --mirror URL, or copy the file yourself") from None
     except (OSError, HTTPException) as error:
         reason = error.reason if isinstance(error, URLError) else error
         if isinstance(reason, (FileNotFoundError, ssl.SSLCertVerificationError)):
@@ -148,14 +152,9 @@ def _open(request: Request, part: Part) -> HTTPResponse:
         raise _Transient(f"no answer ({_text(reason)})") from None
 
 
-def _continues(response: HTTPResponse, begin: int) -> bool:
-    """Whether the answer holds the bytes from `begin` on; a server without ranges sends all of them."""
-    return response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {begin}-")
-
-
 def _read(response: HTTPResponse) -> bytes:
     try:
-        return response.read(BLOCK)
+        return response.read1(BLOCK)  # what has come, so that a stall loses none of it
     except (OSError, HTTPException) as error:
         raise _Transient(f"the transfer broke off ({_text(error)})") from None
 

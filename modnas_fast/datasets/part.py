@@ -39,6 +39,8 @@ class Part:
 
     def restart(self) -> None:
         """Forgets everything so far."""
+        if self.size == 0:
+            return
         with _disk(self._file, self._target, 0):
             self._handle.truncate(0)
         self.size = 0
