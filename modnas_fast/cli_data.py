@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -40,7 +41,8 @@ def _show(known: list[DataSet], home: Path) -> None:
 
     table = Table()
     for heading in ("name", "what", "files", "MB", "licence", "state"):
-        table.add_column(heading, justify="right" if heading in ("files", "MB") else "left", no_wrap=heading == "name")
+        justify = "right" if heading in ("files", "MB") else "left"
+        table.add_column(heading, justify=justify, no_wrap=heading == "name")
     for data in known:
         size = f"{data.size / 1e6:.1f}"
         table.add_row(data.name, data.title, str(len(data.files)), size, data.licence, data.state(home))
@@ -81,7 +83,10 @@ def fetch(
 
     wanted, folder = select(names), to or data_home()
     fetch_all(wanted, folder, mirror=mirror, reporter=Terminal())
-    print(f"Folder: {folder}" + (f"  (set MODNAS_DATA={folder.absolute()})" if to else ""))
+    for data in wanted:
+        print(f"{data.name}: {folder / data.folder}")
+    if to:
+        print(f"To use them: export MODNAS_DATA={shlex.quote(str(folder.absolute()))}")
 
 
 @data_app.command()
@@ -91,12 +96,12 @@ def verify(
         typer.Argument(metavar="[NAME...]", help="Data sets or groups. Default: all that the data folder has."),
     ] = None,
 ) -> None:
-    """Compare the files of the data folder with the published SHA-256; exit status 1 where one is missing or wrong."""
+    """Compare the data folder's files with the published SHA-256; exit status 1 where one is missing or wrong."""
     from modnas_fast.datasets.home import data_home
     from modnas_fast.datasets.registry import datasets, select
 
     home = data_home()
-    chosen = select(names) if names else [data for data in datasets().values() if data.state(home) != "absent"]
+    chosen = select(names) if names else [data for data in datasets().values() if data.count(home)]
     if not chosen:
         raise InputError(f"data: {home} has no data set; fetch one with: modnas-fast data fetch nb201")
     wrong = False

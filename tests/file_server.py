@@ -38,7 +38,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class FileServer(ThreadingHTTPServer):
-    """`content` by path; `script`, one step per request to come; `ranges`, the Range header of each request so far."""
+    """`content` by path; `script`, one step per request to come; `ranges`, the Range header of each so far."""
 
     daemon_threads = True
 

@@ -13,7 +13,7 @@ import modnas_fast
 PUBLIC = {
     "modnas_fast": ["Device", "MinNorm", "Pick", "Result", "__version__", "min_norm"],
     "modnas_fast.baselines": ["random_architectures"],
-    "modnas_fast.datasets": ["BatchStream", "ImageTask", "Split", "load_task"],
+    "modnas_fast.datasets": ["BatchStream", "ImageTask", "Split", "data_home", "load_task", "locate"],
     "modnas_fast.devices": [
         "Campaign",
         "Device",
@@ -80,7 +80,15 @@ def test_the_version_is_that_of_the_distribution() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["modnas_fast", "modnas_fast.cli", "modnas_fast.config", "modnas_fast.runfolder"]
+    "module",
+    [
+        "modnas_fast",
+        "modnas_fast.cli",
+        "modnas_fast.config",
+        "modnas_fast.datasets.fetch",
+        "modnas_fast.datasets.home",
+        "modnas_fast.runfolder",
+    ],
 )
 def test_a_light_import_loads_nothing_heavy(module: str) -> None:
     heavy = ("torch", "scipy", "sklearn", "matplotlib", "plotly", "pyarrow", "triton")

@@ -108,8 +108,8 @@ def _disk(file: DataFile, target: Path, have: int) -> Iterator[None]:
     except OSError as error:
         if error.errno in FULL:
             text = (
-                f"the disk is full, {file.size - have:,} more bytes are needed for {target.name}; make room and fetch "
-                "again, which continues, or choose another folder with --to"
+                f"the disk is full, {file.size - have:,} more bytes are needed for {target.name}; make room and "
+                "fetch again, which continues, or choose another folder with --to"
             )
         elif error.errno in FORBIDDEN:
             text = f"the folder cannot be written ({error.strerror}); choose another with --to FOLDER or MODNAS_DATA"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -55,6 +56,15 @@ class DataSet:
         """Bytes of all files."""
         return sum(file.size for file in self.files)
 
+    @property
+    def folder(self) -> str:
+        """The path below the data folder that all files have in common."""
+        return os.path.commonpath([os.path.dirname(file.path) for file in self.files])
+
+    def count(self, folder: Path) -> int:
+        """How many of the files lie below `folder`, right or wrong."""
+        return sum((folder / file.path).is_file() for file in self.files)
+
     def faults(self, folder: Path) -> dict[DataFile, str]:
         """The files whose copy below `folder` is missing or wrong, with the fault of each."""
         found = {file: file.fault(folder) for file in self.files}
@@ -62,7 +72,7 @@ class DataSet:
 
     def state(self, folder: Path) -> State:
         """`present`: all files as published; `not verified`: all there, some not as published; `partly`; `absent`."""
-        there = sum((folder / file.path).is_file() for file in self.files)
+        there = self.count(folder)
         if there < len(self.files):
             return "partly" if there else "absent"
         return "not verified" if self.faults(folder) else "present"

@@ -1,8 +1,8 @@
 """Pickles of plain values, read without running anything that they name.
 
-A pickle can name any function and have it called. Here every name stands for a function of this module, and a name
-that is not listed ends the reading. NumPy's own unpickling is not used either: its arrays and scalars become lists and
-numbers, and torch's tensors become None.
+A pickle can name any function and have it called. Here a name stands for a function of this module or a plain
+container, and one that is not listed ends the reading. NumPy's own unpickling is not used either: its arrays and
+scalars become lists and numbers, and torch's tensors become None.
 """
 
 from __future__ import annotations

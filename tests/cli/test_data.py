@@ -1,4 +1,4 @@
-"""modnas-fast data: list, fetch, verify, convert, against a registry of two small data sets, and the published one."""
+"""modnas-fast data: list, fetch, verify, convert: with a registry of two small data sets, and the published one."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_from_nothing_to_verified(command: Any, server: FileServer, tmp_path: Pa
     assert empty.code == 2 and empty.err.endswith("has no data set; fetch one with: modnas-fast data fetch nb201\n")
     server.script = [cut_after(1), cut_after(1)]
     fetched = command("data", "fetch", "both")
-    assert fetched.code == 0 and fetched.out == f"Folder: {tmp_path / 'data'}\n"
+    assert fetched.code == 0 and fetched.out == f"a: {tmp_path}/data/a\nb: {tmp_path}/data/b\n"
     assert "Fetching a, kB: done" in fetched.err and "\x1b" not in fetched.err
     assert rows(command) == {"a": "present", "b": "present"}
     verified = command("data", "verify")
@@ -106,7 +106,7 @@ def test_list_for_machines(command: Any, server: FileServer, tmp_path: Path) -> 
 
 def test_another_folder_and_a_mirror(command: Any, server: FileServer, tmp_path: Path) -> None:
     assert command("data", "fetch", "both", "--to", "first").out == (
-        f"Folder: first  (set MODNAS_DATA={tmp_path / 'first'})\n"
+        f"a: first/a\nb: first/b\nTo use them: export MODNAS_DATA={tmp_path / 'first'}\n"
     )
     server.content.clear()
     ended = command("data", "fetch", "both", "--to", "second", "--mirror", "first")

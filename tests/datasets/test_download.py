@@ -223,6 +223,8 @@ def test_mirrors_are_not_trusted(file: DataFile, tmp_path: Path) -> None:
         download(file, tmp_path / "to", mirror=str(tmp_path / "mirror"))
     with pytest.raises(InputError, match="--mirror: wanted http://"):
         address(file, "ftp://example.org/data")
+    with pytest.raises(InputError, match="--mirror: .* is no address"):
+        download(file, tmp_path / "to", mirror="http://[1")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
