@@ -8,7 +8,7 @@ from collections.abc import Callable
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from urllib.error import HTTPError, URLError
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 from urllib.request import Request, urlopen
 
 from modnas_fast import __version__
@@ -74,7 +74,11 @@ def address(file: DataFile, mirror: str | None = None) -> str:
         return file.url
     if "://" not in mirror:
         return (Path(mirror).absolute() / file.path).as_uri()
-    if mirror.partition("://")[0].lower() not in ("http", "https", "file"):
+    try:
+        known = urlsplit(mirror).scheme in ("http", "https", "file")
+    except ValueError:
+        known = False
+    if not known:
         raise InputError(f"--mirror: wanted http://, https:// or file://, or a folder, got {mirror!r}")
     return f"{mirror.rstrip('/')}/{quote(file.path)}"
 
@@ -145,8 +149,6 @@ def _open(request: Request, part: Part) -> HTTPResponse:
         if error.code in (416, *TRANSIENT) or error.code >= 500:
             raise _Transient(answer) from None
         raise InputError(f"{url}: {answer}; use --mirror URL, or copy the file yourself") from None
-    except ValueError as error:
-        raise InputError(f"--mirror: {url} is no address ({error})") from None
     except (OSError, HTTPException) as error:
         reason = error.reason if isinstance(error, URLError) else error
         if isinstance(reason, (FileNotFoundError, ssl.SSLCertVerificationError)):

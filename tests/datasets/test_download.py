@@ -221,10 +221,9 @@ def test_mirrors_are_not_trusted(file: DataFile, tmp_path: Path) -> None:
     (tmp_path / "mirror" / PATH).write_bytes(b"\0" * len(CONTENT))
     with pytest.raises(InputError, match="the SHA-256 differs"):
         download(file, tmp_path / "to", mirror=str(tmp_path / "mirror"))
-    with pytest.raises(InputError, match="--mirror: wanted http://"):
-        address(file, "ftp://example.org/data")
-    with pytest.raises(InputError, match="--mirror: .* is no address"):
-        download(file, tmp_path / "to", mirror="http://[1")
+    for base in ("ftp://example.org/data", "http://[1"):
+        with pytest.raises(InputError, match="--mirror: wanted http://"):
+            address(file, base)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
