@@ -9,76 +9,81 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from modnas_fast.errors import InputError
 from modnas_fast.metapredictor import fit, seeded_linear
 from modnas_fast.spaces import Graph, SearchSpace
 
 #: what a device executes: every operation of a network as it is written, or what has influence on its output alone
 Executes = Literal["written", "live"]
+#: what a device is beside its embedding: so many learned features
+LEARNED_PRICES = 32
 
 
 class GraphMetaPredictor(nn.Module):
-    """Cost as a product of what a network has and what it costs on the device: p(a, d) = Σ_w u_w(a)·v_w(d).
+    """Cost as a product of what a network has and what that costs on the device: p(a, d) = Σ_w u_w(a)·v_w(d).
 
-    u [W] depends on the network alone: counts of its operations (all, reached by the input, used for the output,
-    both), plus what a graph network finds that has `layers` rounds of messages along and against the edges. v [W] is
-    1, the embedding itself and a hidden layer of it: latency is nearly linear in other latencies of the same device,
-    so that unseen devices need little else. The reference is HELP (Lee et al., NeurIPS 2021), whose plain graph
-    network with concatenated embeddings is `PlainGraphMetaPredictor`.
+    u [W] depends on the network alone: linear in counts of its operations (all, those the input reaches, those the
+    output uses, both), plus what `layers` rounds of messages along and against the edges find. v [W] is 1, the
+    embedding itself and a hidden layer's view of it: a latency is nearly linear in other latencies of the same
+    device, so that unseen devices are priced well. `PlainGraphPredictor` is the published structure.
 
     Args:
         space: the search space; it must have graphs.
         embedding_width: E.
-        hidden: width of the nodes' states and of the device's hidden layer.
-        layers: rounds of messages; 0 leaves the counts alone.
+        hidden: width of a node's state and of the hidden layer that sees the embedding.
+        layers: rounds of messages; with 0 the counts stand alone.
         executes: `"written"` for tables of networks that ran as they are written, such as HELP's, where operations
-            without influence cost time all the same; `"live"` where only `space.canonical` networks were measured,
-            as on this machine: then nothing else has influence on the cost, and none of it gets a gradient.
+            without influence take their time all the same; `"live"` where only `space.canonical` networks were
+            measured, as on this machine: then nothing else costs anything or gets a gradient.
         generator: source of the initial weights.
 
     Called with one-hots or relaxed samples [..., N] and d [..., E], whose leading axes broadcast; returns costs [...]
     in which 0 and 1 are the extremes of the device's reference networks. The graph network runs once per network:
-    one-hots [A, 1, N] with d [T, E] cost little more than [A, N].
+    one-hots [A, 1, N] with d [T, E] take little more than [A, N]. Raises InputError where the space has no graphs.
     """
 
     def __init__(
         self,
         space: SearchSpace,
         embedding_width: int,
-        hidden: int = 100,
-        layers: int = 3,
+        hidden: int = 48,
+        layers: int = 2,
         executes: Executes = "written",
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        self._space = space
-        self.executes = executes
-        width = 1 + embedding_width + RANK
-        inputs = _counted(_graph_of(space, space.sample(1, torch.Generator()), executes)).shape[-1]
+        self._space, self._executes = space, executes
+        inputs = _node_inputs(_graph(space, space.onehot(torch.zeros(len(space.choices)).long()), executes)).shape[-1]
+        width = 1 + embedding_width + LEARNED_PRICES
         self.counts = seeded_linear(inputs, width, generator, scale=0.1)
         self.device = nn.Sequential(
-            seeded_linear(embedding_width, hidden, generator), nn.SiLU(), seeded_linear(hidden, RANK, generator)
+            seeded_linear(embedding_width, hidden, generator),
+            nn.SiLU(),
+            seeded_linear(hidden, LEARNED_PRICES, generator),
         )
+        self.rounds = nn.ModuleList(seeded_linear(hidden, 3 * hidden, generator) for _ in range(layers))
         if layers:
             self.start = seeded_linear(inputs, hidden, generator)
-            self.rounds = nn.ModuleList(seeded_linear(hidden, 3 * hidden, generator) for _ in range(layers))
             self.finish = seeded_linear(2 * hidden, width, generator, scale=0.1)
 
     def features(self, onehot: Tensor) -> Tensor:
         """u, what the networks [..., N] have, [..., W]."""
-        graph = _graph_of(self._space, onehot, self.executes)
-        nodes = _counted(graph)
+        graph = _graph(self._space, onehot, self._executes)
+        nodes = _node_inputs(graph)
         counts = self.counts(nodes.sum(-2))
-        if not hasattr(self, "rounds"):
-            return counts
-        takes, gives = graph.adjacency, graph.adjacency.mT
+        return counts + self._messages(nodes, graph.adjacency) if self.rounds else counts
+
+    def _messages(self, nodes: Tensor, adjacency: Tensor) -> Tensor:
+        """What the graph network finds, [..., W]: read off the mean of all nodes and off the global node."""
         state = self.start(nodes)
         for layer in self.rounds:
-            own, from_givers, from_takers = layer(state).chunk(3, dim=-1)
-            state = state + functional.silu(own + (gives @ from_givers + takes @ from_takers) / 3)
-        return counts + self.finish(torch.cat([state.mean(-2), state[..., -1, :]], dim=-1))
+            own, given, taken = layer(state).chunk(3, dim=-1)
+            # a third: a node has about three neighbours on either side, the global node among them
+            state = state + functional.silu(own + (adjacency.mT @ given + adjacency @ taken) / 3)
+        return self.finish(torch.cat([state.mean(-2), state[..., -1, :]], dim=-1))
 
     def prices(self, d: Tensor) -> Tensor:
-        """v, what it costs on devices [..., E], [..., W]."""
+        """v, what that costs on devices [..., E], [..., W]."""
         centred = 2 * d - 1
         return torch.cat([torch.ones_like(d[..., :1]), centred, self.device(centred)], dim=-1)
 
@@ -86,16 +91,61 @@ class GraphMetaPredictor(nn.Module):
         return (self.features(onehot) * self.prices(d)).sum(-1)
 
 
-#: learned features of a device beside its embedding
-RANK = 32
+class PlainGraphPredictor(nn.Module):
+    """HELP's predictor (Lee et al., NeurIPS 2021): graph convolutions, the embedding joined to their global node.
+
+    Four convolutions along normalised edges, two layers for the embedding, three for both together; all of width
+    `hidden`, 100 in the paper. Called like `GraphMetaPredictor`, which trains faster and orders networks better.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        embedding_width: int,
+        hidden: int = 100,
+        layers: int = 4,
+        executes: Executes = "written",
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self._space, self._executes = space, executes
+        kinds = _graph(space, space.onehot(torch.zeros(len(space.choices)).long()), executes).kinds.shape[-1]
+        widths = [kinds, *[hidden] * layers]
+        self.convolutions = nn.ModuleList(
+            seeded_linear(inputs, hidden, generator, scale=2**0.5) for inputs in widths[:-1]
+        )
+        self.device = _relu_layers([embedding_width, hidden, hidden], generator)
+        self.network_part = seeded_linear(hidden, hidden, generator)
+        self.device_part = seeded_linear(hidden, hidden, generator)
+        self.joint = _relu_layers([hidden, hidden], generator)
+        self.cost = seeded_linear(hidden, 1, generator)
+
+    def forward(self, onehot: Tensor, d: Tensor) -> Tensor:
+        graph = _graph(self._space, onehot, self._executes)
+        edges = graph.adjacency.mT + torch.eye(graph.adjacency.shape[-1]).to(graph.adjacency)
+        edges = edges / edges.sum(-1, keepdim=True)
+        state = graph.kinds
+        for convolution in self.convolutions:
+            state = functional.relu(edges @ convolution(state))
+        joined = self.network_part(state[..., -1, :]) + self.device_part(self.device(2 * d - 1))
+        return self.cost(self.joint(functional.relu(joined))).squeeze(-1)
 
 
-def _graph_of(space: SearchSpace, onehot: Tensor, executes: Executes) -> Graph:
+def _relu_layers(widths: list[int], generator: torch.Generator | None) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for inputs, outputs in zip(widths, widths[1:]):
+        layers += [seeded_linear(inputs, outputs, generator, scale=2**0.5), nn.ReLU()]
+    return nn.Sequential(*layers)
+
+
+def _graph(space: SearchSpace, onehot: Tensor, executes: Executes) -> Graph:
+    if executes not in ("written", "live"):
+        raise InputError(f"executes: must be 'written' or 'live', got {executes!r}")
     return space.graph(space.canonical(onehot) if executes == "live" else onehot)
 
 
-def _counted(graph: Graph) -> Tensor:
-    """What each node is: as written, if reached, if used, if both, [..., V, 4K]."""
+def _node_inputs(graph: Graph) -> Tensor:
+    """Each node's kind as written, if reached, if used, if both, [..., V, 4K]."""
     reached, used = graph.reached[..., None], graph.used[..., None]
     return torch.cat([graph.kinds * share for share in (1, reached, used, reached * used)], dim=-1)
 
@@ -106,54 +156,100 @@ def train_graph_predictor(
     d: Tensor,
     target: Tensor,
     *,
-    steps: int,
-    learning_rate: float = 1e-2,
+    steps: int = 1500,
+    learning_rate: float = 5e-3,
     networks: int = 64,
     noise: float = 0.02,
-    virtual: bool = True,
     generator: torch.Generator | None = None,
     on_step: Callable[[int], None] = lambda done: None,
 ) -> list[float]:
     """Fits θ with Adam on random networks and all devices at once, then freezes it; the loss of every step.
 
-    The loss is Huber's with its bend at 0.1, so that single measurements that are far off pull no more than others.
+    The loss is Huber's with its bend at 0.1, so that a measurement that is far off pulls no more than another.
 
     Args:
         predictor: changed in place; its parameters no longer require gradients afterwards.
         onehot: measured architectures, [n, N].
         d: embeddings of the devices, [T, E].
-        target: costs in the devices' normalised ranges, [n, T]; NaN where a network was not measured.
+        target: costs in the devices' normalised ranges, [n, T]; NaN where a network was not measured on a device.
         steps: optimiser steps; the learning rate falls to zero by cosine.
         learning_rate: Adam's initial step size.
         networks: networks per step.
-        noise: standard deviation of what is added to embeddings in every step; references are measured, too.
-        virtual: in every step, as many devices again that are random mixtures: latency is linear in them.
-        generator: source of batches, noise and mixtures.
+        noise: standard deviation of what every step adds to the embeddings, for they are measured, too.
+        generator: source of batches and noise.
         on_step: called with the number of finished steps.
+
+    Raises InputError where the shapes do not fit each other or a device has no measurement at all.
     """
+    _check_table(onehot, d, target)
 
     def loss() -> Tensor:
         rows = torch.randint(len(onehot), (networks,), generator=generator)
-        devices, costs = d, target[rows]
-        if virtual:
-            mixed_d, mixed_costs = _mixtures(d, costs, generator)
-            devices, costs = torch.cat([devices, mixed_d]), torch.cat([costs, mixed_costs], dim=1)
-        devices = devices + noise * torch.randn(devices.shape, generator=generator)
+        blurred = d + noise * torch.randn(d.shape, generator=generator)
+        predicted, costs = predictor(onehot[rows][:, None], blurred), target[rows]
+        misses = functional.huber_loss(predicted, costs.nan_to_num(), reduction="none", delta=HUBER_DELTA)
         measured = ~costs.isnan()
-        predicted = predictor(onehot[rows][:, None], devices)
-        return functional.huber_loss(predicted[measured], costs[measured], delta=0.1)
+        return (misses * measured).sum() / measured.sum().clamp(min=1)
 
     return fit(predictor, loss, steps, learning_rate, on_step)
 
 
-def _mixtures(d: Tensor, costs: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-    """As many devices again whose latencies are random convex combinations: embeddings [T, E], costs [n, T]."""
-    power = torch.rand(len(d), len(d), generator=generator) ** SPARSITY
-    weights = power / power.sum(-1, keepdim=True)
-    mixed, costs = weights @ d, costs @ weights.T
-    low, high = mixed.amin(-1), mixed.amax(-1)
-    return (mixed - low[:, None]) / (high - low)[:, None], (costs - low) / (high - low)
+#: normalised cost from which on a miss counts linearly
+HUBER_DELTA = 0.1
 
 
-#: mixtures are mostly of two or three devices
-SPARSITY = 8
+def _check_table(onehot: Tensor, d: Tensor, target: Tensor) -> None:
+    if target.shape != (len(onehot), len(d)):
+        raise InputError(
+            f"target: must be [networks, devices] = [{len(onehot)}, {len(d)}], got {list(target.shape)}"
+        )
+    empty = target.isnan().all(0).nonzero().flatten().tolist()
+    if empty:
+        raise InputError(f"target: devices {empty} have no measurement; leave them out of d and target")
+
+
+class AdaptedPredictor(nn.Module):
+    """A `GraphMetaPredictor` whose prices are corrected for one device; called the same way, with that device's d."""
+
+    def __init__(self, predictor: GraphMetaPredictor, correction: Tensor) -> None:
+        super().__init__()
+        self.predictor = predictor
+        self.register_buffer("correction", correction)
+
+    def forward(self, onehot: Tensor, d: Tensor) -> Tensor:
+        features = self.predictor.features(onehot)
+        return (features * (self.predictor.prices(d) + self.correction)).sum(-1)
+
+
+#: ridge strengths that `adapt` chooses from, relative to a network's mean squared features
+RIDGES = (3.0, 1.0, 0.3, 0.1, 0.03)
+
+
+@torch.no_grad()
+def adapt(predictor: GraphMetaPredictor, onehot: Tensor, cost: Tensor, d: Tensor) -> AdaptedPredictor:
+    """The predictor for one device, its prices moved to fit measurements there by ridge regression.
+
+    Of the strengths in `RIDGES` and no correction at all, it takes the one with the least absolute leave-one-out
+    error, so that noise leaves the predictor as it is.
+
+    Args:
+        predictor: a trained predictor; stays unchanged.
+        onehot: networks measured on the device, [n, N]; the ten references will do.
+        cost: their cost in the device's normalised range, [n].
+        d: the device's embedding, [E].
+
+    Raises InputError where cost and onehot differ in length or there are fewer than two measurements.
+    """
+    if cost.shape != (len(onehot),) or len(cost) < 2:
+        raise InputError(f"cost: must hold one value per network, at least two; got {list(cost.shape)}, {len(onehot)}")
+    features = predictor.features(onehot).double()
+    misses = cost.double() - features @ predictor.prices(d).double()
+    similar = features @ features.T
+    best, correction = misses.abs().mean(), torch.zeros_like(features[0])
+    for ridge in RIDGES:
+        inverse = torch.linalg.inv(similar + ridge * similar.diagonal().mean() * torch.eye(len(cost)).to(similar))
+        weights = inverse @ misses
+        left_out = (weights / inverse.diagonal()).abs().mean()  # closed form of leave-one-out
+        if left_out < best:
+            best, correction = left_out, features.T @ weights
+    return AdaptedPredictor(predictor, correction.to(cost))
