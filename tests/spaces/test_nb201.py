@@ -298,3 +298,44 @@ def test_mutation_changes_at_most_so_many_choices(changes: int) -> None:
     if changes == 1:
         drawn = space.indices(after)[different == 1]
         assert all(set(column.tolist()) == {0, 1, 2, 3, 4} for column in drawn.T)
+
+
+def test_graph_by_hand() -> None:
+    """0→1 convolves, 0→3 skips, 1→3 pools, the rest is none."""
+    graph = space.graph(space.encode([space.architecture([3, 0, 0, 1, 4, 0])]))
+    assert [t.shape[1:] for t in graph] == [(9, 8), (9,), (9,), (9, 9)]
+    kinds = graph.kinds[0].argmax(-1).tolist()
+    assert kinds == [5, 3, 0, 0, 1, 4, 0, 6, 7] and torch.equal(graph.kinds.sum(-1), torch.ones(1, 9))
+    # 2→3 starts where nothing arrives; what ends in node 2 leads nowhere
+    assert graph.reached[0].tolist() == [1, 1, 1, 1, 1, 1, 0, 1, 1]
+    assert graph.used[0].tolist() == [1, 1, 0, 0, 1, 1, 1, 1, 1]
+    assert graph.adjacency[0, 8].all() and graph.adjacency[0, :, 8].all()
+    assert graph.adjacency[0, :8, :8].nonzero().tolist() == [[0, 1], [0, 4], [1, 5], [4, 7], [5, 7]]
+
+
+@given(cells)
+@settings(max_examples=100)
+def test_graph_says_what_is_live(indices: tuple[int, ...]) -> None:
+    graph = space.graph(space.encode([space.architecture(indices)]))
+    live = (graph.reached * graph.used)[0, 1:7] * (1 - graph.kinds[0, 1:7, 0])
+    assert {edge for edge, on in zip(EDGES, live.tolist(), strict=True) if on} == live_edges(indices)
+    assert graph.reached[0, 7] == graph.used[0, 0] == float(bool(live_edges(indices)))
+
+
+def test_graph_of_the_canonical_cell_hides_what_is_dead() -> None:
+    first, second = (space.encode([space.architecture(i)]) for i in ([3, 0, 0, 1, 0, 0], [0, 0, 0, 1, 0, 4]))
+    graphs = [space.graph(space.canonical(onehot)) for onehot in (first, second)]
+    assert all(torch.equal(*pair) for pair in zip(*graphs, strict=True))
+    assert not torch.equal(space.graph(first).kinds, space.graph(second).kinds)
+
+
+def test_graph_of_relaxed_samples_has_gradients_and_leading_axes() -> None:
+    soft = torch.randn(2, 3, 6, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    soft = soft.softmax(-1).flatten(-2).requires_grad_()
+    assert [t.shape[:2] for t in space.graph(soft)] == [(2, 3)] * 4
+    assert torch.autograd.gradcheck(lambda x: tuple(space.graph(x)), soft[0, :2].detach().requires_grad_())
+
+
+def test_a_space_without_graphs_says_so() -> None:
+    with pytest.raises(InputError, match="space lopsided has no graphs"):
+        Lopsided().graph(torch.zeros(5))

@@ -1,0 +1,179 @@
+"""Ranking and speed of the metapredictors on published tables of all 15,625 cells of NAS-Bench-201.
+
+    MODNAS_DATA=FOLDER python bench/metapredictor.py [--quick] [--json FILE] [--threads N]
+
+Each predictor sees 900 random networks on every search device and the ten reference networks of the others; it is
+judged on every network. The split is that of the paper; further ones are random halves of HELP's 27 settings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from modnas_fast import doctor
+from modnas_fast.devices.table import PAPER_SEARCH, PAPER_UNSEEN
+from modnas_fast.graph_predictor import GraphMetaPredictor, PlainGraphPredictor, adapt, train_graph_predictor
+from modnas_fast.metapredictor import predictor_quality
+
+sys.path[:0] = [str(Path(__file__).parents[1] / "tests"), str(Path(__file__).parent)]
+from cost_tables import SPACE, Costs, help_latencies, pi5_energies
+from min_norm import commit, medians
+
+NETWORKS = 900
+Make = Callable[..., nn.Module]
+VARIANTS: dict[str, tuple[Make, float]] = {
+    "graph": (GraphMetaPredictor, 5e-3),
+    "graph, hidden 100, 3 rounds": (partial(GraphMetaPredictor, hidden=100, layers=3), 3e-3),
+    "counts alone": (partial(GraphMetaPredictor, layers=0), 1e-2),
+    "HELP's structure": (PlainGraphPredictor, 1e-3),
+    "graph, live operations only": (partial(GraphMetaPredictor, executes="live"), 5e-3),
+}
+
+
+def trained(name: str, table: Costs, seed: int, steps: int) -> tuple[nn.Module, float]:
+    """A predictor trained on the devices of the table, and the seconds it took."""
+    make, learning_rate = VARIANTS[name]
+    generator = torch.Generator().manual_seed(seed)
+    rows = torch.randperm(len(table.onehot), generator=generator)[:NETWORKS]
+    predictor = make(SPACE, table.d.shape[-1], generator=generator)
+    start = time.perf_counter()
+    train_graph_predictor(
+        predictor,
+        table.onehot[rows],
+        table.d,
+        table.cost[rows],
+        steps=steps,
+        learning_rate=learning_rate,
+        generator=generator,
+    )
+    return predictor, time.perf_counter() - start
+
+
+@torch.no_grad()
+def quality(predict: Callable[[Tensor, Tensor], Tensor], table: Costs) -> list[dict[str, Any]]:
+    """Per device, over all networks; the relative error is in the metric's own unit."""
+    found = []
+    for device, d, cost in zip(table.devices, table.d, table.cost.T, strict=True):
+        predicted = device.denormalize(predict(table.onehot, d), table.metric).tolist()
+        values = device.denormalize(cost, table.metric).tolist()
+        misses = [abs(p - m) / m for p, m in zip(predicted, values, strict=True)]
+        found.append(
+            {"device": device.name, **asdict(predictor_quality(predicted, values)), "median_error": median(misses)}
+        )
+    return found
+
+
+def adapted(predictor: nn.Module, table: Costs) -> list[dict[str, Any]]:
+    """Per device, after adaptation to its ten reference networks."""
+    found = []
+    for device in table.devices:
+        own = table.only([device.name])
+        cost = own.cost[own.references, 0]
+        found += quality(adapt(predictor, own.onehot[own.references], cost, own.d[0]), own)
+    return found
+
+
+def run(name: str, search: Costs, unseen: Costs | None, seed: int, steps: int) -> dict[str, Any]:
+    predictor, seconds = trained(name, search, seed, steps)
+    row: dict[str, Any] = {"predictor": name, "seed": seed, "steps": steps, "seconds": seconds}
+    row["search"] = quality(predictor, search)
+    if unseen:
+        row["unseen"] = quality(predictor, unseen)
+        if isinstance(predictor, GraphMetaPredictor):
+            row["adapted"] = adapted(predictor, unseen)
+    return row
+
+
+def mean(rows: Sequence[dict[str, Any]], split: str, key: str = "spearman") -> float:
+    return fmean(device[key] for row in rows for device in row[split])
+
+
+def summary(title: str, rows: Sequence[dict[str, Any]]) -> None:
+    parts = [f"{split} {mean(rows, split):.4f}" for split in ("search", "unseen", "adapted") if split in rows[0]]
+    seconds = median(row["seconds"] for row in rows)
+    print(f"{title:<32} Spearman: {', '.join(parts)}; {seconds:.1f} s to train", flush=True)
+
+
+def per_device(rows: Sequence[dict[str, Any]]) -> None:
+    for split in ("search", "unseen", "adapted"):
+        print(f"\n{split:<16}{'Spearman':>10}{'Kendall':>10}{'median error':>14}")
+        for i, device in enumerate(rows[0][split]):
+            values = [fmean(row[split][i][key] for row in rows) for key in ("spearman", "kendall", "median_error")]
+            print(f"{device['device']:<16}{values[0]:>10.3f}{values[1]:>10.3f}{values[2]:>13.1%}")
+    print()
+
+
+def random_split(table: Costs, seed: int) -> tuple[Costs, Costs]:
+    names = [device.name for device in table.devices]
+    order = torch.randperm(len(names), generator=torch.Generator().manual_seed(seed)).tolist()
+    shuffled = [names[i] for i in order]
+    return table.only(shuffled[: len(PAPER_SEARCH)]), table.only(shuffled[len(PAPER_SEARCH) :])
+
+
+def speed(table: Costs, rounds: int) -> dict[str, float]:
+    """Seconds of the whole space on the search devices, and of a search step's share, forward and backward."""
+    predictor = GraphMetaPredictor(SPACE, table.d.shape[-1], generator=torch.Generator()).requires_grad_(False)
+    few = table.onehot[:50].clone().requires_grad_()
+
+    @torch.no_grad()
+    def whole() -> Tensor:
+        return predictor(table.onehot[:, None], table.d)
+
+    def step() -> None:
+        predictor(few[:, None], table.d).sum().backward()
+
+    return medians({"15,625 networks": whole, "50 networks, forward and backward": step}, rounds)
+
+
+def main() -> None:
+    """Trains, judges, prints."""
+    parser = argparse.ArgumentParser(description="ranking and speed of the metapredictors on published tables")
+    parser.add_argument("--quick", action="store_true", help="one seed of the default predictor")
+    parser.add_argument("--json", type=Path, help="also write the results to this file")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--steps", type=int, default=1500)
+    arguments = parser.parse_args()
+    if "MODNAS_DATA" not in os.environ:
+        raise SystemExit("MODNAS_DATA must name the folder that holds nb201/")
+    torch.set_num_threads(arguments.threads)
+    folder, steps, quick = Path(os.environ["MODNAS_DATA"]), arguments.steps, arguments.quick
+    table = help_latencies(folder)
+    search, unseen = table.only(PAPER_SEARCH), table.only(PAPER_UNSEEN)
+    results: dict[str, Any] = {"paper": [], "random": [], "energy": []}
+    for name in list(VARIANTS)[: 1 if quick else None]:
+        rows = [run(name, search, unseen, seed, steps) for seed in range(1 if quick else 3)]
+        results["paper"] += rows
+        if name == "graph":
+            per_device(rows)
+        summary(name, rows)
+    if not quick:
+        results["random"] = [run("graph", *random_split(table, seed), seed, steps) for seed in range(4)]
+        summary("graph, random splits", results["random"])
+        energies = pi5_energies(folder)
+        results["energy"] = [run(name, energies, None, 0, steps) for name in ("graph", "graph, live operations only")]
+        for row in results["energy"]:
+            summary(f"energy: {row['predictor']}", [row])
+    results["speed"] = speed(search, 9)
+    for what, seconds in results["speed"].items():
+        print(f"{what}, {len(PAPER_SEARCH)} devices: {1e3 * seconds:.1f} ms")
+    if arguments.json:
+        about = {"op": "metapredictor", "commit": commit(), "threads": arguments.threads, "networks": NETWORKS}
+        machine = doctor.diagnose().to_dict()
+        arguments.json.write_text(json.dumps({**about, **machine, "results": results}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
