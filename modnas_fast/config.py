@@ -46,6 +46,12 @@ class TaskConfig(_Section):
     """Side of the images in pixels; None: the most common size."""
     fractions: tuple[Fraction, Fraction, Fraction] = (0.5, 0.25, 0.25)
     """Shares of (train, validation, test); a test part of the data set's own is kept. Paper: halves of train."""
+    source: Literal["supernet", "surrogate"] = "supernet"
+    """Where errors come from: shared weights trained on the images (paper), or a regression on true errors of a table."""
+    table: Literal["cifar10", "cifar100", "imagenet16-120"] = "cifar10"
+    """Task of the table of true errors, for searches on tables."""
+    queries: Annotated[int, Field(ge=8)] = 300
+    """Q, true errors that the surrogate may know, for all devices together."""
     augment: bool = False
     """Random crops and mirror images (never mirrored for digits); paper: True."""
 
@@ -55,8 +61,15 @@ class DevicesConfig(_Section):
 
     unseen: Literal["auto"] | tuple[str, ...] = "auto"
     """Names of the settings held out from the search; `auto`: two of the CPU's and one of each GPU's."""
+    table: str | None = None
+    """Costs from a table instead of this machine: `help`, `hw-nas-bench-360`, or a CSV or parquet file with columns
+    architecture, device, latency_ms and others such as energy_mj; paper: help."""
+    search: tuple[str, ...] | None = None
+    """Names of the table's devices that are searched; None: the paper's 13 of help, all of other tables."""
+    metrics: tuple[str, ...] | None = ("latency",)
+    """The table's metrics that are objectives beside the error; None: all. Paper: latency."""
     networks: Positive = 48
-    """Random networks measured per search device to train the predictor; paper: 900."""
+    """Networks measured per search device to train the predictor; paper: 900."""
     heldout: Annotated[int, Field(ge=4)] = 24
     """Random networks measured per device to judge the predictor."""
     repeats: Positive = 15
@@ -66,6 +79,9 @@ class DevicesConfig(_Section):
 class PredictorConfig(_Section):
     """Training of the MetaPredictor."""
 
+    kind: Literal["additive", "graph", "plain_graph"] = "additive"
+    """`additive`: a cost per operation, for few measurements of one's own; `graph`: a graph network, for tables;
+    `plain_graph`: that of HELP (paper)."""
     hidden: Positive = 100
     """Width of the hidden layer; paper: 100."""
     steps: Positive = 800
@@ -259,6 +275,39 @@ PRESETS: dict[str, dict[str, Any]] = {
     "cifar10-small": {
         "task": {"limit": 4000, "test_limit": 1000, "resize": 16, "augment": True},
         "search": {"threads": None, "warmup_steps": 1000, "steps": 300, "refine_networks": 400},
+    },
+    # searches on tables: nothing is measured or trained but the predictor and Φ
+    "nb201": {
+        "space": {"channels": 16, "cells": 5, "reduction": "residual"},
+        "task": {"source": "surrogate"},
+        "devices": {"table": "help", "networks": 900},
+        "predictor": {"kind": "graph", "steps": 800, "learning_rate": 1e-2},
+        "hypernetwork": {"intervals": 51},
+        "scalarization": {"task_tail": 0.001},
+        "search": {"warmup_steps": 0, "steps": 100, "refine_steps": 500, "refine_networks": 20_000},
+    },
+    # what the paper and its published code do; see docs/nb201.md for each switch
+    "nb201-paper": {
+        "space": {"channels": 16, "cells": 5, "reduction": "residual"},
+        "task": {"source": "supernet", "fractions": [0.5, 0.5, 0.0], "augment": True},
+        "devices": {"table": "help", "networks": 900},
+        "predictor": {"kind": "plain_graph", "steps": 3000, "learning_rate": 1e-3},
+        "hypernetwork": {"intervals": 101, "interpolate": False},
+        "architect": {"kind": "reinmax", "entropy_start": 0.0},
+        "scalarization": {"kind": "cosine", "penalty": 0.001, "detach_penalty": True, "normalize": False},
+        "search": {
+            "warmup_steps": 0,
+            "steps": 9800,
+            "refine_steps": 0,
+            "spread_share": 0.0,
+            "batch_size": 256,
+            "weight_learning_rate": 0.325,
+            "weight_decay": 0.0027,
+            "hyper_learning_rate": 0.0039,
+            "hyper_weight_decay": 0.09,
+            "viability": False,
+            "threads": None,
+        },
     },
 }
 

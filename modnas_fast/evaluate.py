@@ -73,6 +73,20 @@ def front(points: Sequence[Point]) -> list[Point]:
     )
 
 
+def front_membership(errors: Tensor, costs: Tensor) -> Tensor:
+    """Whether each of n networks is on the front of each of T devices, bool [n, T]; of equal points the first is.
+
+    Args:
+        errors: the same on every device, [n].
+        costs: [n, T, C].
+
+    >>> front_membership(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([[[2.0]], [[1.0]], [[1.5]]])).flatten().tolist()
+    [True, True, False]
+    """
+    points = torch.cat([errors.double()[:, None, None].expand(-1, costs.shape[1], 1), costs.double()], dim=-1)
+    return torch.stack([torch.from_numpy(moocore.is_nondominated(p.numpy())) for p in points.unbind(1)], dim=-1)
+
+
 class SupernetErrors:
     """Errors in percent [n] of one-hots [n, N] with the supernet's inherited weights.
 

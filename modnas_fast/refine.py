@@ -14,12 +14,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import moocore
-import numpy as np
 import torch
 from torch import Tensor
 
-from modnas_fast.evaluate import Evaluator
+from modnas_fast.evaluate import Evaluator, front_membership
 from modnas_fast.metapredictor import CostModel
 from modnas_fast.objectives import ObjectiveScale
 from modnas_fast.scalarize import Scalarization
@@ -107,11 +105,7 @@ class Archive:
     def front(self) -> Tensor:
         """Rows that are not dominated on at least one device."""
         if self._front is None:
-            keep = np.zeros(len(self), dtype=bool)
-            errors = self.errors.double().numpy()
-            for costs in self.costs.double().unbind(1):
-                keep |= moocore.is_nondominated(np.column_stack([errors, costs.numpy()]))
-            self._front = torch.from_numpy(np.flatnonzero(keep))
+            self._front = front_membership(self.errors, self.costs).any(dim=1).nonzero().flatten()
         return self._front
 
     def state_dict(self) -> dict[str, Any]:

@@ -11,12 +11,11 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import moocore
-import numpy as np
 import torch
 from torch import Tensor
 
 from modnas_fast.errors import InputError
+from modnas_fast.evaluate import front_membership
 from modnas_fast.spaces import SearchSpace
 
 #: share of the queries that are random, before the first choice
@@ -160,7 +159,7 @@ def query(
         surrogate = ErrorSurrogate(candidates[known], errors)
         if truth.left <= 0 or len(known) == len(candidates):
             return surrogate
-        chosen = _promising(surrogate, candidates, costs(candidates).double(), known, errors, min(batch, truth.left), generator)
+        chosen = _promising(surrogate, candidates, costs(candidates), known, errors, min(batch, truth.left), generator)
         truth(candidates[chosen])
 
 
@@ -176,10 +175,7 @@ def _promising(
     """Rows of unknown candidates that lie on the optimistic front of most devices; random ones where those end."""
     bound, deviation = surrogate.optimistic(candidates)
     bound[known] = errors.log()
-    votes = torch.zeros(len(candidates), dtype=torch.float64)
-    for device in range(cost.shape[1]):
-        points = np.column_stack([bound.numpy(), cost[:, device].numpy()])
-        votes += torch.from_numpy(moocore.is_nondominated(points))
+    votes = front_membership(bound, cost).sum(dim=1).double()
     votes += 0.5 * deviation / deviation.max() * (votes > 0)  # between equals the less certain one
     votes += 1e-3 * torch.rand(len(votes), generator=generator, dtype=torch.float64)
     votes[known] = -1
@@ -212,8 +208,10 @@ class SurrogateObjective:
         """Nothing changes: a surrogate knows no minibatches."""
 
     def loss(self, onehot: Tensor) -> Tensor:
-        """Predicted error [S], as a share, of samples [S, N], with a gradient where they have one."""
-        return self._surrogate.log_error(self._space.canonical(onehot)).exp().to(onehot.dtype) / 100
+        """Predicted error [S], as a share, of samples [S, N], with a gradient where they have one; cut ones guess."""
+        predicted = self._surrogate.log_error(self._space.canonical(onehot)).exp().to(onehot.dtype) / 100
+        alive = self._space.viable(onehot)
+        return alive * predicted + (1 - alive) * self.chance_loss
 
     def train_step(self, onehot: Tensor, share: float) -> None:
         """Nothing: there are no weights."""

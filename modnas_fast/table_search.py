@@ -1,0 +1,281 @@
+"""The search on a tabular benchmark: measure a part of the table, predict, query, search, score against the truth.
+
+What the search may know is counted: the costs of `devices.networks` networks per search device, the errors of
+`task.queries` networks for all devices together (surrogate source; the supernet source reads none), and of an unseen
+device the ten reference networks. Whatever else the table knows serves the score alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from modnas_fast.benchmark import Benchmark
+from modnas_fast.config import Config
+from modnas_fast.devices import Device, embeddings
+from modnas_fast.evaluate import front_membership
+from modnas_fast.exact import Score
+from modnas_fast.graph_predictor import GraphMetaPredictor, PlainGraphPredictor, train_graph_predictor
+from modnas_fast.metapredictor import CostModel, MetaPredictor, train_metapredictor
+from modnas_fast.preferences import rays
+from modnas_fast.progress import Reporter, Silent
+from modnas_fast.search import Search
+from modnas_fast.spaces import SearchSpace
+from modnas_fast.spread import CostSpread
+from modnas_fast.surrogate import CountedTruth, SurrogateObjective, query
+from modnas_fast.task_objective import TaskObjective
+
+#: share of the networks measured first that are drawn uniformly as they are written; the others are spread over costs
+UNIFORM_SHARE = 0.6
+#: share of the networks measured that are kept for those on the predicted fronts
+FRONT_SHARE = 1 / 30
+#: rounds of measuring them: measurements move the fronts
+FRONT_ROUNDS = 4
+#: networks whose predicted costs decide which others to measure, and that queries are chosen from
+CANDIDATES = 20_000
+
+
+class Measured:
+    """Costs of networks on the search devices, counted: each network is measured on all of them at once."""
+
+    def __init__(self, benchmark: Benchmark) -> None:
+        self._benchmark = benchmark
+        self.by_text: dict[str, Tensor] = {}
+        """[T, C] in the devices' normalised ranges by architecture string."""
+        self._rows: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def add(self, onehot: Tensor, most: int | None = None) -> None:
+        """Measures those of the networks [n, N] that are new, up to `most` in all."""
+        known = set(self._rows)
+        rows = [row for row in dict.fromkeys(self._benchmark.rows(onehot)) if row not in known]
+        rows = rows if most is None else rows[: max(most - len(self), 0)]
+        if rows:
+            self._rows += rows
+            texts = [self._benchmark.table.architectures[row] for row in rows]
+            self.by_text.update(zip(texts, self._benchmark.normalized_costs(rows)))
+
+    def table(self) -> tuple[Tensor, Tensor]:
+        """One-hots [n, N] and normalised costs [n, T, C] of all that was measured."""
+        onehot = self._benchmark.space.encode(self._benchmark.architectures(self._rows))
+        return onehot, torch.stack(list(self.by_text.values()))
+
+
+class KnownCosts:
+    """Costs [n, T, C] of one-hots [n, N] on the search devices: measured where they were, else predicted."""
+
+    def __init__(self, space: SearchSpace, costs: CostModel, d: Tensor, measured: Measured) -> None:
+        self._space = space
+        self._costs = costs
+        self._d = d
+        self._measured = measured
+        self._predicted: dict[str, Tensor] = {}
+
+    @torch.no_grad()
+    def __call__(self, onehot: Tensor) -> Tensor:
+        texts = [architecture.text for architecture in self._space.decode(onehot)]
+        new = [row for row, text in enumerate(texts) if text not in self._predicted]
+        if new:
+            self._predicted.update(zip([texts[row] for row in new], self._costs(onehot[new][:, None], self._d)))
+        return torch.stack([self._measured.by_text.get(text, self._predicted[text]) for text in texts])
+
+
+@dataclass
+class Answer:
+    """What one search found."""
+
+    config: Config
+    hypernet: nn.Module
+    costs: CostModel
+    #: true errors in percent that were queried, by architecture string
+    queried: dict[str, float]
+    #: networks measured per search device
+    measured: int
+    search: Search
+    #: seconds per stage
+    seconds: dict[str, float] = field(default_factory=dict)
+    #: scores on the way: seconds since the start, evaluations, and the mean ratio per split
+    curve: list[dict[str, Any]] = field(default_factory=list)
+
+
+class TableSearch:
+    """One search on a benchmark.
+
+    Args:
+        config: `devices`, `predictor`, `task.queries`, `search` and the other sections of Φ count.
+        benchmark: counted when asked.
+        objective: the task objective; None: a surrogate of `task.queries` true errors.
+        reporter: where progress is told.
+
+    The same arguments on one machine with one thread give the same answer.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        benchmark: Benchmark,
+        objective: TaskObjective | None = None,
+        reporter: Reporter | None = None,
+    ) -> None:
+        self._config = config
+        self._benchmark = benchmark
+        self._space = benchmark.space
+        self._reporter: Reporter = reporter or Silent()
+        self._d = embeddings(benchmark.search_devices)
+        self._generator = torch.Generator().manual_seed(config.seed + 4)
+        self._given = objective
+        self._queries = config.task.queries if objective is None else 0
+        self._start = time.monotonic()
+        self._seconds: dict[str, float] = {}
+
+    def run(self) -> Answer:
+        """Measures, predicts, queries and searches."""
+        measured = self._measure_first()
+        costs = self._train_predictor("predict", "Training the metapredictor", measured)
+        objective, queried = self._given, {}
+        if objective is None:
+            objective, queried = self._query(costs, measured)
+            costs = self._train_predictor("predict again", "Training the metapredictor on all measured", measured)
+        search = Search(self._config, self._space, objective, self._benchmark.search_devices, costs, measured.by_text)
+        answer = Answer(self._config, search.hypernet, costs, queried, len(measured), search, self._seconds)
+        self._advance(answer)
+        return answer
+
+    def _timed(self, stage: str, since: float) -> None:
+        self._seconds[stage] = time.monotonic() - since
+
+    # ---- costs ----
+
+    def _measure_first(self) -> Measured:
+        """Networks drawn uniformly, then networks spread evenly over the cost that those predict: cheap ones are rare."""
+        start, measured = time.monotonic(), Measured(self._benchmark)
+        total = self._config.devices.networks
+        count = total if self._given else total - self._queries - round(FRONT_SHARE * total)
+        measured.add(self._space.encode([self._space.parse(text) for text in self._space.references]))
+        uniform = max(len(measured), round(UNIFORM_SHARE * count))
+        while len(measured) < uniform:
+            measured.add(self._space.sample(uniform - len(measured), self._generator))
+        spread = self._cost_spread(measured)
+        while len(measured) < count:
+            measured.add(spread.sample(count - len(measured), self._generator))
+        self._timed("measure", start)
+        return measured
+
+    def _cost_spread(self, measured: Measured) -> CostSpread:
+        onehot, target = measured.table()
+        predictor = MetaPredictor(self._space, self._embedding_width, generator=self._generator)
+        devices = len(self._d)
+        d = self._d[:, : self._embedding_width].repeat(len(onehot), 1)
+        train_metapredictor(
+            predictor,
+            onehot.repeat_interleave(devices, dim=0),
+            d,
+            target[..., 0].flatten(),
+            steps=200,
+            learning_rate=1e-2,
+        )
+        candidates = self._space.candidates(CANDIDATES, self._generator)
+        with torch.no_grad():
+            cost = predictor(candidates[:, None], self._d[:, : self._embedding_width]).mean(dim=1)
+        return CostSpread(candidates, cost)
+
+    @property
+    def _embedding_width(self) -> int:
+        """E of one metric."""
+        return self._d.shape[1] // len(self._benchmark.table.metrics)
+
+    def _train_predictor(self, stage: str, title: str, measured: Measured) -> CostModel:
+        start, options = time.monotonic(), self._config.predictor
+        onehot, target = measured.table()
+        predictors = []
+        with self._reporter.stage(title, options.steps * target.shape[-1]) as advance:
+            for metric, d in enumerate(self._d.split(self._embedding_width, dim=-1)):
+                kind = PlainGraphPredictor if options.kind == "plain_graph" else GraphMetaPredictor
+                predictor = kind(self._space, self._embedding_width, options.hidden, generator=self._generator)
+                train_graph_predictor(
+                    predictor,
+                    onehot,
+                    d,
+                    target[..., metric],
+                    steps=options.steps,
+                    learning_rate=options.learning_rate,
+                    generator=self._generator,
+                    on_step=lambda done, before=metric * options.steps: advance(before + done),
+                )
+                predictors.append(predictor)
+        self._timed(stage, start)
+        return CostModel(predictors)
+
+    # ---- errors ----
+
+    def _query(self, costs: CostModel, measured: Measured) -> tuple[SurrogateObjective, dict[str, float]]:
+        """A surrogate of true errors; a network whose error is queried is measured on the devices, too."""
+        start = time.monotonic()
+        truth = CountedTruth(self._space, self._benchmark.true_errors, self._queries)
+        known = KnownCosts(self._space, costs, self._d, measured)
+
+        def costs_with_queried(onehot: Tensor) -> Tensor:
+            measured.add(self._space.encode([self._space.parse(text) for text in truth.known]))
+            return known(onehot)
+
+        with self._reporter.stage("Querying errors", truth.budget) as advance:
+            surrogate = query(self._space, truth, costs_with_queried, self._config.seed, advance)
+        objective = SurrogateObjective(self._space, surrogate, truth.known, self._benchmark.chance_error)
+        candidates = self._space.candidates(CANDIDATES, self._generator)
+        errors = objective.errors(candidates)
+        costs_with_queried(candidates)
+        for _ in range(FRONT_ROUNDS):
+            best = front_membership(errors, known(candidates)).any(dim=1)
+            measured.add(candidates[best], self._config.devices.networks)
+        self._timed("query", start)
+        return objective, truth.known
+
+    # ---- search ----
+
+    def _advance(self, answer: Answer) -> None:
+        start, search = time.monotonic(), answer.search
+        with self._reporter.stage("Searching", search.total_steps) as advance:
+            while not search.done:
+                search.step()
+                if search.evaluation_due:
+                    answer.curve.append(self._score_on_the_way(answer))
+                advance(search.finished_steps)
+        self._timed("search", start)
+
+    def _score_on_the_way(self, answer: Answer) -> dict[str, Any]:
+        seconds = time.monotonic() - self._start
+        ratios = mean_by_split(self._benchmark, scores(self._benchmark, answer.hypernet, self._config), "ratio")
+        return {"seconds": seconds, "step": answer.search.finished_steps, "evaluations": len(answer.queried), "ratio": ratios}
+
+
+@torch.no_grad()
+def map_rows(benchmark: Benchmark, hypernet: nn.Module, device: Device, config: Config) -> list[int]:
+    """Table rows of the MAP networks of the evaluation's rays on a device."""
+    count, objectives = config.evaluation.rays, 1 + len(benchmark.table.metrics)
+    preferences = rays(count, objectives)
+    logits = hypernet(preferences, embeddings([device]).expand(len(preferences), -1))
+    return benchmark.rows(benchmark.space.canonical(benchmark.space.viable_mode(logits)))
+
+
+def scores(benchmark: Benchmark, hypernet: nn.Module, config: Config) -> dict[str, Score]:
+    """The score of the hypernetwork's answers on every device, by the exact table."""
+    return {
+        device.name: benchmark.fronts[device.name].score(map_rows(benchmark, hypernet, device, config))
+        for device in benchmark.devices
+    }
+
+
+def mean_by_split(benchmark: Benchmark, found: dict[str, Score], name: str) -> dict[str, float | None]:
+    """Mean of one field of the scores over search devices and over unseen ones; None where there are none."""
+    means: dict[str, float | None] = {}
+    for split in ("search", "unseen"):
+        values = [getattr(found[device.name], name) for device in benchmark.devices if device.split == split]
+        means[split] = sum(values) / len(values) if values else None
+    return means
