@@ -17,6 +17,10 @@ from modnas_fast.spaces import Graph, SearchSpace
 Executes = Literal["written", "live"]
 #: what a device is beside its embedding: so many learned features
 LEARNED_PRICES = 32
+#: miss, in normalised cost, from which on the training loss grows linearly
+HUBER_DELTA = 0.1
+#: ridge strengths that `adapt` chooses from, relative to a network's mean squared features
+RIDGES = (3.0, 1.0, 0.3, 0.1, 0.03)
 
 
 class GraphMetaPredictor(nn.Module):
@@ -40,6 +44,12 @@ class GraphMetaPredictor(nn.Module):
     Called with one-hots or relaxed samples [..., N] and d [..., E], whose leading axes broadcast; returns costs [...]
     in which 0 and 1 are the extremes of the device's reference networks. The graph network runs once per network:
     one-hots [A, 1, N] with d [T, E] take little more than [A, N]. Raises InputError where the space has no graphs.
+
+    >>> from modnas_fast.spaces import make_space
+    >>> space = make_space("nb201")
+    >>> predictor = GraphMetaPredictor(space, embedding_width=10)
+    >>> predictor(space.sample(5)[:, None], torch.rand(13, 10)).shape
+    torch.Size([5, 13])
     """
 
     def __init__(
@@ -53,7 +63,7 @@ class GraphMetaPredictor(nn.Module):
     ) -> None:
         super().__init__()
         self._space, self._executes = space, executes
-        inputs = _node_inputs(_graph(space, space.onehot(torch.zeros(len(space.choices)).long()), executes)).shape[-1]
+        inputs = _node_inputs(_graph(space, _some_network(space), executes)).shape[-1]
         width = 1 + embedding_width + LEARNED_PRICES
         self.counts = seeded_linear(inputs, width, generator, scale=0.1)
         self.device = nn.Sequential(
@@ -109,7 +119,7 @@ class PlainGraphPredictor(nn.Module):
     ) -> None:
         super().__init__()
         self._space, self._executes = space, executes
-        kinds = _graph(space, space.onehot(torch.zeros(len(space.choices)).long()), executes).kinds.shape[-1]
+        kinds = _graph(space, _some_network(space), executes).kinds.shape[-1]
         widths = [kinds, *[hidden] * layers]
         self.convolutions = nn.ModuleList(
             seeded_linear(inputs, hidden, generator, scale=2**0.5) for inputs in widths[:-1]
@@ -136,6 +146,11 @@ def _relu_layers(widths: list[int], generator: torch.Generator | None) -> nn.Seq
     for inputs, outputs in zip(widths, widths[1:]):
         layers += [seeded_linear(inputs, outputs, generator, scale=2**0.5), nn.ReLU()]
     return nn.Sequential(*layers)
+
+
+def _some_network(space: SearchSpace) -> Tensor:
+    """A one-hot [N] whose graph shows how wide graphs are."""
+    return space.onehot(torch.zeros(len(space.choices), dtype=torch.int64))
 
 
 def _graph(space: SearchSpace, onehot: Tensor, executes: Executes) -> Graph:
@@ -194,10 +209,6 @@ def train_graph_predictor(
     return fit(predictor, loss, steps, learning_rate, on_step)
 
 
-#: normalised cost from which on a miss counts linearly
-HUBER_DELTA = 0.1
-
-
 def _check_table(onehot: Tensor, d: Tensor, target: Tensor) -> None:
     if target.shape != (len(onehot), len(d)):
         raise InputError(
@@ -221,10 +232,6 @@ class AdaptedPredictor(nn.Module):
         return (features * (self.predictor.prices(d) + self.correction)).sum(-1)
 
 
-#: ridge strengths that `adapt` chooses from, relative to a network's mean squared features
-RIDGES = (3.0, 1.0, 0.3, 0.1, 0.03)
-
-
 @torch.no_grad()
 def adapt(predictor: GraphMetaPredictor, onehot: Tensor, cost: Tensor, d: Tensor) -> AdaptedPredictor:
     """The predictor for one device, its prices moved to fit measurements there by ridge regression.
@@ -241,7 +248,9 @@ def adapt(predictor: GraphMetaPredictor, onehot: Tensor, cost: Tensor, d: Tensor
     Raises InputError where cost and onehot differ in length or there are fewer than two measurements.
     """
     if cost.shape != (len(onehot),) or len(cost) < 2:
-        raise InputError(f"cost: must hold one value per network, at least two; got {list(cost.shape)}, {len(onehot)}")
+        raise InputError(
+            f"cost: must hold one value per network, at least two; got {list(cost.shape)} for {len(onehot)} networks"
+        )
     features = predictor.features(onehot).double()
     misses = cost.double() - features @ predictor.prices(d).double()
     similar = features @ features.T
