@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from modnas_fast.errors import InputError
+from modnas_fast.report.checked import Part, read_part
 
 
-class _Part(BaseModel):
-    """A part of a file. Keys that the report does not use are left alone; NaN and infinities are errors."""
-
-    model_config = ConfigDict(frozen=True, allow_inf_nan=False, populate_by_name=True)
-
-
-class Point(_Part):
+class Point(Part):
     """One architecture on one device: supernet error in percent, predicted latency in ms."""
 
     architecture: str
@@ -38,7 +33,7 @@ class FrontPoint(Ray):
     measured_latency_ms: float | None = None
 
 
-class DeviceResult(_Part):
+class DeviceResult(Part):
     """What the search found for one device."""
 
     name: str
@@ -61,7 +56,7 @@ class DeviceResult(_Part):
         return [p for p in self.front if p.test_error is not None and p.measured_latency_ms is not None]
 
 
-class LatencyPair(_Part):
+class LatencyPair(Part):
     """One latency in ms, as predicted and as measured."""
 
     predicted: float
@@ -73,7 +68,7 @@ class LatencyPair(_Part):
         return (self.predicted - self.measured) / self.measured if self.measured > 0 else None
 
 
-class VerifiedNetwork(_Part):
+class VerifiedNetwork(Part):
     """A network trained from scratch, with its latency on each device it was measured on."""
 
     architecture: str
@@ -82,7 +77,7 @@ class VerifiedNetwork(_Part):
     latency_ms: dict[str, LatencyPair] = {}
 
 
-class Named(_Part):
+class Named(Part):
     """Anything whose name is shown, with whatever else its file says about it."""
 
     model_config = ConfigDict(extra="allow")
@@ -90,7 +85,7 @@ class Named(_Part):
     name: str
 
 
-class Objective(_Part):
+class Objective(Part):
     """One minimised quantity and its unit."""
 
     name: str
@@ -106,7 +101,7 @@ class Task(Named):
     notes: list[str] = []
 
 
-class Machine(_Part):
+class Machine(Part):
     """The machine that ran the search."""
 
     cpu: str | None = None
@@ -116,14 +111,14 @@ class Machine(_Part):
     gpus: list[Any] = []
 
 
-class HypervolumeProtocol(_Part):
+class HypervolumeProtocol(Part):
     """How hypervolumes were computed."""
 
     reference_point: list[float] = []
     normalisation: str = ""
 
 
-class Result(_Part):
+class Result(Part):
     """`result.json`, version 1."""
 
     schema_version: Literal[1] = Field(alias="schema")
@@ -150,7 +145,7 @@ class Result(_Part):
 Row = list[float | None]
 
 
-class HypervolumeHistory(_Part):
+class HypervolumeHistory(Part):
     """Hypervolume [step, device] during the search."""
 
     step: list[int] = []
@@ -163,7 +158,7 @@ class HypervolumeHistory(_Part):
         return self
 
 
-class History(_Part):
+class History(Part):
     """`history.json`: what was logged during the search, rows [step, device]."""
 
     devices: list[str]
@@ -183,7 +178,7 @@ class History(_Part):
         return self
 
 
-class DevicePredictor(_Part):
+class DevicePredictor(Part):
     """The predictor on one device's held-out networks, latencies in ms."""
 
     split: Literal["search", "unseen"]
@@ -202,13 +197,13 @@ class DevicePredictor(_Part):
         return self
 
 
-class Predictor(_Part):
+class Predictor(Part):
     """`predictor.json`: the quality of the predictor, by device name."""
 
     devices: dict[str, DevicePredictor]
 
 
-class RunContents(_Part):
+class RunContents(Part):
     """The three files of a run; the last two are None where the run has none."""
 
     result: Result
@@ -223,43 +218,15 @@ def read_run(run: Path | str) -> RunContents:
     files is cut short, of another schema version, or lacks something the report needs.
     """
     run = Path(run)
-    result = _read(run / "result.json", Result)
+    result = read_part(run / "result.json", Result, "search")
     if result is None:
         raise InputError(
             f"{run / 'result.json'} does not exist: give the folder of a finished run, "
             f"or finish it with `modnas-fast search --resume {run}`"
         )
-    history = _read(run / "history.json", History)
-    return RunContents(result=result, history=history, predictor=_read(run / "predictor.json", Predictor))
-
-
-_P = TypeVar("_P", bound=_Part)
-
-
-def _read(path: Path, kind: type[_P]) -> _P | None:
-    if not path.is_file():
-        return None
-    try:
-        return kind.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}): make it readable") from error
-    except ValidationError as error:
-        raise InputError(f"{path} {_complaint(error)}") from None
-
-
-def _complaint(error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
-    if first["type"] == "json_invalid":
-        return "is not whole JSON: copy the file again from where the run was made, or repeat the search"
-    where = ".".join(str(key) for key in first["loc"]) or "content"
-    if where in ("schema", "schema_version"):
-        return f"has schema {_short(first.get('input'))}, wanted 1: use the modnas-fast that wrote this run"
-    return f"is not as a search writes it ({where}: {first['msg']}): restore the file or repeat the search"
-
-
-def _short(value: object) -> str:
-    text = "(none)" if isinstance(value, dict) else repr(value)
-    return text if len(text) <= 40 else text[:37] + "..."
+    history = read_part(run / "history.json", History, "search")
+    predictor = read_part(run / "predictor.json", Predictor, "search")
+    return RunContents(result=result, history=history, predictor=predictor)
 
 
 def _check_rows(name: str, rows: list[Row], steps: int, devices: int) -> None:

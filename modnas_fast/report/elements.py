@@ -5,21 +5,72 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from html import escape
+from typing import Any, Protocol, TypeVar
 
-from modnas_fast.report.contents import DeviceResult, Result
+from modnas_fast.report.contents import Machine
 from modnas_fast.report.marks import MEASURED_COLOUR, RANDOM_COLOUR, device_colour, significant
 
 SPLITS = {"search": "search devices", "unseen": "unseen devices (zero-shot)"}
 
 
-def of_split(result: Result, split: str) -> list[tuple[int, DeviceResult]]:
-    """The devices of one split, each with its place in the result."""
-    return [(index, device) for index, device in enumerate(result.devices) if device.split == split]
+class Shown(Protocol):
+    """A device as every part of a page shows it."""
+
+    @property
+    def name(self) -> str:
+        """Its name, as its file has it."""
+
+    @property
+    def split(self) -> str:
+        """Either "search" or "unseen"."""
+
+
+_D = TypeVar("_D", bound=Shown)
+
+
+def of_split(devices: Sequence[_D], split: str) -> list[tuple[int, _D]]:
+    """The devices of one split, each with its place among all."""
+    return [(index, device) for index, device in enumerate(devices) if device.split == split]
 
 
 def span(bounds: tuple[float, float] | None) -> str:
     """Two numbers as a range, to three significant digits."""
     return "–" if bounds is None else f"{significant(bounds[0])} to {significant(bounds[1])}"
+
+
+def machine_words(machine: Machine) -> str:
+    """The machine in one line."""
+    cores = f"{machine.cores} cores" if machine.cores is not None else ""
+    return ", ".join(text for text in (machine.cpu or "", cores, *map(str, machine.gpus)) if text)
+
+
+def software_words(package: dict[str, Any], machine: Machine) -> str:
+    """The versions that made the run, in one line."""
+    ours = " ".join(str(package[key]) for key in ("name", "version") if key in package)
+    torch = f"torch {machine.torch}" if machine.torch else ""
+    return ", ".join(text for text in (ours, torch) if text)
+
+
+def duration(seconds: float) -> str:
+    """A time span in words.
+
+    >>> duration(8.25), duration(252.0), duration(7322)
+    ('8.2 s', '4 min 12 s', '2 h 2 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes = round(seconds) // 60
+    return (
+        f"{minutes} min {round(seconds) % 60} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+    )
+
+
+def tile(title: str, value: str, detail: str, kind: str = "") -> str:
+    """A key figure in a box of its own."""
+    return (
+        f'<div class="tile {kind}"><span class="what">{escape(title)}</span>'
+        f'<span class="value">{escape(value)}</span><span class="detail">{escape(detail)}</span></div>'
+    )
 
 
 def section(anchor: str, title: str, html: str, lead: str = "") -> str:
@@ -89,7 +140,7 @@ def line_sample(index: int, split: str) -> str:
     return f'<svg class="stroke" viewBox="0 0 28 12" aria-hidden="true">{path}</svg>'
 
 
-def device_name(index: int, device: DeviceResult, link: bool = False) -> str:
+def device_name(index: int, device: Shown, link: bool = False) -> str:
     """A device's stroke and name; as a link it leads to the device's own part of the page."""
     name = f'<span class="name">{escape(device.name).replace("_", "_<wbr>")}</span>'
     inner = line_sample(index, device.split) + name
@@ -98,18 +149,23 @@ def device_name(index: int, device: DeviceResult, link: bool = False) -> str:
     return f'<span class="device">{inner}</span>'
 
 
-def device_buttons(devices: Sequence[tuple[int, DeviceResult]]) -> str:
+def device_buttons(devices: Sequence[tuple[int, Shown]]) -> str:
     """The legend of the shared figures: a button per device that shows or hides it; none for one device."""
-    if len(devices) < 2:
+    entries = [(index, device.name, device_name(index, device)) for index, device in devices]
+    return buttons(entries, "Devices shown in the figures below")
+
+
+def buttons(entries: Sequence[tuple[int, str, str]], label: str) -> str:
+    """Buttons that show or hide the traces of an index: (index, title, html) each; none for one entry."""
+    if len(entries) < 2:
         return ""
-    buttons = "".join(
-        f'<button type="button" class="chip" data-device="{index}" aria-pressed="true" '
-        f'title="{escape(device.name)}">{device_name(index, device)}</button>'
-        for index, device in devices
+    chips = "".join(
+        f'<button type="button" class="chip" data-shows="{index}" aria-pressed="true" '
+        f'title="{escape(title)}">{html}</button>'
+        for index, title, html in entries
     )
-    whole = '<button type="button" class="chip all" data-device="all">show all</button>'
-    label = "Devices shown in the figures below"
-    return f'<div class="chips" role="group" aria-label="{label}">{whole}{buttons}</div>'
+    whole = '<button type="button" class="chip all" data-shows="all">show all</button>'
+    return f'<div class="chips" role="group" aria-label="{escape(label)}">{whole}{chips}</div>'
 
 
 def front_key(index: int, objective: str) -> str:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import json
-from html import escape
-from importlib.resources import files
 from pathlib import Path
-from string import Template
-from typing import Any
 
 from modnas_fast.errors import InputError
 from modnas_fast.files import write_text
 from modnas_fast.report import panels, sections
 from modnas_fast.report.contents import RunContents, read_run
+from modnas_fast.report.document import document_html
 from modnas_fast.report.elements import section
 from modnas_fast.report.figures import all_figures
 from modnas_fast.report.plots import write_plots
+
+LINKS = {
+    "summary": "Summary", "devices": "Devices", "history": "Search", "predictor": "Predictor",
+    "verified": "Verified", "time": "Time", "details": "Configuration",
+}  # fmt: skip
+"""The parts of the page that its bar leads to, by anchor."""
 
 
 def write_report(run: Path | str) -> Path:
@@ -41,30 +43,17 @@ def write_report(run: Path | str) -> Path:
 
 def page_html(contents: RunContents) -> str:
     """The whole page: markup, style, scripts and data in one text."""
-    from plotly.offline import get_plotlyjs
-
     result = contents.result
     figures = all_figures(result, contents.history, contents.predictor)
-    return Template(_resource("page.html")).substitute(
-        title=escape(sections.document_title(contents)),
-        style=_resource("page.css"),
+    return document_html(
+        brand="search report",
+        title=sections.document_title(contents),
         header=sections.header(result),
-        tiles=sections.tiles(result),
-        sections="".join(_parts(contents, set(figures))),
-        data=safe_json({"figures": figures}),
-        plotly=get_plotlyjs(),
-        script=_resource("page.js"),
+        links=LINKS,
+        main=sections.tiles(result) + "".join(_parts(contents, set(figures))),
+        figures=figures,
+        scripts=("figures.js", "devices.js"),
     )
-
-
-def safe_json(value: Any) -> str:
-    r"""JSON that can stand inside a script element: no text in it can end the element or open a comment.
-
-    >>> safe_json({"name": "</script>"})
-    '{"name":"\\u003c/script\\u003e"}'
-    """
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def _parts(contents: RunContents, figures: set[str]) -> list[str]:
@@ -79,7 +68,3 @@ def _parts(contents: RunContents, figures: set[str]) -> list[str]:
         section("time", "Time per stage", sections.stages(result)),
         section("details", "Protocol and configuration", sections.details(result)),
     ]
-
-
-def _resource(name: str) -> str:
-    return (files("modnas_fast.report") / name).read_text(encoding="utf-8")

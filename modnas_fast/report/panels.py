@@ -30,7 +30,7 @@ def devices(result: Result, predictor: Predictor | None) -> str:
     groups = []
     for split, title in SPLITS.items():
         options = "".join(
-            f'<option value="{i}">{escape(d.name)}</option>' for i, d in of_split(result, split)
+            f'<option value="{i}">{escape(d.name)}</option>' for i, d in of_split(result.devices, split)
         )
         groups.append(f'<optgroup label="{title.capitalize()}">{options}</optgroup>' if options else "")
     selector = (

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-import math
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from modnas_fast.files import replacing
+from modnas_fast.report.canvas import (
+    as_array,
+    dress,
+    label_grid,
+    legend_columns,
+    legend_right,
+    new_figure,
+    panel_rows,
+    save_figures,
+    set_scale,
+    small_multiples,
+)
 from modnas_fast.report.cell_plots import cells_figure
 from modnas_fast.report.contents import DevicePredictor, DeviceResult, History, Predictor, Result, RunContents
 from modnas_fast.report.marks import (
@@ -30,15 +37,7 @@ from modnas_fast.report.marks import (
     plain,
     running_mean,
     smoothing_window,
-    wants_log,
 )
-
-DPI = 150
-PANEL = (3.3, 2.75)
-"""Width and height of one small multiple, in inches."""
-GRID_COLOUR = "#e8ebef"
-UNSEEN_FACE = "#f6f7f9"
-
 
 def write_plots(contents: RunContents, folder: Path) -> list[Path]:
     """The PNG files written to `folder`, each by rename; one that the run has nothing for is removed."""
@@ -50,14 +49,7 @@ def write_plots(contents: RunContents, folder: Path) -> list[Path]:
         "predictor.png": predictor_figure(contents.predictor, result),
         "cells.png": cells_figure(result),
     }
-    written = []
-    for name, figure in figures.items():
-        if figure is None:
-            (folder / name).unlink(missing_ok=True)
-        else:
-            _save(figure, folder / name)
-            written.append(folder / name)
-    return written
+    return save_figures(figures, folder)
 
 
 def fronts_figure(result: Result) -> Figure:
@@ -67,12 +59,12 @@ def fronts_figure(result: Result) -> Figure:
         return _front_panel(axes, result.devices[index], index)
 
     title = "Fronts: error over predicted latency"
-    figure, axes = _small_multiples(result, list(range(len(result.devices))), title, panel)
-    _label_grid(axes, "latency (ms)", "error (%)")
+    figure, axes = small_multiples(result.devices, list(range(len(result.devices))), title, panel)
+    label_grid(axes, "latency (ms)", "error (%)")
     weight = f"weight of {plain(result.objectives[0].name, 20)} in the preference"
     colours = ScalarMappable(Normalize(0, 1), PREFERENCE_SCALE)
     bar = figure.colorbar(
-        colours, ax=axes, location="right", aspect=30, shrink=min(1.0, 2 / _rows(len(axes)) + 0.2)
+        colours, ax=axes, location="right", aspect=30, shrink=min(1.0, 2 / panel_rows(len(axes)) + 0.2)
     )
     bar.set_label(weight, fontsize=9)
     bar.ax.tick_params(labelsize=8)
@@ -88,14 +80,14 @@ def hypervolume_figure(history: History | None, result: Result) -> Figure | None
     if history is None or not history.hypervolume.step:
         return None
     splits = [split for split in ("search", "unseen") if any(d.split == split for d in result.devices)]
-    figure = _figure(4.6 * len(splits) + 2.9 * _legend_columns(len(result.devices) + 1), 4.0)
+    figure = new_figure(4.6 * len(splits) + 2.9 * legend_columns(len(result.devices) + 1), 4.0)
     panels = figure.subplots(1, len(splits), squeeze=False, sharey=True)[0]
     for axes, split in zip(panels, splits, strict=True):
         _hypervolume_panel(axes, history, result, split)
         axes.set_title(f"{split} devices", fontsize=10, loc="left")
     panels[0].set_ylabel("hypervolume (of 1)", fontsize=9)
     handles = [_device_handle(d, i) for i, d in enumerate(result.devices)] + [_random_level_handle()]
-    _legend_right(figure, handles)
+    legend_right(figure, handles)
     return figure
 
 
@@ -108,17 +100,17 @@ def weights_figure(history: History | None, result: Result) -> Figure | None:
     if not columns:
         return None
     window = smoothing_window(len(history.step))
-    layers = [_array(running_mean([row[c] for row in history.mgd_weights], window)) for c, _ in columns]
-    figure = _figure(5.6 + 2.9 * _legend_columns(len(columns)), 3.8)
+    layers = [as_array(running_mean([row[c] for row in history.mgd_weights], window)) for c, _ in columns]
+    figure = new_figure(5.6 + 2.9 * legend_columns(len(columns)), 3.8)
     axes = figure.subplots()
     colours = [device_colour(index) for _, index in columns]
     axes.stackplot(history.step, np.nan_to_num(layers), colors=colours, edgecolor="white", linewidth=0.5)
     axes.margins(x=0)
     axes.set_ylim(0, 1)
     smooth = f", mean over {window} logged steps" if window > 1 else ""
-    _dress(axes, "search step", "weight (share)", f"Weights of multiple gradient descent{smooth}")
+    dress(axes, "search step", "weight (share)", f"Weights of multiple gradient descent{smooth}")
     names = [Patch(color=device_colour(i), label=plain(result.devices[i].name)) for _, i in reversed(columns)]
-    _legend_right(figure, names)
+    legend_right(figure, names)
     return figure
 
 
@@ -134,8 +126,8 @@ def predictor_figure(predictor: Predictor | None, result: Result) -> Figure | No
     def panel(axes: Axes, index: int) -> str:
         return _predictor_panel(axes, parts[result.devices[index].name], index)
 
-    figure, axes = _small_multiples(result, known, "Predictor on held-out networks", panel)
-    _label_grid(axes, "measured (ms)", "predicted (ms)")
+    figure, axes = small_multiples(result.devices, known, "Predictor on held-out networks", panel)
+    label_grid(axes, "measured (ms)", "predicted (ms)")
     return figure
 
 
@@ -164,8 +156,8 @@ def _front_panel(axes: Axes, device: DeviceResult, index: int) -> str:
         }
         axes.scatter(ends[0][1], ends[1][1], zorder=6, **marker)
     points = [*device.random, *device.rays, *device.front]
-    _scale(axes, "x", [p.latency_ms for p in points] + [p.measured_latency_ms for p in device.measured])
-    _scale(axes, "y", [p.error for p in points] + [p.test_error for p in device.measured])
+    set_scale(axes, "x", [p.latency_ms for p in points] + [p.measured_latency_ms for p in device.measured])
+    set_scale(axes, "y", [p.error for p in points] + [p.test_error for p in device.measured])
     if not points:
         axes.text(0.5, 0.5, "no networks", transform=axes.transAxes, ha="center", color="#566070")
     ours, random = number(device.hypervolume), number(device.hypervolume_random)
@@ -179,8 +171,8 @@ def _predictor_panel(axes: Axes, part: DevicePredictor, index: int) -> str:
     face = "none" if part.split == "unseen" else device_colour(index)
     marker = {"marker": device_symbol(index)[1], "facecolors": face, "edgecolors": device_colour(index)}
     axes.scatter(part.measured_ms, part.predicted_ms, s=22, linewidths=1, alpha=0.85, zorder=3, **marker)
-    _scale(axes, "x", every)
-    _scale(axes, "y", every)
+    set_scale(axes, "x", every)
+    set_scale(axes, "y", every)
     return f"Spearman {number(part.spearman)}, {len(part.measured_ms)} networks"
 
 
@@ -191,86 +183,11 @@ def _hypervolume_panel(axes: Axes, history: History, result: Result, split: str)
         if device.split != split or device.name not in log.devices:
             continue
         column = log.devices.index(device.name)
-        axes.plot(log.step, _array([row[column] for row in log.values]), **_line_style(device, index))
+        axes.plot(log.step, as_array([row[column] for row in log.values]), **_line_style(device, index))
         marker = {"marker": "D", "s": 24, "facecolors": "none", "edgecolors": device_colour(index)}
         if device.hypervolume_random is not None:
             axes.scatter([last], [device.hypervolume_random], clip_on=False, **marker)
-    _dress(axes, "search step", "", "")
-
-
-def _small_multiples(
-    result: Result, shown: Sequence[int], title: str, panel: Callable[[Axes, int], str]
-) -> tuple[Figure, list[Axes]]:
-    """A grid of panels, one per device shown; `panel` draws each and returns its second title line."""
-    rows, columns = _rows(len(shown)), _columns(len(shown))
-    figure = _figure(max(5.6, PANEL[0] * columns + 0.9), PANEL[1] * rows + 0.9)
-    grid = figure.subplots(rows, columns, squeeze=False).flat
-    kept = []
-    for place, axes in enumerate(grid):
-        if place >= len(shown):
-            axes.remove()
-            continue
-        device = result.devices[shown[place]]
-        _dress(axes, "", "", "")
-        if device.split == "unseen":
-            axes.set_facecolor(UNSEEN_FACE)
-        _panel_title(axes, device, panel(axes, shown[place]))
-        kept.append(axes)
-    figure.suptitle(title, fontsize=12, x=0.01, ha="left")
-    return figure, kept
-
-
-def _panel_title(axes: Axes, device: DeviceResult, second: str) -> None:
-    unseen = "unseen, " if device.split == "unseen" else ""
-    axes.set_title(f"{plain(device.name)}\n{unseen}{second}", fontsize=8.5, loc="left")
-
-
-def _label_grid(axes: Sequence[Axes], x: str, y: str) -> None:
-    columns = _columns(len(axes))
-    for place, each in enumerate(axes):
-        if place + columns >= len(axes):
-            each.set_xlabel(x, fontsize=9)
-        if place % columns == 0:
-            each.set_ylabel(y, fontsize=9)
-
-
-def _columns(panels: int) -> int:
-    return panels if panels <= 3 else 3 if panels <= 9 else 4
-
-
-def _rows(panels: int) -> int:
-    return math.ceil(panels / _columns(panels))
-
-
-def _figure(width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _dress(axes: Axes, x: str, y: str, title: str) -> None:
-    axes.grid(True, color=GRID_COLOUR, linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(labelsize=8)
-    axes.set_xlabel(x, fontsize=9)
-    axes.set_ylabel(y, fontsize=9)
-    if title:
-        axes.set_title(title, fontsize=10, loc="left")
-
-
-def _scale(axes: Axes, which: str, values: Sequence[float | None]) -> None:
-    """Makes the x or y axis logarithmic, with plain numbers, where its values are widely spread."""
-    numbers = [value for value in values if value is not None]
-    axis = getattr(axes, f"{which}axis")
-    if not wants_log(numbers):
-        axis.set_major_locator(MaxNLocator(5))
-        return
-    axes.set(**{f"{which}scale": "log"})
-    wide = max(numbers) >= 100 * min(numbers)
-    axis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0), numticks=12))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(NullFormatter())
+    dress(axes, "search step", "", "")
 
 
 def _line_style(device: DeviceResult, index: int) -> dict[str, object]:
@@ -309,24 +226,5 @@ def _front_handles(result: Result) -> list[Line2D]:
     return handles
 
 
-def _legend_right(figure: Figure, handles: Sequence[object]) -> None:
-    columns = _legend_columns(len(handles))
-    figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize=8, ncols=columns)
-
-
-def _legend_columns(handles: int) -> int:
-    return math.ceil(handles / 18)
-
-
 def _xy(points: Sequence[object]) -> tuple[list[float], list[float]]:
     return [p.latency_ms for p in points], [p.error for p in points]
-
-
-def _array(values: Sequence[float | None]) -> np.ndarray:
-    return np.array([math.nan if value is None else value for value in values])
-
-
-def _save(figure: Figure, path: Path) -> None:
-    with replacing(path) as temporary, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure.savefig(temporary, format="png", dpi=DPI)

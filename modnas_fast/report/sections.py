@@ -22,13 +22,17 @@ from modnas_fast.report.elements import (
     code,
     device_buttons,
     device_name,
+    duration,
     facts,
+    machine_words,
     note,
     of_split,
     plot,
     row,
+    software_words,
     span,
     table,
+    tile,
 )
 from modnas_fast.report.marks import mean, number, percent, significant, smoothing_window
 
@@ -47,42 +51,28 @@ def header(result: Result) -> str:
         ("Space", space),
         ("Objectives", ", ".join(f"{o.name} ({o.unit})" if o.unit else o.name for o in result.objectives)),
         ("Seed", "" if result.seed is None else str(result.seed)),
-        ("Machine", machine_words(result)),
-        ("Software", software_words(result)),
+        ("Machine", machine_words(result.machine)),
+        ("Software", software_words(result.package, result.machine)),
     ]
     notes = "".join(f"<li>{escape(text)}</li>" for text in task.notes)
     return facts(pair for pair in pairs if pair[1]) + (f'<ul class="notes">{notes}</ul>' if notes else "")
 
 
-def machine_words(result: Result) -> str:
-    """The machine in one line."""
-    machine = result.machine
-    cores = f"{machine.cores} cores" if machine.cores is not None else ""
-    return ", ".join(text for text in (machine.cpu or "", cores, *map(str, machine.gpus)) if text)
-
-
-def software_words(result: Result) -> str:
-    """The versions that made the run, in one line."""
-    package = " ".join(str(result.package[key]) for key in ("name", "version") if key in result.package)
-    torch = f"torch {result.machine.torch}" if result.machine.torch else ""
-    return ", ".join(text for text in (package, torch) if text)
-
-
 def tiles(result: Result) -> str:
     """The key figures."""
-    shown = [_hypervolume_tile(result, split) for split in SPLITS if of_split(result, split)]
+    shown = [_hypervolume_tile(result, split) for split in SPLITS if of_split(result.devices, split)]
     rays = max(len(device.rays) for device in result.devices)
     distinct = mean(device.distinct_nondominated for device in result.devices)
     shown.append(
-        _tile("Networks per front", number(distinct, 1), f"distinct, of {rays} rays, mean over devices")
+        tile("Networks per front", number(distinct, 1), f"distinct, of {rays} rays, mean over devices")
     )
     shown.append(_spearman_tile(result))
     errors = [abs(error) for error in _relative_errors(result.verified)]
     if errors:
         detail = f"latency error, median over {len(errors)} measurements of {len(result.verified)} networks"
-        shown.append(_tile("Verified", percent(statistics.median(errors)), detail))
+        shown.append(tile("Verified", percent(statistics.median(errors)), detail))
     if result.seconds:
-        shown.append(_tile("Whole run", duration(sum(result.seconds.values())), "all stages, as measured"))
+        shown.append(tile("Whole run", duration(sum(result.seconds.values())), "all stages, as measured"))
     return f'<div class="tiles">{"".join(shown)}</div>'
 
 
@@ -90,7 +80,7 @@ def summary(result: Result) -> str:
     """One row per device: quality of the predictor and of the front."""
     bodies = []
     for split, title in SPLITS.items():
-        devices = of_split(result, split)
+        devices = of_split(result.devices, split)
         if not devices:
             continue
         rows = "".join(_summary_row(index, device) for index, device in devices)
@@ -198,42 +188,21 @@ def document_title(contents: RunContents) -> str:
     return f"MODNAS search: {contents.result.task.name} on {contents.result.space.name}"
 
 
-def duration(seconds: float) -> str:
-    """A time span in words.
-
-    >>> duration(8.25), duration(252.0), duration(7322)
-    ('8.2 s', '4 min 12 s', '2 h 2 min')
-    """
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes = round(seconds) // 60
-    return (
-        f"{minutes} min {round(seconds) % 60} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-    )
-
-
-def _tile(title: str, value: str, detail: str, kind: str = "") -> str:
-    return (
-        f'<div class="tile {kind}"><span class="what">{escape(title)}</span>'
-        f'<span class="value">{escape(value)}</span><span class="detail">{escape(detail)}</span></div>'
-    )
-
-
 def _hypervolume_tile(result: Result, split: str) -> str:
-    group = [device for _, device in of_split(result, split)]
+    group = [device for _, device in of_split(result.devices, split)]
     ours, random = mean(d.hypervolume for d in group), mean(d.hypervolume_random for d in group)
     versus = f"random search {number(random)}"
     if ours is not None and random:
         versus += f" ({percent(ours / random - 1, signed=True)})"
-    return _tile(f"Hypervolume, {split}", number(ours), f"mean of {len(group)}; {versus}", split)
+    return tile(f"Hypervolume, {split}", number(ours), f"mean of {len(group)}; {versus}", split)
 
 
 def _spearman_tile(result: Result) -> str:
-    values = {split: mean(d.spearman for _, d in of_split(result, split)) for split in SPLITS}
+    values = {split: mean(d.spearman for _, d in of_split(result.devices, split)) for split in SPLITS}
     networks = max((d.spearman_networks or 0 for d in result.devices), default=0)
     held_out = f"on {networks} held-out networks" if networks else "on held-out networks"
     unseen = f"; unseen {number(values['unseen'])}" if values["unseen"] is not None else ""
-    return _tile("Predictor, Spearman", number(values["search"]), f"search devices, {held_out}{unseen}")
+    return tile("Predictor, Spearman", number(values["search"]), f"search devices, {held_out}{unseen}")
 
 
 def _difference(ours: float | None, other: float | None) -> str:

@@ -113,13 +113,13 @@ def test_the_watch_sees_errors_when_there_are_some(run: Path, tmp_path: Path) ->
 def test_selecting_and_hiding_devices(run: Path, tmp_path: Path) -> None:
     act = """
       document.getElementById("next").click();
-      document.querySelector('#history .chip[data-device="2"]').click();
+      document.querySelector('#history .chip[data-shows="2"]').click();
       const place = document.querySelector('[data-figure="hypervolume"]');
       window.seen = {
         open: [...document.querySelectorAll(".panel")].filter((p) => !p.hidden).map((p) => p.id),
         chosen: document.getElementById("device").value,
         hidden: place.data.filter((t) => t.visible === false).map((t) => t.meta),
-        pressed: document.querySelectorAll('.chip[data-device="2"][aria-pressed="false"]').length,
+        pressed: document.querySelectorAll('.chip[data-shows="2"][aria-pressed="false"]').length,
         front: document.querySelector('[data-figure="front-1"] .main-svg') !== null,
       };"""
     _, troubles, seen = watch(run, tmp_path, act)

@@ -1,0 +1,51 @@
+"""JSON files read into models that are checked before anything is drawn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from modnas_fast.errors import InputError
+
+
+class Part(BaseModel):
+    """A part of a file. Keys that the report does not use are left alone; NaN and infinities are errors."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False, populate_by_name=True)
+
+
+_P = TypeVar("_P", bound=Part)
+
+
+def read_part(path: Path, kind: type[_P], writer: str) -> _P | None:
+    """The checked content of a JSON file; None where there is no such file.
+
+    `writer` names what writes such files, "search" or "reproduction". Raises InputError, naming the file and
+    what mends it, where the file is cut short, of another schema version, or lacks what the report needs.
+    """
+    if not path.is_file():
+        return None
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): make it readable") from error
+    except ValidationError as error:
+        raise InputError(f"{path} {_complaint(error, writer)}") from None
+
+
+def _complaint(error: ValidationError, writer: str) -> str:
+    first = error.errors(include_url=False)[0]
+    if first["type"] == "json_invalid":
+        return f"is not whole JSON: copy the file again from where the run was made, or repeat the {writer}"
+    where = ".".join(str(key) for key in first["loc"]) or "content"
+    if where in ("schema", "schema_version"):
+        return f"has schema {_short(first.get('input'))}, wanted 1: use the modnas-fast that wrote this run"
+    wrong = f"is not as a {writer} writes it ({where}: {first['msg']})"
+    return f"{wrong}: restore the file or repeat the {writer}"
+
+
+def _short(value: object) -> str:
+    text = "(none)" if isinstance(value, dict) else repr(value)
+    return text if len(text) <= 40 else text[:37] + "..."

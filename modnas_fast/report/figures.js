@@ -1,0 +1,73 @@
+"use strict";
+const { draw } = (() => {
+  const figures = JSON.parse(document.getElementById("report-data").textContent).figures;
+  const hidden = new Set();
+  const axis = {
+    gridcolor: "#e8ebef", linecolor: "#94a3b8", tickcolor: "#94a3b8", showline: true, zeroline: false,
+    ticks: "outside", ticklen: 4, automargin: true,
+  };
+  const hover = { bgcolor: "#fff", bordercolor: "#94a3b8", font: { color: "#1c2430", size: 12 } };
+
+  // Axes named in a layout are drawn, so a figure without any must not get them.
+  const axesOf = (layout) =>
+    "polar" in layout || "scene" in layout
+      ? {}
+      : { xaxis: { ...axis, ...layout.xaxis }, yaxis: { ...axis, ...layout.yaxis } };
+
+  const layoutOf = (layout) => ({
+    hovermode: "closest",
+    margin: { l: 56, r: 18, t: 30, b: 48 },
+    ...layout,
+    ...axesOf(layout),
+    autosize: true,
+    showlegend: false,
+    dragmode: matchMedia("(pointer: coarse)").matches ? false : "scene" in layout ? "turntable" : "zoom",
+    paper_bgcolor: "#fff",
+    plot_bgcolor: "#fff",
+    font: { family: getComputedStyle(document.body).fontFamily, size: 12.5, color: "#1c2430" },
+    hoverlabel: { ...hover, align: "left", namelength: -1 },
+  });
+
+  const configOf = (layout) => ({
+    displaylogo: false,
+    responsive: true,
+    modeBarButtons: [
+      "scene" in layout ? ["toImage", "resetCameraDefault3d"]
+        : "polar" in layout ? ["toImage"]
+        : ["toImage", "zoom2d", "pan2d", "resetScale2d"],
+    ],
+  });
+
+  const withVisibility = (place, traces) =>
+    "shared" in place.dataset
+      ? traces.map((trace) => ({ ...trace, visible: !hidden.has(trace.meta) }))
+      : traces;
+
+  function draw(place) {
+    const { data, layout } = figures[place.dataset.figure];
+    Plotly.react(place, withVisibility(place, data), layoutOf(layout), configOf(layout));
+  }
+
+  // One figure per turn, so that a page with many of them answers while they are drawn.
+  function drawAll(places) {
+    const [first, ...rest] = places;
+    if (!first) return;
+    draw(first);
+    if (rest.length) setTimeout(drawAll, 0, rest);
+  }
+
+  function toggle(trace) {
+    if (trace === "all") hidden.clear();
+    else if (!hidden.delete(Number(trace))) hidden.add(Number(trace));
+    document.querySelectorAll(".chip[aria-pressed]").forEach((chip) => {
+      chip.setAttribute("aria-pressed", String(!hidden.has(Number(chip.dataset.shows))));
+    });
+    drawAll(document.querySelectorAll(".plot[data-shared]"));
+  }
+
+  document.querySelectorAll(".chip").forEach((chip) => {
+    chip.addEventListener("click", () => toggle(chip.dataset.shows));
+  });
+  drawAll([...document.querySelectorAll(".plot")].filter((place) => !place.closest(".panel")));
+  return { draw };
+})();
