@@ -8,9 +8,29 @@ from html import escape
 from typing import Any, Protocol, TypeVar
 
 from modnas_fast.report.contents import Machine
-from modnas_fast.report.marks import MEASURED_COLOUR, RANDOM_COLOUR, device_colour, significant
+from modnas_fast.report.marks import (
+    MEASURED_COLOUR,
+    METHOD_SYMBOLS,
+    RANDOM_COLOUR,
+    device_colour,
+    method_colour,
+    significant,
+)
 
 SPLITS = {"search": "search devices", "unseen": "unseen devices (zero-shot)"}
+
+
+_SHAPES = {
+    "circle": "M14 2A4 4 0 0 1 14 10A4 4 0 0 1 14 2Z",
+    "square": "M10 2H18V10H10Z",
+    "diamond": "M14 1L19 6L14 11L9 6Z",
+    "triangle-up": "M14 1L19 10H9Z",
+    "x": "M10 3.5L11.5 2L14 4.5L16.5 2L18 3.5L15.5 6L18 8.5L16.5 10L14 7.5L11.5 10L10 8.5L12.5 6Z",
+    "triangle-down": "M14 11L9 2H19Z",
+    "star": "M14 .5L15.4 4.2H19.3L16.2 6.6L17.3 10.5L14 8.2L10.7 10.5L11.8 6.6L8.7 4.2H12.6Z",
+    "pentagon": "M14 1L18.8 4.5L17 10.5H11L9.2 4.5Z",
+}
+"""The symbols of methods in a box of 28 by 12."""
 
 
 class Shown(Protocol):
@@ -128,6 +148,11 @@ def code(architecture: str) -> str:
     return f"<code>{re.sub(r'(?<=[+])|(?<=[0-9][|])(?=[a-z])', '<wbr>', escape(architecture))}</code>"
 
 
+def foldable(name: str) -> str:
+    """A name that may break after each underscore."""
+    return escape(name).replace("_", "_<wbr>")
+
+
 def badge(split: str) -> str:
     """A small mark that says whether a device took part in the search."""
     return f'<span class="badge {split}">{split}</span>'
@@ -142,11 +167,19 @@ def line_sample(index: int, split: str) -> str:
 
 def device_name(index: int, device: Shown, link: bool = False) -> str:
     """A device's stroke and name; as a link it leads to the device's own part of the page."""
-    name = f'<span class="name">{escape(device.name).replace("_", "_<wbr>")}</span>'
+    name = f'<span class="name">{foldable(device.name)}</span>'
     inner = line_sample(index, device.split) + name
     if link:
         return f'<a class="device" href="#device-{index}">{inner}</a>'
     return f'<span class="device">{inner}</span>'
+
+
+def method_name(index: int, label: str) -> str:
+    """A method's symbol, as the figures show it, and its label."""
+    shape = _SHAPES[METHOD_SYMBOLS[index % len(METHOD_SYMBOLS)][0]]
+    stroke = f'stroke="{method_colour(index)}" stroke-width="2"'
+    mark = _symbol(f'<path d="M1 6H27" {stroke}/><path d="{shape}" fill="{method_colour(index)}"/>')
+    return f'<span class="device">{mark}<span class="name">{escape(label)}</span></span>'
 
 
 def device_buttons(devices: Sequence[tuple[int, Shown]]) -> str:

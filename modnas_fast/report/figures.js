@@ -28,9 +28,10 @@ const { draw } = (() => {
     hoverlabel: { ...hover, align: "left", namelength: -1 },
   });
 
-  const configOf = (layout) => ({
+  const configOf = (place, layout) => ({
     displaylogo: false,
     responsive: true,
+    displayModeBar: place.closest(".small") ? false : "hover",
     modeBarButtons: [
       "scene" in layout ? ["toImage", "resetCameraDefault3d"]
         : "polar" in layout ? ["toImage"]
@@ -45,7 +46,7 @@ const { draw } = (() => {
 
   function draw(place) {
     const { data, layout } = figures[place.dataset.figure];
-    Plotly.react(place, withVisibility(place, data), layoutOf(layout), configOf(layout));
+    Plotly.react(place, withVisibility(place, data), layoutOf(layout), configOf(place, layout));
   }
 
   // One figure per turn, so that a page with many of them answers while they are drawn.

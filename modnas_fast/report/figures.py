@@ -57,7 +57,7 @@ def front_figure(device: DeviceResult, index: int) -> Figure:
     measured = device.measured
     latencies = [p.latency_ms for p in points] + [p.measured_latency_ms for p in measured]
     errors = [p.error for p in points] + [p.test_error for p in measured]
-    layout = {"xaxis": _axis("latency (ms)", latencies), "yaxis": _axis("error (%)", errors)}
+    layout = {"xaxis": value_axis("latency (ms)", latencies), "yaxis": value_axis("error (%)", errors)}
     return {"data": traces, "layout": layout | {"hovermode": "closest"}}
 
 
@@ -263,7 +263,7 @@ def _scatter_figure(parts: Sequence[tuple[int, str, DevicePredictor]]) -> Figure
         "type": "scatter", "mode": "lines", "x": [low, high], "y": [low, high], "hoverinfo": "skip",
         "line": {"color": "#94a3b8", "width": 1.5, "dash": "dot"},
     }  # fmt: skip
-    layout = {"xaxis": _axis("measured (ms)", every), "yaxis": _axis("predicted (ms)", every)}
+    layout = {"xaxis": value_axis("measured (ms)", every), "yaxis": value_axis("predicted (ms)", every)}
     traces = [_scatter_trace(index, name, part) for index, name, part in parts]
     return {"data": [diagonal, *traces], "layout": layout | {"hovermode": "closest"}}
 
@@ -281,7 +281,8 @@ def _scatter_trace(index: int, name: str, part: DevicePredictor) -> Figure:
     }  # fmt: skip
 
 
-def _axis(title: str, values: Sequence[float | None]) -> Figure:
+def value_axis(title: str, values: Sequence[float | None]) -> Figure:
+    """An axis with a title, logarithmic where its values are widely spread."""
     numbers = [value for value in values if value is not None]
     axis: Figure = {"title": {"text": title}}
     if wants_log(numbers):

@@ -18,6 +18,15 @@ DEVICE_COLOURS = (
 SYMBOLS = (("circle", "o"), ("square", "s"), ("diamond", "D"), ("triangle-up", "^"))
 """Plotly and matplotlib names; the next symbol begins where the colours begin again."""
 
+METHOD_SYMBOLS = (
+    ("circle", "o"), ("square", "s"), ("diamond", "D"), ("triangle-up", "^"), ("x", "X"),
+    ("triangle-down", "v"), ("star", "*"), ("pentagon", "p"),
+)  # fmt: skip
+"""Plotly and matplotlib names, one per method: methods differ by symbol as well as by colour."""
+
+SPLIT_COLOURS = {"search": "#0b5c94", "unseen": "#9fc5e0"}
+"""Search devices and unseen ones, where both stand side by side: told apart by lightness."""
+
 RANDOM_COLOUR = "#9aa3ad"
 MEASURED_COLOUR = "#111827"
 PREFERENCE_SCALE = "cividis"
@@ -34,6 +43,16 @@ def device_colour(index: int) -> str:
 def device_symbol(index: int) -> tuple[str, str]:
     """The Plotly and the matplotlib symbol of the device at this place."""
     return SYMBOLS[index // len(DEVICE_COLOURS) % len(SYMBOLS)]
+
+
+def method_colour(index: int) -> str:
+    """The colour of the method at this place of a reproduction."""
+    return DEVICE_COLOURS[index % len(DEVICE_COLOURS)]
+
+
+def method_symbol(index: int) -> tuple[str, str]:
+    """The Plotly and the matplotlib symbol of the method at this place."""
+    return METHOD_SYMBOLS[index % len(METHOD_SYMBOLS)]
 
 
 def wants_log(values: Iterable[float]) -> bool:
@@ -89,6 +108,26 @@ def percent(fraction: float | None, digits: int = 1, signed: bool = False) -> st
     if fraction is None:
         return "–"
     return f"{100 * fraction:{'+' if signed else ''}.{digits}f} %".replace("-", "−")
+
+
+def rounded(values: Iterable[float | None]) -> list[float | None]:
+    """The values to five significant digits, which is what a figure can show.
+
+    >>> rounded([0.123456789, None, 1234567.0])
+    [0.12346, None, 1234600.0]
+    """
+    return [None if value is None else float(f"{value:.5g}") for value in values]
+
+
+def mean_sd(values: Sequence[float], digits: int = 3) -> str:
+    """Mean and standard deviation of a sample; the mean alone of one value.
+
+    >>> mean_sd([0.98, 0.99]), mean_sd([0.5]), mean_sd([])
+    ('0.985 ± 0.007', '0.500', '–')
+    """
+    if len(values) < 2:
+        return number(mean(values), digits)
+    return f"{number(statistics.fmean(values), digits)} ± {number(statistics.stdev(values), digits)}"
 
 
 def mean(values: Iterable[float | None]) -> float | None:

@@ -1,0 +1,238 @@
+"""What `reproduction.json` holds, read and checked before anything is drawn.
+
+The file is one object, `schema` 1. A part that a reproduction left out may be absent, empty or null; the page
+then says so in its place. Ratios are hypervolumes divided by that of the exact front, 0 to 1; fronts hold
+points of minimised objectives, each normalised to 0 to 1 over the table of one device.
+
+    schema         1
+    package        {name, version}
+    machine        as in result.json: {cpu, cores, threads, torch, gpus}
+    command        the command that made the file
+    source         "surrogate" or "supernet": what the search took its errors from
+    task           data set of the errors
+    seeds          [seed]
+    quick          whether parts were shortened or left out
+    seconds        wall clock of everything
+    evaluations    true errors looked up by one MODNAS search, for all its devices together
+    notes          plain sentences
+    devices        [{name, split: "search" or "unseen", exact_hypervolume, exact_front: [[error, latency]],
+                     error_range: [%, %], latency_range_ms: [ms, ms]}]; the ranges undo the normalisation
+    methods        [{name, label, evaluations_note, runs}], MODNAS first, then its paper's setting, then others
+      runs         [{seed, seconds, evaluations, devices: {name: score}, curve}]
+      score        {hypervolume, ratio, igd_plus, networks, front: [[error, latency]]}
+      curve        [{seconds, evaluations, ratio: {search, unseen}}], means over the devices of a split
+    predictor      {seconds, devices: {name: {split, spearman, kendall, mape, adapted}}}; `adapted` is null or
+                   {spearman, kendall, mape} after ten latencies of the device
+    ablations      [{factor, value, default, runs: [{seed, ratio: {search, unseen},
+                     networks: {search, unseen}, seconds, gradient_cosine, weights_spread}]}]
+    transfer       [{task, runs}], runs as those of a method
+    splits         [{search: [name], unseen: [name], runs}], runs as those of a method
+    three_objectives   {devices: [name], objectives: [name] * 3, exact_hypervolume: {name: value},
+                     exact_front: {name: [[error, latency, energy]]}, runs}, runs as those of a method
+    supernet       {seconds, setting, spearman, networks, points: [[inherited error %, true error %]],
+                    hypervolume_ratio: {search, unseen}}
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from modnas_fast.errors import InputError
+from modnas_fast.report.checked import Part, read_part
+from modnas_fast.report.contents import Machine
+
+FILE = "reproduction.json"
+
+Split = Literal["search", "unseen"]
+PerSplit = dict[Split, float | None]
+Pair = tuple[float, float]
+Triple = tuple[float, float, float]
+
+
+class ReproducedDevice(Part):
+    """A device of the table, with its exact front."""
+
+    name: str
+    split: Split
+    exact_hypervolume: float | None = None
+    exact_front: list[Pair] = []
+    error_range: Pair | None = None
+    latency_range_ms: Pair | None = None
+
+
+class Score(Part):
+    """What one run found for one device."""
+
+    hypervolume: float | None = None
+    ratio: float | None = None
+    igd_plus: float | None = None
+    networks: float | None = None
+    front: list[Pair] = []
+
+
+class SpatialScore(Score):
+    """The same with three objectives."""
+
+    front: list[Triple] = []
+
+
+class CurvePoint(Part):
+    """Mean ratios at one moment of a run."""
+
+    seconds: float | None = None
+    evaluations: float | None = None
+    ratio: PerSplit = {}
+
+
+class Run(Part):
+    """One seed of a method."""
+
+    seed: int | None = None
+    seconds: float | None = None
+    evaluations: float | None = None
+    devices: dict[str, Score] = {}
+    curve: list[CurvePoint] = []
+
+
+class SpatialRun(Run):
+    """One seed with three objectives."""
+
+    devices: dict[str, SpatialScore] = {}
+
+
+class Method(Part):
+    """A way of searching, with all its seeds."""
+
+    name: str
+    label: str
+    evaluations_note: str = ""
+    runs: list[Run] = []
+
+
+class Quality(Part):
+    """Rank correlations and mean relative error of predicted latencies."""
+
+    spearman: float | None = None
+    kendall: float | None = None
+    mape: float | None = None
+
+
+class DeviceQuality(Quality):
+    """The predictor on one device, without and with that device's own latencies."""
+
+    split: Split
+    adapted: Quality | None = None
+
+
+class PredictorQuality(Part):
+    """The predictor on every device."""
+
+    seconds: float | None = None
+    devices: dict[str, DeviceQuality] = {}
+
+
+class AblationRun(Part):
+    """One seed with one factor changed."""
+
+    seed: int | None = None
+    ratio: PerSplit = {}
+    networks: PerSplit = {}
+    seconds: float | None = None
+    gradient_cosine: float | None = None
+    weights_spread: float | None = None
+
+
+class Ablation(Part):
+    """One value of one factor."""
+
+    factor: str
+    value: str
+    default: bool = False
+    runs: list[AblationRun] = []
+
+
+class Transfer(Part):
+    """The same search with the errors of another data set."""
+
+    task: str
+    runs: list[Run] = []
+
+
+class DeviceSplit(Part):
+    """The same search with other devices unseen."""
+
+    search: list[str]
+    unseen: list[str]
+    runs: list[Run] = []
+
+
+class ThreeObjectives(Part):
+    """The same search with a third objective."""
+
+    devices: list[str] = []
+    objectives: tuple[str, str, str]
+    exact_hypervolume: dict[str, float] = {}
+    exact_front: dict[str, list[Triple]] = {}
+    runs: list[SpatialRun] = []
+
+
+class SupernetQuality(Part):
+    """Errors inherited from a supernet against those of networks trained alone."""
+
+    seconds: float | None = None
+    setting: str = ""
+    spearman: float | None = None
+    networks: int | None = None
+    points: list[Pair] = []
+    hypervolume_ratio: PerSplit = {}
+
+
+class Reproduction(Part):
+    """`reproduction.json`, version 1."""
+
+    schema_version: Literal[1] = Field(alias="schema")
+    package: dict[str, Any] = {}
+    machine: Machine = Machine()
+    command: str = ""
+    source: Literal["surrogate", "supernet"] | None = None
+    task: str = ""
+    seeds: list[int] = []
+    quick: bool = False
+    seconds: float | None = None
+    evaluations: float | None = None
+    notes: list[str] = []
+    devices: list[ReproducedDevice] = []
+    methods: list[Method] = []
+    predictor: PredictorQuality | None = None
+    ablations: list[Ablation] = []
+    transfer: list[Transfer] = []
+    splits: list[DeviceSplit] = []
+    three_objectives: ThreeObjectives | None = None
+    supernet: SupernetQuality | None = None
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Reproduction:
+        for kind, items in (("devices", self.devices), ("methods", self.methods)):
+            if len({item.name for item in items}) < len(items):
+                raise ValueError(f"two {kind} share one name")
+        return self
+
+    def names(self, split: Split) -> list[str]:
+        """The devices of one split."""
+        return [device.name for device in self.devices if device.split == split]
+
+
+def read_reproduction(folder: Path | str) -> Reproduction:
+    """The checked content of `reproduction.json`.
+
+    Raises InputError, naming the file and what mends it, where it is absent, cut short, of another schema
+    version, or lacks what the page needs.
+    """
+    path = Path(folder) / FILE
+    content = read_part(path, Reproduction, "reproduction")
+    if content is None:
+        raise InputError(f"{path} does not exist: make it with `modnas-fast reproduce nb201`")
+    return content
