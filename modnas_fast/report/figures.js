@@ -69,6 +69,14 @@ const { draw } = (() => {
   document.querySelectorAll(".chip").forEach((chip) => {
     chip.addEventListener("click", () => toggle(chip.dataset.shows));
   });
+  // Paper is narrower than most screens: what is printed is drawn again at its width.
+  function layOut(onPaper) {
+    document.body.classList.toggle("paper", onPaper);
+    document.querySelectorAll(".plot").forEach((place) => { if (place.clientWidth) draw(place); });
+  }
+
+  addEventListener("beforeprint", () => layOut(true));
+  addEventListener("afterprint", () => layOut(false));
   drawAll([...document.querySelectorAll(".plot")].filter((place) => !place.closest(".panel")));
   return { draw };
 })();

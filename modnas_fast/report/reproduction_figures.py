@@ -53,7 +53,7 @@ def reproduction_figures(report: Reproduction) -> dict[str, Figure]:
     figures = {}
     if report.devices and report.methods:
         figures["radar"] = radar_figure(report)
-        figures |= curve_figures(report)
+    figures |= curve_figures(report)
     for index, device in enumerate(report.devices):
         figures[f"front-{index}"] = front_figure(report.methods, device)
     if bars := ablation_bars(report.ablations):

@@ -48,11 +48,12 @@ def targets(report: Reproduction) -> list[Target]:
     """What MODNAS, the first method, was to reach and what it reached."""
     runs = report.methods[0].runs if report.methods else []
     every = [device.name for device in report.devices]
-    worst = worst_device(runs, every)
+    search, unseen = (mean(split_values(runs, report.names(split), "ratio")) for split in SPLIT_NAMES)
+    name, lowest = worst_device(runs, every) or ("", None)
     return [
-        Target("Mean ratio, search devices", 0.985, mean(split_values(runs, report.names("search"), "ratio")), 4),
-        Target("Mean ratio, unseen devices", 0.98, mean(split_values(runs, report.names("unseen"), "ratio")), 4),
-        Target("Lowest ratio of a device", 0.96, worst[1] if worst else None, 4),
+        Target("Mean ratio, search devices", 0.985, search, 4),
+        Target("Mean ratio, unseen devices", 0.98, unseen, 4),
+        Target(f"Lowest ratio of a device{name and f' ({name})'}", 0.96, lowest, 4),
         Target("Networks per device", 10, mean(split_values(runs, every, "networks")), 1),
     ]
 

@@ -57,11 +57,10 @@ from modnas_fast.report.reproduction_numbers import (
 
 def write_reproduction_plots(report: Reproduction, folder: Path) -> list[Path]:
     """The PNG files written to `folder`, each by rename; one that the file has nothing for is removed."""
-    compared = bool(report.devices and report.methods)
     three, supernet = report.three_objectives, report.supernet
     figures = {
-        "radar.png": radar_plot(report) if compared else None,
-        "curves.png": curves_plot(report) if compared else None,
+        "radar.png": radar_plot(report) if report.devices and report.methods else None,
+        "curves.png": curves_plot(report),
         "fronts.png": fronts_plot(report) if report.devices else None,
         "ablations.png": ablations_plot(report.ablations),
         "three_objectives.png": space_plot(three) if three and three.devices else None,

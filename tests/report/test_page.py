@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import struct
-import zlib
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 from report.make_run import make_history, make_predictor, make_result, write_run, write_whole_run
+from report.reading import HOSTILE, Page, check_loads_nothing, read_page, read_png
 
 import modnas_fast.report
 from modnas_fast.errors import InputError
@@ -20,45 +18,6 @@ from modnas_fast.report.contents import read_run
 from modnas_fast.report.page import page_html
 
 PLOTS = ("cells.png", "fronts.png", "hypervolume.png", "mgd_weights.png", "predictor.png")
-VOID = {"meta", "br", "wbr", "link", "img", "input", "hr"}
-HOSTILE = "</script><img src=x onerror=alert(1)>\"'&$a$ %{x} {{ ${title}"
-
-
-class Page(HTMLParser):
-    """The elements of a page: (tag, attributes), the text outside scripts, and whether the tags nest."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.text = ""
-        self.data = ""
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] == "script":
-            self.data += data if self.elements[-1][1].get("id") == "report-data" else ""
-        elif self.open and self.open[-1] != "style":
-            self.text += data
-
-    @property
-    def figures(self) -> dict[str, Any]:
-        return json.loads(self.data)["figures"]
-
-    def places(self) -> list[str]:
-        return [attributes["data-figure"] for _, attributes in self.elements if "data-figure" in attributes]
 
 
 @pytest.fixture(scope="module")
@@ -70,30 +29,15 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def page(run: Path) -> Page:
-    return read_page(run)
-
-
-def read_page(run: Path) -> Page:
-    page = Page((run / "report.html").read_text(encoding="utf-8"))
-    assert page.open == []
-    return page
+    return read_page(run / "report.html")
 
 
 def test_public_names() -> None:
-    assert modnas_fast.report.__all__ == ["write_report"]
+    assert modnas_fast.report.__all__ == ["write_report", "write_reproduction"]
 
 
-def test_the_page_loads_nothing(page: Page, run: Path) -> None:
-    for tag, attributes in page.elements:
-        assert tag not in ("link", "iframe", "object", "embed", "base"), tag
-        for name in ("src", "href", "srcset", "action", "poster", "xlink:href"):
-            assert (attributes.get(name) or "#").startswith("#"), (tag, attributes)
-    text = (run / "report.html").read_text(encoding="utf-8")
-    style = re.search(r"<style>(.*?)</style>", text, re.DOTALL).group(1)
-    assert "url(" not in style
-    assert "@import" not in style
-    policy = next(a["content"] for t, a in page.elements if a.get("http-equiv") == "Content-Security-Policy")
-    assert policy.startswith("default-src 'none';")
+def test_the_page_loads_nothing(run: Path) -> None:
+    check_loads_nothing(run / "report.html")
 
 
 def test_every_figure_has_its_place_and_every_place_its_figure(page: Page) -> None:
@@ -181,7 +125,7 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
     result["verified"][0]["architecture"] = HOSTILE
     run = write_run(tmp_path / "run", *parts)
     write_report(run)
-    page = read_page(run)
+    page = read_page(run / "report.html")
     assert not [tag for tag, _ in page.elements if tag == "img"]
     assert [tag for tag, _ in page.elements].count("script") == 3
     assert not [name for _, attributes in page.elements for name in attributes if name.startswith("on")]
@@ -195,7 +139,7 @@ def test_history_and_predictor_may_be_absent(tmp_path: Path) -> None:
     (run / "plots").mkdir()
     (run / "plots" / "predictor.png").write_bytes(b"from an older report")
     write_report(run)
-    page = read_page(run)
+    page = read_page(run / "report.html")
     assert "This run has no history.json" in page.text
     assert "This run has no predictor.json" in page.text
     assert sorted(page.places()) == [f"front-{i}" for i in range(5)]
@@ -212,7 +156,7 @@ def test_a_device_may_lack_front_random_and_figures_of_merit(tmp_path: Path) -> 
     history["hypervolume"] = {"step": [0], "devices": ["only"], "values": [[None]]}
     run = write_run(tmp_path / "run", result, history, make_predictor(("only",), ()))
     write_report(run)
-    page = read_page(run)
+    page = read_page(run / "report.html")
     assert "No ray of this device gave a non-dominated network." in page.text
     assert "No network of this run was trained and measured" in page.text
     assert "gradient-cosine" not in page.figures
@@ -224,7 +168,7 @@ def test_empty_logs_and_strange_devices_in_them(tmp_path: Path) -> None:
     predictor = {"devices": {"elsewhere": make_predictor()["devices"]["cpu_threads1_batch1_float32"]}}
     run = write_run(tmp_path / "run", make_result(), history, predictor)
     write_report(run)
-    page = read_page(run)
+    page = read_page(run / "report.html")
     assert "history.json holds no logged steps." in page.text
     assert "predictor.json holds none of this run's devices." in page.text
 
@@ -234,7 +178,7 @@ def test_a_device_without_any_network(tmp_path: Path) -> None:
     result["devices"][1] |= {"rays": [], "front": [], "random": []}
     run = write_run(tmp_path / "run", result)
     write_report(run)
-    assert len(read_page(run).figures["front-1"]["data"]) == 3
+    assert len(read_page(run / "report.html").figures["front-1"]["data"]) == 3
 
 
 def test_other_spaces_are_shown_as_text(tmp_path: Path) -> None:
@@ -242,7 +186,7 @@ def test_other_spaces_are_shown_as_text(tmp_path: Path) -> None:
     result["space"] = {"name": "hat"}
     run = write_run(tmp_path / "run", result)
     write_report(run)
-    assert not [tag for tag, a in read_page(run).elements if a.get("class") == "cell"]
+    assert not [tag for tag, a in read_page(run / "report.html").elements if a.get("class") == "cell"]
     assert (run / "plots" / "cells.png").exists()
 
 
@@ -252,7 +196,7 @@ def test_thirty_devices(tmp_path: Path) -> None:
     parts = make_result(search, unseen), make_history(search, unseen), make_predictor(search, unseen)
     run = write_run(tmp_path / "run", *parts)
     write_report(run)
-    page = read_page(run)
+    page = read_page(run / "report.html")
     assert [tag for tag, _ in page.elements].count("option") == 30
     drawn = [t for t in page.figures["hypervolume"]["data"] if t["mode"] == "lines+markers"]
     looks = {(t["marker"]["color"], t["marker"]["symbol"], t["line"]["dash"]) for t in drawn}
@@ -330,16 +274,3 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (run / "plots").write_text("in the way")
     with pytest.raises(InputError, match="cannot be written"):
         write_report(run)
-
-
-def read_png(path: Path) -> tuple[int, int, bytes]:
-    """Width, height and the filtered scanlines of a PNG file, enough to count different values."""
-    data = path.read_bytes()
-    assert data[:8] == b"\x89PNG\r\n\x1a\n"
-    width, height = struct.unpack(">II", data[16:24])
-    body, place = b"", 8
-    while place < len(data):
-        length, kind = struct.unpack(">I4s", data[place : place + 8])
-        body += data[place + 8 : place + 8 + length] if kind == b"IDAT" else b""
-        place += 12 + length
-    return width, height, zlib.decompress(body)
