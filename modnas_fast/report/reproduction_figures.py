@@ -125,7 +125,7 @@ def front_figure(methods: Sequence[Method], device: ReproducedDevice) -> Figure:
                 "marker": _marker(index), "hovertemplate": hover,
             }
         )  # fmt: skip
-    titles = axis_titles([device])
+    titles = axis_titles(device)
     axes = {
         key: value_axis(title, [point[place] for point in shown])
         for place, (key, title) in enumerate(zip(("xaxis", "yaxis"), titles, strict=True))
@@ -215,7 +215,8 @@ def _curve_trace(index: int, method: Method, steps: Sequence[Step]) -> Figure:
         "type": "scatter", "mode": "lines+markers", "name": _label(method), "meta": index, "text": text,
         "x": rounded([step.x for step in steps]), "y": rounded([step.mean for step in steps]),
         "line": {"color": method_colour(index), "width": 2.5 if index == 0 else 1.5},
-        "marker": _marker(index) | {"maxdisplayed": 9}, "hovertemplate": "%{fullData.name} at %{x:.4g}<br>%{text}<extra></extra>",
+        "marker": _marker(index) | {"maxdisplayed": 9},
+        "hovertemplate": "%{fullData.name} at %{x:.4g}<br>%{text}<extra></extra>",
     }  # fmt: skip
 
 

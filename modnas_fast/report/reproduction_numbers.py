@@ -133,9 +133,9 @@ def first_front(method: Method, device: ReproducedDevice) -> list[tuple[float, f
     return sorted(in_units(device, score.front)) if score else []
 
 
-def axis_titles(devices: Sequence[ReproducedDevice]) -> tuple[str, str]:
-    """Titles of the axes of fronts, with units where all the devices have them."""
-    if all(map(has_units, devices)):
+def axis_titles(device: ReproducedDevice) -> tuple[str, str]:
+    """Titles of the axes of a device's fronts, as `in_units` gives them."""
+    if has_units(device):
         return "latency (ms)", "error (%)"
     return "latency (normalised)", "error (normalised)"
 
@@ -146,7 +146,7 @@ def radar_values(method: Method, devices: Sequence[ReproducedDevice]) -> list[fl
 
 
 def radar_floor(report: Reproduction) -> float:
-    """Where the radial axis begins: a round ratio below most values, so that differences can be seen."""
+    """Where the radial axis begins: a round ratio below all values, so that differences can be seen."""
     values = [v for method in report.methods for v in radar_values(method, report.devices) if v is not None]
     lowest = min(values, default=0.9)
     return max(0.0, math.floor(20 * (lowest - 0.01)) / 20)

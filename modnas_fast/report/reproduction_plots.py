@@ -16,7 +16,6 @@ from matplotlib.ticker import MaxNLocator
 from modnas_fast.report.canvas import (
     as_array,
     dress,
-    label_grid,
     new_figure,
     save_figures,
     set_scale,
@@ -118,8 +117,7 @@ def fronts_plot(report: Reproduction) -> Figure:
         return _front_panel(axes, report.devices[index], report.methods)
 
     every = list(range(len(report.devices)))
-    figure, axes = small_multiples(report.devices, every, "Fronts over the exact front, first seed", panel)
-    label_grid(axes, *axis_titles(report.devices))
+    figure, _ = small_multiples(report.devices, every, "Fronts over the exact front, first seed", panel)
     exact = Line2D([], [], color=MEASURED_COLOUR, linewidth=1, label="exact front")
     _legend_below(figure, report.methods, [exact], line=False)
     return figure
@@ -214,11 +212,14 @@ def _front_panel(axes: Axes, device: ReproducedDevice, methods: Sequence[Method]
         shown += found
         style = _line(index) | {"linestyle": "", "markersize": 4.5 if index == 0 else 3.5}
         axes.plot(*_columns(found), **style, zorder=4 if index == 0 else 3, alpha=0.9)
+    for key, title in zip("xy", axis_titles(device), strict=True):
+        getattr(axes, f"set_{key}label")(title, fontsize=8, labelpad=1)
     set_scale(axes, "x", [x for x, _ in shown])
     set_scale(axes, "y", [y for _, y in shown])
     if not methods:
         return "exact front"
-    return f"{plain(methods[0].label, 18)}: ratio {number(mean(device_values(methods[0].runs, device.name, 'ratio')))}"
+    ratio = mean(device_values(methods[0].runs, device.name, "ratio"))
+    return f"{plain(methods[0].label, 18)}: ratio {number(ratio)}"
 
 
 def _draw_bars(axes: Axes, bars: Sequence[Bar]) -> list[BarContainer]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from html import escape
 
 from modnas_fast.report import reproduction_tables as tables
@@ -19,14 +20,15 @@ from modnas_fast.report.elements import (
     table,
     tile,
 )
-from modnas_fast.report.marks import mean, mean_sd, number
+from modnas_fast.report.marks import mean, number
 from modnas_fast.report.reproduction_contents import Reproduction
 from modnas_fast.report.reproduction_numbers import SPLIT_NAMES, Target, curves, present, split_values, targets
 
 PROTOCOL = (
-    "341 of the 15,625 networks learned nothing (an error of 90 %) and are dropped. Over the remaining 15,284, "
-    "error and latency are min-max normalised, latency for each device alone. The hypervolume has the reference "
-    "point (1, 1); its ratio is that to the exact front, which is known because every network of the table is.",
+    "341 of the 15,625 networks learned nothing (an error of 90 % on CIFAR-10) and are dropped. Over the "
+    "remaining 15,284, error and latency are min-max normalised, latency for each device alone. The hypervolume "
+    "has the reference point (1, 1); its ratio is that to the exact front, which is known because every network "
+    "of the table is.",
     "MODNAS answers 24 preferences, spread evenly over the quarter circle, with the most probable network (MAP) "
     "of each; their true errors and latencies from the table make its front. On unseen devices it knows ten "
     "reference latencies and nothing else.",
@@ -59,7 +61,7 @@ def headline(report: Reproduction) -> str:
         return note("The file holds no method, so there is nothing to say about MODNAS as a whole.")
     method = report.methods[0]
     shown = [
-        tile(f"Hypervolume ratio, {split}", number(mean(values), 4), _over(values, len(names)), split)
+        tile(f"Hypervolume ratio, {split}", number(mean(values), 4), _sample(values, len(names)), split)
         for split in SPLIT_NAMES
         if (names := report.names(split))
         for values in [split_values(method.runs, names, "ratio")]
@@ -84,7 +86,8 @@ def methods(report: Reproduction, figures: set[str]) -> str:
         return note("The file holds no methods or no devices, so there is nothing to compare.")
     caption = "Mean over seeds; the rim is the exact front. Clockwise from the top: search devices, then unseen ones."
     radar = plot("radar", "Hypervolume ratio on every device", caption, shared=True) if "radar" in figures else ""
-    return tables.method_table(report) + _method_buttons(report) + f'<div class="radar">{radar}</div>' + tables.device_table(report)
+    figure = f'{_method_buttons(report)}<div class="radar">{radar}</div>'
+    return tables.method_table(report) + figure + tables.device_table(report)
 
 
 def progress(report: Reproduction) -> str:
@@ -97,9 +100,7 @@ def progress(report: Reproduction) -> str:
         plot(f"curve-{axis}-{split}", f"{split.capitalize()} devices, over {words[axis]}", shared=True)
         for axis, split in shown
     )
-    counts = "; ".join(f"{m.label}: {m.evaluations_note}" for m in report.methods if m.evaluations_note)
-    counted = f'<p class="lead">{escape(f"True evaluations: {counts}.")}</p>' if counts else ""
-    return counted + _method_buttons(report) + f'<div class="grid">{plots}</div>'
+    return _counted(report) + _method_buttons(report) + f'<div class="grid">{plots}</div>'
 
 
 def fronts(report: Reproduction) -> str:
@@ -126,10 +127,13 @@ def ablations(report: Reproduction, figures: set[str]) -> str:
     """Each factor changed alone."""
     if not report.ablations:
         return note("No ablations were run.")
-    caption = "Shorter is better. ★ default; whiskers: standard deviation over seeds; dark: search devices, light: unseen."
-    bars = plot("ablations", "What each choice misses", caption) if "ablations" in figures else ""
-    cosines = plot("cosines", "Agreement of gradients", "Mean cosine between devices.") if "cosines" in figures else ""
-    return f'<div class="grid wide-first bars">{bars}{cosines}</div>' + tables.ablation_table(report.ablations)
+    colours = "Shorter is better. Dark: search devices, light: unseen; ★ default; whiskers: deviation over seeds."
+    parts = {
+        "ablations": ("What each choice misses", colours),
+        "cosines": ("Agreement of gradients", "Mean cosine between devices."),
+    }
+    plots = "".join(plot(name, *words) for name, words in parts.items() if name in figures)
+    return f'<div class="grid wide-first bars">{plots}</div>' + tables.ablation_table(report.ablations)
 
 
 def transfer(report: Reproduction) -> str:
@@ -156,18 +160,21 @@ def three_objectives(report: Reproduction) -> str:
     plots = "".join(plot(f"space-{i}", name) for i, name in enumerate(three.devices))
     words = ", ".join(three.objectives)
     caption = f"Objectives: {words}, each normalised. Grey: exact front; blue diamonds: MODNAS, first seed."
-    return tables.three_table(three) + f'<p class="caption">{escape(caption)}</p><div class="grid space">{plots}</div>'
+    grid = f'<p class="caption">{escape(caption)}</p><div class="grid space">{plots}</div>'
+    return tables.three_table(three) + grid
 
 
 def supernet(report: Reproduction, figures: set[str]) -> str:
     """The supernet's inherited errors."""
     if report.supernet is None:
-        return note("No supernet was trained: the search took its errors from the surrogate.")
+        return note("No supernet was trained.")
     pairs = tables.supernet_facts(report.supernet)
     if report.supernet.seconds is not None:
         pairs.append(("Training", duration(report.supernet.seconds)))
-    scatter = plot("supernet", "Inherited over true errors") if "supernet" in figures else note("No points were kept.")
-    return facts(pair for pair in pairs if pair[1]) + f'<div class="narrow">{scatter}</div>'
+    shown = facts(pair for pair in pairs if pair[1])
+    if "supernet" not in figures:
+        return shown + note("The single networks' errors were not kept.")
+    return f'{shown}<div class="narrow">{plot("supernet", "Inherited over true errors")}</div>'
 
 
 def details(report: Reproduction) -> str:
@@ -184,9 +191,18 @@ def document_title(report: Reproduction) -> str:
     return f"MODNAS on NAS-Bench-201{f': {report.task}' if report.task else ''}"
 
 
-def _over(values: list[float], devices: int) -> str:
-    seeds = f"{len(values)} seed" + "s" * (len(values) != 1)
-    return f"{mean_sd(values, 4)}, {devices} devices, {seeds}" if len(values) > 1 else f"{devices} devices, {seeds}"
+def _sample(values: list[float], devices: int) -> str:
+    if len(values) < 2:
+        return f"mean of {devices} devices"
+    return f"± {number(statistics.stdev(values), 4)} over {len(values)} seeds; mean of {devices} devices"
+
+
+def _counted(report: Reproduction) -> str:
+    labels: dict[str, list[str]] = {}
+    for method in report.methods:
+        labels.setdefault(method.evaluations_note, []).append(method.label)
+    counts = "; ".join(f"{words} ({', '.join(each)})" for words, each in labels.items() if words)
+    return f'<p class="lead">{escape(f"True evaluations: {counts}.")}</p>' if counts else ""
 
 
 def _target_row(target: Target) -> str:

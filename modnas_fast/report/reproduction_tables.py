@@ -32,7 +32,10 @@ from modnas_fast.report.reproduction_numbers import (
 
 def method_table(report: Reproduction) -> str:
     """One row per method: means over devices, search and unseen ones apart."""
-    best = {s: _best([mean(split_values(m.runs, report.names(s), "ratio")) for m in report.methods]) for s in SPLIT_NAMES}
+    best = {
+        split: _best([mean(split_values(method.runs, report.names(split), "ratio")) for method in report.methods])
+        for split in SPLIT_NAMES
+    }
     rows = "".join(_method_row(place, method, report, best) for place, method in enumerate(report.methods))
     head = (
         "Method", "Ratio, search", "Ratio, unseen", "IGD+, search", "IGD+, unseen", "Networks, search",
@@ -103,8 +106,9 @@ def transfer_table(report: Reproduction) -> str:
 def split_table(splits: Sequence[DeviceSplit]) -> str:
     """One row per split of the devices, with the device that came off worst."""
     rows = "".join(
-        row([f"{place}: {len(each.search)} + {len(each.unseen)}", *_summary_cells(each.runs, each.search, each.unseen)])
+        row([f"{place}: {len(each.search)}&nbsp;+&nbsp;{len(each.unseen)}", *summary])
         for place, each in enumerate(splits, 1)
+        for summary in [_summary_cells(each.runs, each.search, each.unseen)]
     )
     head = ("Search + unseen devices", *_SUMMARY)
     return table(head, rows, "Every split: mean over devices, ± over seeds", kind="sticky")

@@ -35,7 +35,8 @@ def make_reproduction(
 ) -> dict[str, Any]:
     """The whole content of the file."""
     rng = np.random.default_rng(0)
-    devices = [_device(name, split, rng) for split, names in (("search", search), ("unseen", unseen)) for name in names]
+    named = [(name, "search") for name in search] + [(name, "unseen") for name in unseen]
+    devices = [_device(name, split, rng) for name, split in named]
     return {
         "schema": 1,
         "package": {"name": "modnas-fast", "version": "0.1.0"},
@@ -43,9 +44,13 @@ def make_reproduction(
         "command": "modnas-fast reproduce nb201 --seeds 3",
         "source": "surrogate", "task": "cifar10", "seeds": list(range(seeds)), "quick": False,
         "seconds": 2512.3, "evaluations": 300,
-        "notes": ["Baselines evaluate true errors and latencies of every device, MODNAS those of none that is unseen."],
+        "notes": ["Baselines evaluate true errors and latencies of every device."],
         "devices": devices,
-        "methods": [_method(*method, devices, seeds, rng) for method in METHODS],
+        "methods": [
+            {"name": name, "label": label, "evaluations_note": note,
+             "runs": _runs(devices, level, networks, seeds, rng, curve=True)}
+            for name, label, note, level, networks in METHODS
+        ],
         "predictor": _predictor(devices, rng),
         "ablations": _ablations(seeds, rng),
         "transfer": [
@@ -80,12 +85,9 @@ def _device(name: str, split: str, rng: np.random.Generator) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _method(name, label, note, level, networks, devices, seeds, rng) -> dict[str, Any]:  # type: ignore[no-untyped-def]
-    runs = _runs(devices, level, networks, seeds, rng, curve=True)
-    return {"name": name, "label": label, "evaluations_note": note, "runs": runs}
-
-
-def _runs(devices, level, networks, seeds, rng, curve) -> list[dict[str, Any]]:  # type: ignore[no-untyped-def]
+def _runs(
+    devices: list[dict[str, Any]], level: float, networks: float, seeds: int, rng: np.random.Generator, curve: bool
+) -> list[dict[str, Any]]:
     runs = []
     for seed in range(seeds):
         scores = {device["name"]: _score(device, level, networks, rng) for device in devices}
