@@ -24,6 +24,8 @@ class History:
     gradient_cosine: list[float | None] = field(default_factory=list)
     """Mean over pairs of devices; None for a single one."""
     learning_rate_w: list[float] = field(default_factory=list)
+    refinement: list[dict[str, Any]] = field(default_factory=list)
+    """Steps of the refinement: `step`, `mgd_weights` per device, `gradient_cosine` as above."""
     tracked: list[dict[str, Any]] = field(default_factory=list)
     """Evaluations during the search: `step`, and `points` as (error, latency in ms) of every ray by device name."""
 

@@ -188,7 +188,11 @@ class Search:
             leaf = logits.detach().requires_grad_()
             loss = -(elites * self._sampler.log_probabilities(leaf)).sum(-1).mean(-1)
             (cotangents,) = torch.autograd.grad(loss.sum(), leaf)
-            self._descend(logits, cotangents, r, d)
+            combination = self._descend(logits, cotangents, r, d)
+        if len(d) == len(self._d) and (self._phi_steps - options.steps) % options.log_every == 0:
+            weights, cosine = _conflict(combination)
+            entry = {"step": self.finished_steps, "mgd_weights": weights, "gradient_cosine": cosine}
+            self.history.refinement.append(entry)
 
     def _descend(self, logits: Tensor, cotangents: Tensor, r: Tensor, d: Tensor) -> Combination:
         """One update of Φ from ∂ℓ_t/∂logits_t of the devices."""
@@ -258,13 +262,13 @@ class Search:
         )
 
     def _log(self, task_loss: Tensor, cost: Tensor, combination: Combination) -> None:
-        history, devices = self.history, len(task_loss)
+        history = self.history
         history.step.append(self.finished_steps)
         history.task_loss.append(task_loss.tolist())
         history.latency.append(cost[:, 0].tolist())
-        history.mgd_weights.append(combination.weights.tolist())
-        pairs = combination.cosines[~torch.eye(devices, dtype=torch.bool)]
-        history.gradient_cosine.append(float(pairs.mean()) if devices > 1 else None)
+        weights, cosine = _conflict(combination)
+        history.mgd_weights.append(weights)
+        history.gradient_cosine.append(cosine)
         history.learning_rate_w.append(self._objective.learning_rate)
 
     def state_dict(self) -> dict[str, Any]:
@@ -290,6 +294,13 @@ class Search:
         self._scale.load_state_dict(state["scale"])
         self._refinement.load_state_dict(state["refinement"])
         self.history = History(**state["history"])
+
+
+def _conflict(combination: Combination) -> tuple[list[float], float | None]:
+    """γ of every device, and the mean cosine over pairs of devices; None for a single one."""
+    devices = len(combination.weights)
+    pairs = combination.cosines[~torch.eye(devices, dtype=torch.bool)]
+    return combination.weights.tolist(), float(pairs.mean()) if devices > 1 else None
 
 
 def initial_hypernet(

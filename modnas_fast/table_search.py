@@ -8,7 +8,7 @@ device the ten reference networks. Whatever else the table knows serves the scor
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -88,21 +88,39 @@ class KnownCosts:
 
 
 @dataclass
+class Prepared:
+    """What a search starts from."""
+
+    costs: CostModel
+    objective: TaskObjective
+    #: networks measured per search device
+    measured: Measured
+    #: true errors in percent that were queried, by architecture string
+    queried: dict[str, float]
+    #: per stage
+    seconds: dict[str, float]
+
+
+@dataclass
 class Answer:
     """What one search found."""
 
-    config: Config
-    hypernet: nn.Module
-    costs: CostModel
-    #: true errors in percent that were queried, by architecture string
-    queried: dict[str, float]
-    #: networks measured per search device
-    measured: int
     search: Search
-    #: seconds per stage
-    seconds: dict[str, float] = field(default_factory=dict)
-    #: scores on the way: seconds since the start, evaluations, and the mean ratio per split
+    prepared: Prepared
+    #: of the search alone
+    seconds: float = 0.0
+    #: scores on the way: seconds since the start of the preparation, evaluations, and the mean ratio per split
     curve: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def hypernet(self) -> nn.Module:
+        """Φ."""
+        return self.search.hypernet
+
+    @property
+    def total_seconds(self) -> float:
+        """Of preparation and search."""
+        return sum(self.prepared.seconds.values()) + self.seconds
 
 
 class TableSearch:
@@ -132,20 +150,32 @@ class TableSearch:
         self._generator = torch.Generator().manual_seed(config.seed + 4)
         self._given = objective
         self._queries = config.task.queries if objective is None else 0
-        self._start = time.monotonic()
         self._seconds: dict[str, float] = {}
 
-    def run(self) -> Answer:
-        """Measures, predicts, queries and searches."""
+    def prepare(self) -> Prepared:
+        """Measures, trains the predictor, and queries errors where no objective was given."""
         measured = self._measure_first()
         costs = self._train_predictor("predict", "Training the metapredictor", measured)
         objective, queried = self._given, {}
         if objective is None:
             objective, queried = self._query(costs, measured)
             costs = self._train_predictor("predict again", "Training the metapredictor on all measured", measured)
-        search = Search(self._config, self._space, objective, self._benchmark.search_devices, costs, measured.by_text)
-        answer = Answer(self._config, search.hypernet, costs, queried, len(measured), search, self._seconds)
-        self._advance(answer)
+        return Prepared(costs, objective, measured, queried, self._seconds)
+
+    def search(self, prepared: Prepared, on_step: Callable[[Search], None] = lambda search: None) -> Answer:
+        """Trains Φ; `on_step` is called after every step."""
+        devices, measured = self._benchmark.search_devices, prepared.measured.by_text
+        search = Search(self._config, self._space, prepared.objective, devices, prepared.costs, measured)
+        answer = Answer(search, prepared)
+        start = time.monotonic()
+        with self._reporter.stage("Searching", search.total_steps) as advance:
+            while not search.done:
+                search.step()
+                answer.seconds = time.monotonic() - start
+                if search.evaluation_due:
+                    answer.curve.append(self._score_on_the_way(answer))
+                on_step(search)
+                advance(search.finished_steps)
         return answer
 
     def _timed(self, stage: str, since: float) -> None:
@@ -237,22 +267,9 @@ class TableSearch:
         self._timed("query", start)
         return objective, truth.known
 
-    # ---- search ----
-
-    def _advance(self, answer: Answer) -> None:
-        start, search = time.monotonic(), answer.search
-        with self._reporter.stage("Searching", search.total_steps) as advance:
-            while not search.done:
-                search.step()
-                if search.evaluation_due:
-                    answer.curve.append(self._score_on_the_way(answer))
-                advance(search.finished_steps)
-        self._timed("search", start)
-
     def _score_on_the_way(self, answer: Answer) -> dict[str, Any]:
-        seconds = time.monotonic() - self._start
         ratios = mean_by_split(self._benchmark, scores(self._benchmark, answer.hypernet, self._config), "ratio")
-        return {"seconds": seconds, "step": answer.search.finished_steps, "evaluations": len(answer.queried), "ratio": ratios}
+        return {"seconds": answer.total_seconds, "evaluations": len(answer.prepared.queried), "ratio": ratios}
 
 
 @torch.no_grad()

@@ -1,0 +1,144 @@
+"""Trials: searches that start from the same measurements and queries, each kept as one JSON file."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from modnas_fast.benchmark import HELP, Benchmark, load_benchmark
+from modnas_fast.config import Config, make_config
+from modnas_fast.devices import Device, embeddings
+from modnas_fast.files import read_json, write_json
+from modnas_fast.graph_predictor import GraphMetaPredictor, adapt
+from modnas_fast.metapredictor import PredictorQuality, predictor_quality
+from modnas_fast.table_search import Answer, Prepared, TableSearch, map_rows, mean_by_split, scores
+
+Entry = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One search of a group: its name, and what it changes of the group's configuration (`a.b=c`)."""
+
+    name: str
+    overrides: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Group:
+    """Searches with one seed on one benchmark, prepared once.
+
+    `search` and `unseen` are names of the table's devices, None for the paper's (see `load_benchmark`).
+    """
+
+    name: str
+    seed: int
+    variants: tuple[Variant, ...]
+    preset: str = "nb201"
+    overrides: tuple[str, ...] = ()
+    task: str = "cifar10"
+    table: str = HELP
+    search: tuple[str, ...] | None = None
+    unseen: tuple[str, ...] | None = None
+    metrics: tuple[str, ...] | None = ("latency",)
+
+    def file(self, variant: Variant) -> str:
+        """Name of the file with the variant's entry."""
+        return f"{self.name}+{variant.name}.json"
+
+    def config(self, variant: Variant) -> Config:
+        """The configuration of a variant's search."""
+        fixed = (f"seed={self.seed}", f"task.table={self.task}")
+        return make_config(preset=self.preset, overrides=[*fixed, *self.overrides, *variant.overrides])
+
+    def benchmark(self) -> Benchmark:
+        """The tables that the group searches."""
+        return load_benchmark(self.task, self.table, self.search, self.unseen, self.metrics)
+
+
+def missing(group: Group, folder: Path) -> list[Variant]:
+    """The variants without an entry in `folder`."""
+    return [variant for variant in group.variants if not (folder / group.file(variant)).exists()]
+
+
+def run_group(group: Group, folder: Path) -> str:
+    """Runs the variants that have no entry yet; each leaves its entry by rename. Returns the group's name."""
+    left = missing(group, folder)
+    if left:
+        benchmark = group.benchmark()
+        prepared = TableSearch(group.config(Variant("")), benchmark).prepare()
+        for variant in left:
+            config = group.config(variant)
+            answer = TableSearch(config, benchmark).search(prepared)
+            entry = run_entry(benchmark, config, answer)
+            if variant == group.variants[0]:
+                entry["predictor"] = predictor_entry(benchmark, prepared)
+            write_json(folder / group.file(variant), entry)
+    return group.name
+
+
+def entries(group: Group, folder: Path) -> dict[str, Entry]:
+    """The entries of a finished group by variant."""
+    return {variant.name: read_json(folder / group.file(variant)) for variant in group.variants}
+
+
+def run_entry(benchmark: Benchmark, config: Config, answer: Answer) -> Entry:
+    """Plain values of one search: scores and fronts per device, the way there, and how much the devices disagreed."""
+    found = scores(benchmark, answer.hypernet, config)
+    devices = {}
+    for device in benchmark.devices:
+        table = benchmark.fronts[device.name]
+        best = table.front(map_rows(benchmark, answer.hypernet, device, config))
+        devices[device.name] = {**found[device.name].to_dict(), "front": table.values[best].round(5).tolist()}
+    history = answer.search.history
+    cosines = [*history.gradient_cosine, *(entry["gradient_cosine"] for entry in history.refinement)]
+    weights = [*history.mgd_weights, *(entry["mgd_weights"] for entry in history.refinement)]
+    return {
+        "seed": config.seed,
+        "seconds": answer.total_seconds,
+        "search_seconds": answer.seconds,
+        "stages": answer.prepared.seconds,
+        "evaluations": len(answer.prepared.queried),
+        "measured": len(answer.prepared.measured),
+        "devices": devices,
+        "ratio": mean_by_split(benchmark, found, "ratio"),
+        "networks": mean_by_split(benchmark, found, "networks"),
+        "curve": answer.curve,
+        "gradient_cosine": _mean([value for value in cosines if value is not None]),
+        "weights_spread": _mean([statistics.pstdev(row) for row in weights]),
+    }
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return statistics.fmean(values) if values else None
+
+
+def predictor_entry(benchmark: Benchmark, prepared: Prepared) -> Entry:
+    """How well the first metric is predicted for all networks of the table on every device, and after adaptation."""
+    space = benchmark.space
+    onehot = space.encode(benchmark.architectures(range(len(benchmark.errors))))
+    references = space.encode([space.parse(text) for text in space.references])
+    predictor = prepared.costs.predictors[0]
+    devices = {}
+    for device in benchmark.devices:
+        d = embeddings([device])[0, : len(space.references)]
+        entry = {"split": device.split, **vars(_quality(benchmark, device, predictor, onehot, d)), "adapted": None}
+        if device.split == "unseen" and isinstance(predictor, GraphMetaPredictor):
+            adapted = adapt(predictor, references, d, d)
+            entry["adapted"] = vars(_quality(benchmark, device, adapted, onehot, d))
+        devices[device.name] = entry
+    return {"seconds": sum(s for stage, s in prepared.seconds.items() if stage.startswith("predict")), "devices": devices}
+
+
+@torch.no_grad()
+def _quality(
+    benchmark: Benchmark, device: Device, predictor: torch.nn.Module, onehot: torch.Tensor, d: torch.Tensor
+) -> PredictorQuality:
+    metric = next(iter(benchmark.table.metrics))
+    predicted = device.denormalize(predictor(onehot, d).double(), metric)
+    return predictor_quality(predicted.tolist(), benchmark.table.values[device.name][:, 0].tolist())
