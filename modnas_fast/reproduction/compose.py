@@ -1,0 +1,181 @@
+"""The content of reproduction.json, from the entries of finished trials and baselines."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from modnas_fast.benchmark import Benchmark
+from modnas_fast.reproduction.plan import DEFAULT, Plan
+from modnas_fast.reproduction.trial import Entry, Group, entries
+
+#: of reproduction.json, see report.reproduction_contents
+SCHEMA = 1
+LABELS = {
+    "random": "Random search",
+    "random-hypernet": "Random hypernetwork",
+    "nsga2": "NSGA-II",
+    "tpe": "TPE",
+    "gp": "Gaussian process",
+    "local-search": "Local search",
+    "evolution": "Regularised evolution",
+}
+
+
+def compose(
+    plan: Plan,
+    folder: Path,
+    benchmark: Benchmark,
+    baseline_entries: Sequence[Entry],
+    evaluations: int,
+    command: str,
+    seconds: float,
+) -> Entry:
+    """Everything of a reproduction with the surrogate.
+
+    Args:
+        plan: whose groups are finished.
+        folder: with their entries.
+        benchmark: the main one.
+        baseline_entries: finished runs, see `baselines.contest`.
+        evaluations: of each baseline on each device.
+        command: that was given.
+        seconds: wall clock of everything.
+    """
+    main = [entries(group, folder) for group in plan.main]
+    return {
+        **head("surrogate", benchmark, command, seconds),
+        "seeds": list(plan.seeds),
+        "quick": plan.quick,
+        "evaluations": main[0][DEFAULT.name]["evaluations"],
+        "notes": list(plan.notes),
+        "methods": _methods(plan, folder, main, baseline_entries, evaluations),
+        "predictor": main[0][DEFAULT.name]["predictor"],
+        "ablations": _ablations(plan, main),
+        "transfer": [{"task": t, "runs": _default_runs(groups, folder)} for t, groups in plan.transfer.items()],
+        "splits": [
+            {"search": list(g.search), "unseen": list(g.unseen), "runs": _default_runs([g], folder)} for g in plan.splits
+        ],
+        "three_objectives": _three_objectives(plan.three, folder),
+    }
+
+
+def head(source: str, benchmark: Benchmark, command: str, seconds: float) -> Entry:
+    """What every reproduction tells first: package, machine, command, devices with their exact fronts."""
+    return {
+        "schema": SCHEMA,
+        "package": {"name": "modnas-fast", "version": version("modnas-fast")},
+        "machine": _machine(),
+        "command": command,
+        "source": source,
+        "task": benchmark.task,
+        "seconds": seconds,
+        "devices": _devices(benchmark),
+    }
+
+
+def _machine() -> Entry:
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    cpu = platform.processor() or platform.machine()
+    return {"cpu": cpu, "cores": os.cpu_count(), "threads": torch.get_num_threads(), "torch": torch.__version__, "gpus": gpus}
+
+
+def _devices(benchmark: Benchmark) -> list[Entry]:
+    errors = benchmark.errors[benchmark.kept]
+    found = []
+    for device in benchmark.devices:
+        table, latency = benchmark.fronts[device.name], benchmark.table.values[device.name][benchmark.kept, 0]
+        found.append(
+            {
+                "name": device.name,
+                "split": device.split,
+                "exact_hypervolume": table.hypervolume,
+                "exact_front": table.values[table.rows].round(5).tolist(),
+                "error_range": [float(errors.min()), float(errors.max())],
+                "latency_range_ms": [float(latency.min()), float(latency.max())],
+            }
+        )
+    return found
+
+
+def _default_runs(groups: Sequence[Group], folder: Path) -> list[Entry]:
+    return [entries(group, folder)[DEFAULT.name] for group in groups]
+
+
+def _methods(
+    plan: Plan, folder: Path, main: Sequence[dict[str, Entry]], baselines: Sequence[Entry], evaluations: int
+) -> list[Entry]:
+    queries = main[0][DEFAULT.name]["evaluations"]
+    together = f"{queries} for all devices together"
+    methods = [
+        _method("modnas", "MODNAS, default", together, [found[DEFAULT.name] for found in main]),
+        _method("paper", "MODNAS, paper's combination", together, _default_runs(plan.paper, folder)),
+    ]
+    for name in plan.baselines:
+        label, note = LABELS.get(name, name), f"{evaluations} per device"
+        methods.append(_method(name, label, note, [_baseline_run(name, seed, baselines) for seed in plan.seeds]))
+    return methods
+
+
+def _method(name: str, label: str, note: str, runs: Sequence[Entry]) -> Entry:
+    return {"name": name, "label": label, "evaluations_note": note, "runs": list(runs)}
+
+
+def _baseline_run(method: str, seed: int, found: Sequence[Entry]) -> Entry:
+    """One run of a baseline over all devices, as it stands in `methods`."""
+    of_seed = [entry for entry in found if entry["method"] == method and entry["seed"] == seed]
+    return {
+        "seed": seed,
+        "seconds": sum(entry["seconds"] for entry in of_seed),
+        "evaluations": sum(entry["evaluations"] for entry in of_seed),
+        "devices": {entry["device"]: {**entry["score"], "front": entry["front"]} for entry in of_seed},
+        "curve": _baseline_curve(of_seed),
+    }
+
+
+def _baseline_curve(of_seed: Sequence[Entry]) -> list[Entry]:
+    """Mean ratios by evaluations per device."""
+    points = []
+    for step, (evaluations, _) in enumerate(of_seed[0]["curve"]):
+        ratio = {}
+        for split in ("search", "unseen"):
+            values = [entry["curve"][step][1] for entry in of_seed if entry["split"] == split]
+            ratio[split] = sum(values) / len(values) if values else None
+        points.append({"seconds": None, "evaluations": evaluations, "ratio": ratio})
+    return points
+
+
+def _ablations(plan: Plan, main: Sequence[dict[str, Entry]]) -> list[Entry]:
+    names = ("seed", "ratio", "networks", "gradient_cosine", "weights_spread")
+    return [
+        {
+            "factor": factor,
+            "value": value,
+            "default": variant == DEFAULT,
+            "runs": [
+                {**{name: found[variant.name][name] for name in names}, "seconds": found[variant.name]["search_seconds"]}
+                for found in main
+            ],
+        }
+        for factor, values in plan.factors.items()
+        for value, variant in values.items()
+    ]
+
+
+def _three_objectives(groups: Sequence[Group], folder: Path) -> dict[str, Any] | None:
+    if not groups:
+        return None
+    benchmark = groups[0].benchmark()
+    return {
+        "devices": [device.name for device in benchmark.devices],
+        "objectives": ["error", *benchmark.table.metrics],
+        "exact_hypervolume": {name: table.hypervolume for name, table in benchmark.fronts.items()},
+        "exact_front": {n: table.values[table.rows].round(5).tolist() for n, table in benchmark.fronts.items()},
+        "runs": _default_runs(groups, folder),
+    }
