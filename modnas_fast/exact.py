@@ -52,15 +52,16 @@ class ExactFront:
 
     def __init__(self, errors: Tensor, costs: Tensor, kept: Tensor) -> None:
         values = np.column_stack([errors.double().numpy(), costs.double().numpy()])
-        self._kept = kept.numpy()
-        low, high = values[self._kept].min(axis=0), values[self._kept].max(axis=0)
+        self.kept = kept.numpy()
+        """Which networks count, bool [n]."""
+        low, high = values[self.kept].min(axis=0), values[self.kept].max(axis=0)
         self.values = (values - low) / (high - low)
         """Normalised objectives [n, M] of all networks; those dropped lie outside of [0, 1]."""
 
     @cached_property
     def rows(self) -> np.ndarray:
         """Rows of the exact front, by rising error."""
-        candidates = np.flatnonzero(self._kept)
+        candidates = np.flatnonzero(self.kept)
         best = candidates[moocore.is_nondominated(self.values[candidates])]
         return best[np.argsort(self.values[best, 0])]
 
@@ -71,7 +72,7 @@ class ExactFront:
 
     def score(self, rows: Sequence[int]) -> Score:
         """How good the networks in `rows` are; dropped ones do not count."""
-        distinct = np.unique([row for row in rows if self._kept[row]]).astype(int)
+        distinct = np.unique([row for row in rows if self.kept[row]]).astype(int)
         if not len(distinct):
             return Score(0.0, 0.0, float(np.sqrt(self.values.shape[1])), 0)
         value = self._hypervolume(distinct)
@@ -81,7 +82,7 @@ class ExactFront:
 
     def front(self, rows: Sequence[int]) -> list[int]:
         """The non-dominated ones among `rows`, distinct, by rising error."""
-        distinct = np.unique([row for row in rows if self._kept[row]]).astype(int)
+        distinct = np.unique([row for row in rows if self.kept[row]]).astype(int)
         best = distinct[moocore.is_nondominated(self.values[distinct])] if len(distinct) else distinct
         return best[np.argsort(self.values[best, 0])].tolist()
 

@@ -12,7 +12,7 @@ import modnas_fast
 
 PUBLIC = {
     "modnas_fast": ["Device", "MinNorm", "Pick", "Result", "__version__", "min_norm"],
-    "modnas_fast.baselines": ["random_architectures"],
+    "modnas_fast.baselines": ["BASELINES", "BudgetSpent", "Problem", "random_architectures"],
     "modnas_fast.datasets": ["BatchStream", "ImageTask", "Split", "data_home", "load_task", "locate"],
     "modnas_fast.devices": [
         "Campaign",

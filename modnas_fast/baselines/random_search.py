@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import torch
 from torch import Tensor
 
+from modnas_fast.baselines.moves import unknown
+from modnas_fast.baselines.problem import Problem
 from modnas_fast.spaces import SearchSpace
 
 
@@ -20,3 +24,10 @@ def random_architectures(space: SearchSpace, count: int, generator: torch.Genera
         if len(chosen) >= count:
             break
     return torch.stack(list(chosen.values())[:count])
+
+
+def random_search(problem: Problem, seed: int) -> None:
+    """Evaluates uniformly random networks, each at most once."""
+    random = Random(seed)
+    while problem.left:
+        problem.evaluate(unknown(problem, random))

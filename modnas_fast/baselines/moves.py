@@ -1,0 +1,44 @@
+"""Steps through a search space on tuples of option indices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from random import Random
+
+from modnas_fast.baselines.problem import Problem
+from modnas_fast.spaces import SearchSpace
+
+Network = tuple[int, ...]
+
+#: proposals in a row that may be known before a random network is taken
+PATIENCE = 20
+
+
+def drawn(space: SearchSpace, random: Random) -> Network:
+    """A uniformly random network."""
+    return tuple(random.randrange(size) for size in space.group_sizes)
+
+
+def neighbours(space: SearchSpace, network: Sequence[int]) -> list[Network]:
+    """All networks that differ from `network` in exactly one choice."""
+    return [
+        (*network[:group], option, *network[group + 1 :])
+        for group, size in enumerate(space.group_sizes)
+        for option in range(size)
+        if option != network[group]
+    ]
+
+
+def unknown(problem: Problem, random: Random, propose: Callable[[], Network] | None = None) -> Network:
+    """The first of a few proposals that was not evaluated yet; a random such network where all were.
+
+    Returns an evaluated network only where every network of the space was evaluated.
+    """
+    for _ in range(PATIENCE if propose else 0):
+        network = propose()
+        if not problem.knows(network):
+            return network
+    while True:
+        network = drawn(problem.space, random)
+        if not problem.knows(network) or len(problem.rows) == problem.space.num_architectures:
+            return network

@@ -1,0 +1,85 @@
+"""The one question a black-box search may ask, counted: the true objectives of a network of a known table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+from torch import Tensor, from_numpy
+
+from modnas_fast.errors import InputError
+from modnas_fast.exact import ExactFront
+from modnas_fast.spaces import SearchSpace
+
+
+class BudgetSpent(Exception):
+    """One more network was asked for than the budget allows."""
+
+
+class Problem:
+    """Objectives of networks on one device, up to a number of distinct networks.
+
+    Networks count by their row in the table: two that differ only in what has no influence were trained and measured
+    apart, so each costs one evaluation. A network that learned nothing answers with its error and the highest costs,
+    as nobody would use it however cheap it is.
+
+    Args:
+        space: the search space.
+        architectures: its strings, one per row of the table.
+        front: all rows on the device, with their normalised objectives.
+        budget: distinct networks that may be asked for.
+
+    Raises InputError for a budget below 1 or above the rows of the table.
+    """
+
+    def __init__(self, space: SearchSpace, architectures: Sequence[str], front: ExactFront, budget: int) -> None:
+        if not 1 <= budget <= len(architectures):
+            raise InputError(f"evaluations: wanted 1 to {len(architectures)}, the networks of the table, got {budget}")
+        self.space = space
+        self.front = front
+        self.budget = budget
+        self._row_of = {text: row for row, text in enumerate(architectures)}
+        self._objectives = np.where(front.kept[:, None], front.values, front.values.clip(min=1))
+        self._asked: dict[int, None] = {}
+
+    @property
+    def num_objectives(self) -> int:
+        """M."""
+        return self._objectives.shape[1]
+
+    @property
+    def rows(self) -> list[int]:
+        """Distinct rows in the order in which they were first asked for."""
+        return list(self._asked)
+
+    @property
+    def left(self) -> int:
+        """Distinct networks that may still be asked for."""
+        return self.budget - len(self._asked)
+
+    def knows(self, indices: Sequence[int]) -> bool:
+        """Whether the network was asked for before: asking again is free."""
+        return self._row(indices) in self._asked
+
+    def evaluate(self, indices: Sequence[int]) -> tuple[float, ...]:
+        """The M objectives, to be minimised, of the network with option `indices[g]` in choice g.
+
+        Raises BudgetSpent for a new network where nothing is left.
+        """
+        row = self._row(indices)
+        if row not in self._asked and not self.left:
+            raise BudgetSpent(f"all {self.budget} evaluations are spent")
+        self._asked[row] = None
+        return tuple(self._objectives[row].tolist())
+
+    @cached_property
+    def embedding(self) -> Tensor:
+        """What a hypernetwork knows of the device, float32 [E]: costs of the reference networks, as in Device."""
+        rows = [self._row_of[text] for text in self.space.references]
+        costs = self.front.values[rows, 1:]
+        low, high = costs.min(axis=0), costs.max(axis=0)
+        return from_numpy(((costs - low) / (high - low)).T.flatten()).float()
+
+    def _row(self, indices: Sequence[int]) -> int:
+        return self._row_of[self.space.format(indices)]

@@ -1,0 +1,70 @@
+"""The counted black box: what an evaluation is, what it answers, and when it refuses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from modnas_fast.baselines import BudgetSpent, Problem
+from modnas_fast.devices.device import Device
+from modnas_fast.errors import InputError
+from modnas_fast.exact import ExactFront
+
+FIRST, SECOND, THIRD = (0, 0, 0, 0, 0, 0), (0, 0, 0, 0, 0, 1), (4, 4, 4, 4, 4, 4)
+
+
+@pytest.mark.parametrize("costs", [1, 2])
+def test_answers_are_the_table_s_and_come_in_order(made_up: Any, costs: int) -> None:
+    front = made_up.smooth(costs=costs)
+    problem = Problem(made_up.space, made_up.architectures, front, 3)
+    assert problem.num_objectives == 1 + costs
+    for network in (THIRD, FIRST, SECOND):
+        row = made_up.architectures.index(made_up.space.format(network))
+        assert problem.evaluate(network) == tuple(front.values[row])
+        assert problem.rows[-1] == row
+    assert problem.rows == [15624, 0, 1]
+
+
+def test_asking_again_is_free_and_one_more_is_refused(made_up: Any) -> None:
+    problem = Problem(made_up.space, made_up.architectures, made_up.smooth(), 2)
+    answer = problem.evaluate(FIRST)
+    assert (problem.left, problem.knows(FIRST), problem.knows(SECOND)) == (1, True, False)
+    assert problem.evaluate(FIRST) == answer and problem.left == 1
+    problem.evaluate(SECOND)
+    with pytest.raises(BudgetSpent, match="all 2 evaluations are spent"):
+        problem.evaluate(THIRD)
+    assert problem.evaluate(FIRST) == answer
+    assert problem.rows == [0, 1] and problem.left == 0 and not problem.knows(THIRD)
+
+
+def test_networks_that_differ_in_a_dead_edge_count_twice(made_up: Any) -> None:
+    problem = Problem(made_up.space, made_up.architectures, made_up.smooth(), 5)
+    problem.evaluate((0, 0, 0, 1, 0, 0))
+    problem.evaluate((3, 0, 0, 1, 0, 0))  # the edge 0→1 leads nowhere
+    assert problem.left == 3
+
+
+def test_what_learned_nothing_is_never_worth_its_low_cost(made_up: Any) -> None:
+    errors, costs = torch.linspace(10, 90, 15625), torch.linspace(9, 1, 15625)[:, None]
+    front = ExactFront(errors, costs, errors < 50)
+    problem = Problem(made_up.space, made_up.architectures, front, 5)
+    error, cost = problem.evaluate(THIRD)
+    assert error == pytest.approx(2, abs=1e-3) and cost == 1 and front.values[-1, 1] < 0
+
+
+@pytest.mark.parametrize("budget", [0, -1, 15626])
+def test_a_budget_that_cannot_be_spent(made_up: Any, budget: int) -> None:
+    with pytest.raises(InputError, match=f"evaluations: wanted 1 to 15625.*{budget}"):
+        Problem(made_up.space, made_up.architectures, made_up.smooth(), budget)
+
+
+def test_the_embedding_is_that_of_the_device(made_up: Any) -> None:
+    front = made_up.smooth(costs=2)
+    rows = [made_up.architectures.index(text) for text in made_up.space.references]
+    values = {name: front.values[rows, 1 + column] + 1 for column, name in enumerate(("latency", "energy"))}
+    device = Device.from_references("board", values, {"latency": "ms", "energy": "mJ"})
+    problem = Problem(made_up.space, made_up.architectures, front, 5)
+    np.testing.assert_allclose(problem.embedding.numpy(), device.embedding, atol=1e-6)
