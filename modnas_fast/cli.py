@@ -1,4 +1,4 @@
-"""The command line: search, pick, report, doctor, data."""
+"""The command line: search, pick, report, reproduce, baselines, data, doctor."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from modnas_fast.cli_baselines import baselines
 from modnas_fast.cli_data import data_app
 from modnas_fast.errors import InputError
 
@@ -264,6 +265,9 @@ def report(run: Annotated[Path, typer.Argument(help="Folder of a finished run.")
     from modnas_fast.report import write_report
 
     print(write_report(run))
+
+
+app.command()(baselines)
 
 
 @app.command()

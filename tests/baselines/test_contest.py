@@ -1,0 +1,195 @@
+"""Contests: entries that can be checked, the same over any number of processes, and continued after a kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modnas_fast.baselines.contest import Contest
+from modnas_fast.baselines.known_space import KnownSpace
+from modnas_fast.baselines.standings import standings
+from modnas_fast.errors import InputError
+from modnas_fast.progress import Silent
+
+METHODS = ["random", "local-search", "evolution"]
+
+
+@pytest.fixture(scope="module")
+def known(made_up: Any) -> KnownSpace:
+    fronts = {"pixel3": made_up.smooth(0), "my/phone": made_up.smooth(1)}
+    return KnownSpace(made_up.space, "cifar10", made_up.architectures, fronts)
+
+
+def timeless(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{key: value for key, value in entry.items() if key != "seconds"} for entry in entries]
+
+
+@pytest.fixture(scope="module")
+def finished(known: KnownSpace, tmp_path_factory: pytest.TempPathFactory) -> Contest:
+    contest = Contest(known, 120, tmp_path_factory.mktemp("contest"))
+    contest.execute(METHODS, list(known.fronts), 2)
+    return contest
+
+
+def test_an_entry_tells_what_was_evaluated_and_how_good_it_is(known: KnownSpace, finished: Contest) -> None:
+    entries = finished.entries()
+    assert len(entries) == 3 * 2 * 2
+    for entry in entries:
+        front = known.fronts[entry["device"]]
+        assert entry["evaluations"] == len(entry["rows"]) == len(set(entry["rows"])) == 120
+        assert entry["score"] == front.score(entry["rows"]).to_dict()
+        assert [step for step, _ in entry["curve"]] == [24, 50, 100, 120]
+        assert all(ratio == front.score(entry["rows"][:step]).ratio for step, ratio in entry["curve"])
+    starts = {(e["device"], e["seed"]): e["rows"][:24] for e in entries if e["method"] == "random"}
+    assert len({tuple(rows) for rows in starts.values()}) == 4, "every device and seed has random numbers of its own"
+
+
+def test_standings_are_means_over_devices_and_seeds(finished: Contest) -> None:
+    entries = finished.entries()
+    summary = standings(entries)
+    assert list(summary) == METHODS
+    mine = [entry for entry in entries if entry["method"] == "evolution"]
+    searched = [entry["score"]["ratio"] for entry in mine if entry["device"] == "pixel3"]
+    line = summary["evolution"]
+    assert line["ratio_search"] == pytest.approx(sum(searched) / 2) and line["runs"] == 4
+    assert line["worst"] == min(entry["score"]["ratio"] for entry in mine) <= line["ratio_unseen"]
+    assert standings([entry for entry in mine if entry["device"] == "pixel3"])["evolution"]["ratio_unseen"] is None
+
+
+class StopsAfter(Silent):
+    """A reporter under which the contest is stopped after some runs."""
+
+    def __init__(self, runs: int) -> None:
+        self.left = runs
+
+    def stage(self, title: str, total: int, begun: int = 0) -> Any:
+        return nullcontext(self._advance)
+
+    def _advance(self, done: int) -> None:
+        self.left -= 1
+        if not self.left:
+            raise KeyboardInterrupt
+
+
+def test_a_stopped_contest_goes_on_and_ends_the_same(known: KnownSpace, finished: Contest, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        Contest(known, 120, tmp_path).execute(METHODS, list(known.fronts), 2, reporter=StopsAfter(5))
+    contest = Contest(known, 120, tmp_path)
+    first = {file: file.stat().st_mtime_ns for file in (tmp_path / "runs").iterdir()}
+    assert len(first) == len(contest.entries()) == 5
+    contest.execute(METHODS, list(known.fronts), 2)
+    assert timeless(contest.entries()) == timeless(finished.entries())
+    assert all(file.stat().st_mtime_ns == time for file, time in first.items()), "finished runs are not run again"
+
+
+def test_more_methods_devices_and_seeds_add_to_a_folder(known: KnownSpace, tmp_path: Path) -> None:
+    contest = Contest(known, 30, tmp_path)
+    contest.execute(["random"], ["pixel3"], 1)
+    contest.execute(["evolution"], ["my/phone"], 2)
+    assert [(e["method"], e["device"], e["seed"]) for e in contest.entries()] == [
+        ("evolution", "my/phone", 0), ("evolution", "my/phone", 1), ("random", "pixel3", 0),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("evaluations", "methods", "devices", "text"),
+    [
+        (31, ["random"], ["pixel3"], "holds runs of space nb201, task cifar10, evaluations 30; give another folder"),
+        (30, ["best"], ["pixel3"], "methods: unknown name 'best'; available: random, random-hypernet"),
+        (30, ["random"], ["pixel9"], "devices: unknown name 'pixel9'; available: pixel3, my/phone"),
+        (0, ["random"], ["pixel3"], "evaluations: wanted 1 to 15625"),
+    ],
+)
+def test_what_does_not_fit_is_refused(
+    known: KnownSpace, tmp_path: Path, evaluations: int, methods: list[str], devices: list[str], text: str
+) -> None:
+    Contest(known, 30, tmp_path).execute(["random"], ["pixel3"], 1)
+    with pytest.raises(InputError, match=text):
+        Contest(known, evaluations, tmp_path).execute(methods, devices, 1)
+
+
+def test_a_damaged_entry_is_named(known: KnownSpace, tmp_path: Path) -> None:
+    contest = Contest(known, 30, tmp_path)
+    contest.execute(["random"], ["pixel3"], 1)
+    (file,) = (tmp_path / "runs").iterdir()
+    file.write_text("{")
+    with pytest.raises(InputError, match="is damaged; delete it"):
+        contest.entries()
+
+
+#: two processes over a made-up table
+PROGRAM = """
+import sys, torch
+from pathlib import Path
+from modnas_fast.baselines.contest import Contest
+from modnas_fast.baselines.known_space import KnownSpace
+from modnas_fast.exact import ExactFront
+from modnas_fast.spaces import NB201Space
+
+if __name__ == "__main__":
+    space = NB201Space()
+    texts = tuple(a.text for a in space.decode(space.enumerate()))
+    values = torch.rand(2, len(texts), generator=torch.Generator().manual_seed(0))
+    front = ExactFront(values[0], values[1][:, None], values[0] >= 0)
+    known = KnownSpace(space, "cifar10", texts, {"a": front, "b": front})
+    Contest(known, 100, Path(sys.argv[1])).execute(["evolution"], ["a", "b"], int(sys.argv[3]), int(sys.argv[2]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs process groups")
+def test_a_killed_contest_leaves_no_process_and_goes_on_in_others(tmp_path: Path) -> None:
+    def program(folder: str, jobs: int, seeds: int) -> subprocess.Popen:
+        script = tmp_path / "program.py"
+        script.write_text(PROGRAM)
+        path = os.pathsep.join(filter(None, [os.getcwd(), os.environ.get("PYTHONPATH")]))
+        return subprocess.Popen(
+            [sys.executable, script, tmp_path / folder, str(jobs), str(seeds)],
+            env={**os.environ, "PYTHONPATH": path},
+            start_new_session=True,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def entries(folder: str) -> list[dict[str, Any]]:
+        return [json.loads(file.read_text()) for file in sorted((tmp_path / folder / "runs").glob("*.json"))]
+
+    killed = program("killed", 2, 5000)
+    try:
+        until(lambda: len(entries("killed")) >= 3 or killed.poll() is not None)
+        killed.kill()
+        assert killed.wait() == -signal.SIGKILL, killed.stderr.read()
+        until(lambda: not group_lives(killed.pid))
+    finally:
+        if group_lives(killed.pid):
+            os.killpg(killed.pid, signal.SIGKILL)
+    kept = entries("killed")
+    for folder, jobs in (("killed", 2), ("alone", 1)):
+        ended = program(folder, jobs, 4)
+        assert ended.wait(120) == 0, ended.stderr.read()
+    alone = timeless(entries("alone"))
+    assert len(alone) == 8 and all(entry in timeless(entries("killed")) for entry in [*alone, *timeless(kept)])
+
+
+def group_lives(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.05)
