@@ -44,7 +44,7 @@ PUBLIC = {
         "mgd_weights",
         "min_norm",
     ],
-    "modnas_fast.report": ["write_report"],
+    "modnas_fast.report": ["write_report", "write_reproduction"],
     "modnas_fast.spaces": ["Architecture", "Choice", "Graph", "NB201Space", "SearchSpace", "make_space"],
     "modnas_fast.supernets": ["NB201Supernet", "inherit_weights", "make_supernet"],
 }

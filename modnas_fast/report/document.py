@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from html import escape
 from importlib.resources import files
+from pathlib import Path
 from string import Template
 from typing import Any
+
+from modnas_fast.errors import InputError
 
 
 def document_html(
@@ -40,6 +44,17 @@ def document_html(
         plotly=get_plotlyjs(),
         script="\n".join(_resource(name) for name in scripts),
     )
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Turns an operating system's refusal to write to `folder` into an InputError with the remedy."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{folder} cannot be written ({error.strerror}): make room or make it writable"
+        ) from error
 
 
 def safe_json(value: Any) -> str:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from modnas_fast.errors import InputError
 from modnas_fast.files import write_text
 from modnas_fast.report import panels, sections
 from modnas_fast.report.contents import RunContents, read_run
-from modnas_fast.report.document import document_html
+from modnas_fast.report.document import document_html, writing
 from modnas_fast.report.elements import section
 from modnas_fast.report.figures import all_figures
 from modnas_fast.report.plots import write_plots
@@ -31,13 +30,9 @@ def write_report(run: Path | str) -> Path:
     run = Path(run)
     contents = read_run(run)
     path = run / "report.html"
-    try:
+    with writing(run):
         write_plots(contents, run / "plots")
         write_text(path, page_html(contents))
-    except OSError as error:
-        raise InputError(
-            f"{run} cannot be written ({error.strerror}): make room or make it writable"
-        ) from error
     return path
 
 

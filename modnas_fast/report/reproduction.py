@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from modnas_fast.errors import InputError
 from modnas_fast.files import write_text
 from modnas_fast.report import reproduction_sections as sections
-from modnas_fast.report.document import document_html
+from modnas_fast.report.document import document_html, writing
 from modnas_fast.report.elements import section
 from modnas_fast.report.reproduction_contents import Reproduction, read_reproduction
 from modnas_fast.report.reproduction_figures import reproduction_figures
@@ -31,13 +30,9 @@ def write_reproduction(folder: Path | str) -> Path:
     folder = Path(folder)
     report = read_reproduction(folder)
     path = folder / "reproduction.html"
-    try:
+    with writing(folder):
         write_reproduction_plots(report, folder / "plots")
         write_text(path, reproduction_html(report))
-    except OSError as error:
-        raise InputError(
-            f"{folder} cannot be written ({error.strerror}): make room or make it writable"
-        ) from error
     return path
 
 
