@@ -56,7 +56,7 @@ def _parts(report: Reproduction, figures: set[str]) -> list[str]:
     adapted = "Zero-shot: the device was not in the training. Adapted: ten of its latencies were used to fit further."
     return [
         section("headline", "What MODNAS reaches", sections.headline(report)),
-        section("methods", "Methods compared", sections.methods(report, figures), unseen),
+        section("methods", "Methods compared", sections.methods(report), unseen),
         section("progress", "While searching", sections.progress(report), "Mean ratio over devices and seeds."),
         section("fronts", "Fronts of every device", sections.fronts(report), first),
         section("predictor", "Predictor", sections.predictor(report), adapted),

@@ -58,6 +58,11 @@ def targets(report: Reproduction) -> list[Target]:
     ]
 
 
+def present(values: Iterable[float | None]) -> list[float]:
+    """The values that are there."""
+    return [value for value in values if value is not None]
+
+
 def device_values(runs: Sequence[Run], name: str, field: Field) -> list[float]:
     """One value per seed that has one for this device."""
     return present(getattr(run.devices[name], field) for run in runs if name in run.devices)
@@ -82,11 +87,6 @@ class Step(NamedTuple):
     mean: float
     low: float
     high: float
-
-
-def present(values: Iterable[float | None]) -> list[float]:
-    """The values that are there."""
-    return [value for value in values if value is not None]
 
 
 def mean_curve(runs: Sequence[Run], axis: Axis, split: Split) -> list[Step]:

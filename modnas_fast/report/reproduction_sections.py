@@ -21,7 +21,7 @@ from modnas_fast.report.elements import (
     tile,
 )
 from modnas_fast.report.marks import mean, number
-from modnas_fast.report.reproduction_contents import Reproduction
+from modnas_fast.report.reproduction_contents import Method, Reproduction
 from modnas_fast.report.reproduction_numbers import SPLIT_NAMES, Target, curves, present, split_values, targets
 
 PROTOCOL = (
@@ -59,33 +59,19 @@ def headline(report: Reproduction) -> str:
     """The key figures of MODNAS, and whether they reach what was wanted."""
     if not report.methods:
         return note("The file holds no method, so there is nothing to say about MODNAS as a whole.")
-    method = report.methods[0]
-    shown = [
-        tile(f"Hypervolume ratio, {split}", number(mean(values), 4), _sample(values, len(names)), split)
-        for split in SPLIT_NAMES
-        if (names := report.names(split))
-        for values in [split_values(method.runs, names, "ratio")]
-    ]
-    every = [device.name for device in report.devices]
-    networks = split_values(method.runs, every, "networks")
-    shown.append(tile("Networks per device", number(mean(networks), 1), "distinct and non-dominated, of 24 rays"))
-    seconds = present(run.seconds for run in method.runs)
-    if seconds:
-        shown.append(tile("One search", duration(mean(seconds)), "wall clock, mean over seeds"))
-    if report.evaluations is not None:
-        shown.append(tile("True evaluations", f"{report.evaluations:,.0f}", "per search, for all devices together"))
     rows = "".join(map(_target_row, targets(report)))
-    caption = f"{method.label}: what was wanted and what was reached"
+    caption = f"{report.methods[0].label}: what was wanted and what was reached"
     head = ("", "Wanted, at least", "Reached", "")
-    return f'<div class="tiles">{"".join(shown)}</div>' + table(head, rows, caption, kind="targets")
+    shown = "".join(_tiles(report, report.methods[0]))
+    return f'<div class="tiles">{shown}</div>' + table(head, rows, caption, kind="targets")
 
 
-def methods(report: Reproduction, figures: set[str]) -> str:
+def methods(report: Reproduction) -> str:
     """Every method: a table of means, the radar plot and the table of devices."""
     if not report.methods or not report.devices:
         return note("The file holds no methods or no devices, so there is nothing to compare.")
     caption = "Mean over seeds; the rim is the exact front. Clockwise from the top: search devices, then unseen ones."
-    radar = plot("radar", "Hypervolume ratio on every device", caption, shared=True) if "radar" in figures else ""
+    radar = plot("radar", "Hypervolume ratio on every device", caption, shared=True)
     figure = f'{_method_buttons(report)}<div class="radar">{radar}</div>'
     return tables.method_table(report) + figure + tables.device_table(report)
 
@@ -189,6 +175,24 @@ def details(report: Reproduction) -> str:
 def document_title(report: Reproduction) -> str:
     """The title of the page, as plain text."""
     return f"MODNAS on NAS-Bench-201{f': {report.task}' if report.task else ''}"
+
+
+def _tiles(report: Reproduction, method: Method) -> list[str]:
+    shown = [
+        tile(f"Hypervolume ratio, {split}", number(mean(values), 4), _sample(values, len(names)), split)
+        for split in SPLIT_NAMES
+        if (names := report.names(split))
+        for values in [split_values(method.runs, names, "ratio")]
+    ]
+    every = [device.name for device in report.devices]
+    networks = split_values(method.runs, every, "networks")
+    shown.append(tile("Networks per device", number(mean(networks), 1), "distinct and non-dominated, of 24 rays"))
+    seconds = present(run.seconds for run in method.runs)
+    if seconds:
+        shown.append(tile("One search", duration(mean(seconds)), "wall clock, mean over seeds"))
+    if report.evaluations is not None:
+        shown.append(tile("True evaluations", f"{report.evaluations:,.0f}", "per search, for all devices together"))
+    return shown
 
 
 def _sample(values: list[float], devices: int) -> str:
