@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from modnas_fast.baselines.known_space import KnownSpace
 from modnas_fast.datasets.error_table import load_nats_bench
 from modnas_fast.datasets.home import locate
 from modnas_fast.devices import Device
@@ -66,6 +67,10 @@ class Benchmark:
     @cached_property
     def _row_of(self) -> dict[str, int]:
         return {text: row for row, text in enumerate(self.table.architectures)}
+
+    def known_space(self) -> KnownSpace:
+        """The same for black-box searches."""
+        return KnownSpace(self.space, self.task, self.table.architectures, self.fronts)
 
     def rows(self, onehot: Tensor) -> list[int]:
         """Rows of architectures [n, N] in the table. Raises InputError for one that is not in it."""

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from modnas_fast.cli_baselines import baselines
 from modnas_fast.cli_data import data_app
+from modnas_fast.cli_reproduce import reproduce
 from modnas_fast.errors import InputError
 
 app = typer.Typer(
@@ -268,6 +269,7 @@ def report(run: Annotated[Path, typer.Argument(help="Folder of a finished run.")
 
 
 app.command()(baselines)
+app.command()(reproduce)
 
 
 @app.command()

@@ -48,15 +48,15 @@ def baselines(
         raise InputError(f"baselines: tables of all networks are known for nb201 alone, got {space!r}")
     from modnas_fast.baselines import BASELINES
     from modnas_fast.baselines.contest import Contest
-    from modnas_fast.baselines.known_space import load_nb201
     from modnas_fast.baselines.standings import standings, standings_table
+    from modnas_fast.benchmark import load_benchmark
     from modnas_fast.devices.machine import available_cores
     from modnas_fast.files import write_json
     from modnas_fast.progress import Terminal
     from modnas_fast.stopping import Stopped, Stopper
 
     chosen = list(BASELINES) if methods is None else _names(methods, "--methods")
-    known = load_nb201(task, None if devices == "paper" else _names(devices, "--devices"))
+    known = load_benchmark(task, search=None if devices == "paper" else _names(devices, "--devices")).known_space()
     folder = out or Path("runs") / f"baselines-{space}-{task}-{evaluations}"
     terminal = Terminal()
     contest = Contest(known, evaluations, folder)

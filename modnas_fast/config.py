@@ -286,6 +286,15 @@ PRESETS: dict[str, dict[str, Any]] = {
         "scalarization": {"task_tail": 0.001},
         "search": {"warmup_steps": 0, "steps": 100, "refine_steps": 500, "refine_networks": 20_000},
     },
+    # the same with shared weights trained on CIFAR-10, and no true error read
+    "nb201-supernet": {
+        "space": {"channels": 16, "cells": 5, "reduction": "residual"},
+        "task": {"augment": True},
+        "devices": {"table": "help", "networks": 900},
+        "predictor": {"kind": "graph", "steps": 800, "learning_rate": 1e-2},
+        "hypernetwork": {"intervals": 51},
+        "search": {"warmup_steps": 6900, "steps": 2900, "batch_size": 256, "threads": None},
+    },
     # what the paper and its published code do; see docs/nb201.md for each switch
     "nb201-paper": {
         "space": {"channels": 16, "cells": 5, "reduction": "residual"},

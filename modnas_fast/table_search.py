@@ -162,13 +162,16 @@ class TableSearch:
             costs = self._train_predictor("predict again", "Training the metapredictor on all measured", measured)
         return Prepared(costs, objective, measured, queried, self._seconds)
 
-    def search(self, prepared: Prepared, on_step: Callable[[Search], None] = lambda search: None) -> Answer:
-        """Trains Φ; `on_step` is called after every step."""
+    def start(self, prepared: Prepared) -> Answer:
+        """A search that has not made a step yet."""
         devices, measured = self._benchmark.search_devices, prepared.measured.by_text
         search = Search(self._config, self._space, prepared.objective, devices, prepared.costs, measured)
-        answer = Answer(search, prepared)
-        start = time.monotonic()
-        with self._reporter.stage("Searching", search.total_steps) as advance:
+        return Answer(search, prepared)
+
+    def advance(self, answer: Answer, on_step: Callable[[Search], None] = lambda search: None) -> Answer:
+        """Makes the steps that are left; `on_step` is called after each."""
+        search, start = answer.search, time.monotonic() - answer.seconds
+        with self._reporter.stage("Searching", search.total_steps, search.finished_steps) as advance:
             while not search.done:
                 search.step()
                 answer.seconds = time.monotonic() - start
@@ -177,6 +180,10 @@ class TableSearch:
                 on_step(search)
                 advance(search.finished_steps)
         return answer
+
+    def search(self, prepared: Prepared) -> Answer:
+        """A whole search."""
+        return self.advance(self.start(prepared))
 
     def _timed(self, stage: str, since: float) -> None:
         self._seconds[stage] = time.monotonic() - since

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
-import signal
-import threading
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import torch
-
 from modnas_fast.baselines import BASELINES
 from modnas_fast.baselines.known_space import KnownSpace
 from modnas_fast.errors import InputError
 from modnas_fast.files import read_json, write_json
 from modnas_fast.progress import Reporter, Silent
+from modnas_fast.workers import worker_pool
 
 #: after how many evaluations the curve of a run is scored, besides its end: 24 are the paper's
 FIRST_SCORE, SCORE_EVERY = 24, 50
@@ -121,7 +115,7 @@ class Contest:
         if min(jobs, len(runs)) <= 1:
             yield from ((run, run.execute(self._known, self._evaluations)) for run in runs)
             return
-        with _workers(min(jobs, len(runs)), self._known) as pool:
+        with worker_pool(min(jobs, len(runs)), _know, (self._known,)) as pool:
             futures = {pool.submit(_execute_in_worker, run, self._evaluations): run for run in runs}
             for future in as_completed(futures):
                 yield futures[future], future.result()
@@ -140,40 +134,12 @@ def _read(file: Path) -> Any:
         raise InputError(f"{file} is damaged; delete it to have it made again") from None
 
 
-@contextmanager
-def _workers(jobs: int, known: KnownSpace) -> Iterator[ProcessPoolExecutor]:
-    """Fresh processes of one thread each; an exception, such as Ctrl-C, ends them at once."""
-    others = set(multiprocessing.active_children())
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker, initargs=(known,))
-    try:
-        yield pool
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in set(multiprocessing.active_children()) - others:
-            process.terminate()
-        raise
-    finally:
-        pool.shutdown()
-
-
 _known_in_worker: KnownSpace
 
 
-def _start_worker(known: KnownSpace) -> None:
+def _know(known: KnownSpace) -> None:
     global _known_in_worker
     _known_in_worker = known
-    torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A parent that was killed outright cannot end its workers."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 def _execute_in_worker(run: Run, evaluations: int) -> Entry:

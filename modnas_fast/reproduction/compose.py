@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from modnas_fast.benchmark import Benchmark
+from modnas_fast.devices import fingerprint
 from modnas_fast.reproduction.plan import DEFAULT, Plan
 from modnas_fast.reproduction.trial import Entry, Group, entries
 
@@ -71,19 +68,13 @@ def head(source: str, benchmark: Benchmark, command: str, seconds: float) -> Ent
     return {
         "schema": SCHEMA,
         "package": {"name": "modnas-fast", "version": version("modnas-fast")},
-        "machine": _machine(),
+        "machine": fingerprint().to_dict(),
         "command": command,
         "source": source,
         "task": benchmark.task,
         "seconds": seconds,
         "devices": _devices(benchmark),
     }
-
-
-def _machine() -> Entry:
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    cpu = platform.processor() or platform.machine()
-    return {"cpu": cpu, "cores": os.cpu_count(), "threads": torch.get_num_threads(), "torch": torch.__version__, "gpus": gpus}
 
 
 def _devices(benchmark: Benchmark) -> list[Entry]:

@@ -1,0 +1,121 @@
+"""A whole reproduction in its folder: what is finished there is not run again.
+
+    settings.json        what all parts share
+    trials/*.json        one entry per search of the hypernetwork
+    baselines/           runs of the black-box searches, see `baselines.contest`
+    reproduction.json  reproduction.html  plots/
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import as_completed
+from pathlib import Path
+from typing import Any
+
+from modnas_fast.baselines import BASELINES
+from modnas_fast.baselines.contest import Contest
+from modnas_fast.benchmark import Benchmark, load_benchmark
+from modnas_fast.datasets.home import locate
+from modnas_fast.errors import InputError
+from modnas_fast.files import read_json, write_json
+from modnas_fast.progress import Reporter
+from modnas_fast.reproduction.compose import compose
+from modnas_fast.reproduction.plan import Plan, make_plan
+from modnas_fast.reproduction.trial import Entry, missing, run_group
+from modnas_fast.workers import worker_pool
+
+REPRODUCTION_FILE = "reproduction.json"
+SETTINGS_FILE = "settings.json"
+#: true evaluations of a baseline on each device, as many as MODNAS has for all together
+BASELINE_EVALUATIONS = 300
+
+
+def reproduce_with_surrogate(
+    folder: Path, *, seeds: int, quick: bool, jobs: int, command: str, reporter: Reporter
+) -> dict[str, Any]:
+    """Runs what is missing in `folder` and writes reproduction.json; returns its content.
+
+    Args:
+        folder: made where it is missing; the same settings continue it.
+        seeds: of every search.
+        quick: see `plan.make_plan`.
+        jobs: processes.
+        command: that was given, for the record.
+        reporter: where progress is told.
+
+    Raises InputError where the folder holds a reproduction with other settings, and where tables are missing.
+    """
+    start = time.monotonic()
+    benchmark = load_benchmark()
+    plan = make_plan(all_settings(), list(BASELINES), seeds, quick)
+    settings = keep_settings(folder, {"source": "surrogate", "seeds": list(plan.seeds), "quick": quick})
+    run_groups(plan, folder / "trials", jobs, reporter)
+    baselines = run_baselines(plan, benchmark, folder / "baselines", jobs, reporter)
+    settings["seconds"] += time.monotonic() - start
+    write_json(folder / SETTINGS_FILE, settings)
+    content = compose(
+        plan, folder / "trials", benchmark, baselines, BASELINE_EVALUATIONS, command, settings["seconds"]
+    )
+    write_json(folder / REPRODUCTION_FILE, content)
+    return content
+
+
+def all_settings() -> list[str]:
+    """Names of all device settings of HELP's table."""
+    return sorted(file.stem for file in locate("nb201/help-latency/1080ti_1.pt").parent.glob("*.pt"))
+
+
+def keep_settings(folder: Path, wanted: dict[str, Any]) -> dict[str, Any]:
+    """The settings in the folder with the seconds spent so far, written where they are new.
+
+    Raises InputError where they differ from those wanted.
+    """
+    file = folder / SETTINGS_FILE
+    if not file.exists():
+        write_json(file, {**wanted, "seconds": 0.0})
+    try:
+        found = read_json(file)
+        seconds = found.pop("seconds")
+    except (ValueError, KeyError, AttributeError):
+        raise InputError(f"{file} is damaged; delete it to continue with the settings given") from None
+    if found != wanted:
+        had = ", ".join(f"{key} {value}" for key, value in found.items())
+        raise InputError(f"--out: {folder} holds a reproduction with {had}; give another folder")
+    return {**found, "seconds": seconds}
+
+
+def run_groups(plan: Plan, folder: Path, jobs: int, reporter: Reporter) -> None:
+    """Runs the groups with missing entries in `jobs` processes."""
+    total = sum(len(group.variants) for group in plan.groups)
+    left = [group for group in plan.groups if missing(group, folder)]
+    done = total - sum(len(missing(group, folder)) for group in left)
+    with reporter.stage("Searching with MODNAS", total, done) as advance:
+        if not left:
+            return
+        with worker_pool(min(jobs, len(left))) as pool:
+            futures = [pool.submit(run_group, group, folder) for group in left]
+            for future in as_completed(futures):
+                future.result()
+                advance(total - sum(len(missing(group, folder)) for group in plan.groups))
+
+
+def run_baselines(
+    plan: Plan, benchmark: Benchmark, folder: Path, jobs: int, reporter: Reporter
+) -> list[Entry]:
+    """Entries of the plan's baselines on all devices, each with the device's split and its front."""
+    contest = Contest(benchmark.known_space(), BASELINE_EVALUATIONS, folder)
+    splits = {device.name: device.split for device in benchmark.devices}
+    contest.execute(plan.baselines, list(splits), len(plan.seeds), jobs, reporter)
+    return [
+        {**entry, "split": splits[entry["device"]], "front": front_points(benchmark, entry["device"], entry["rows"])}
+        for entry in contest.entries()
+        if entry["method"] in plan.baselines and entry["seed"] in plan.seeds and entry["device"] in splits
+    ]
+
+
+def front_points(benchmark: Benchmark, device: str, rows: Sequence[int]) -> list[list[float]]:
+    """Normalised objectives of the non-dominated ones among rows of the table."""
+    table = benchmark.fronts[device]
+    return table.values[table.front(rows)].round(5).tolist()

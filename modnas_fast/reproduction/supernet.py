@@ -1,0 +1,173 @@
+"""The search with a supernet on CIFAR-10 and latencies from tables: the paper's way, no true error is read.
+
+True errors of the table judge the answer alone: the hypervolume reached, and how well errors inherited from the
+supernet rank random networks.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from modnas_fast.benchmark import Benchmark, load_benchmark
+from modnas_fast.checkpoint import load_checkpoint, save_checkpoint
+from modnas_fast.config import Config, make_config
+from modnas_fast.datasets import load_task
+from modnas_fast.datasets.home import data_home
+from modnas_fast.devices.measure import threads_restored
+from modnas_fast.errors import InputError
+from modnas_fast.files import write_json
+from modnas_fast.metapredictor import predictor_quality
+from modnas_fast.progress import Reporter
+from modnas_fast.reproduction.compose import head
+from modnas_fast.reproduction.run import REPRODUCTION_FILE, keep_settings
+from modnas_fast.reproduction.trial import Entry, predictor_entry, run_entry
+from modnas_fast.search import Search
+from modnas_fast.stopping import Stopper
+from modnas_fast.table_search import Answer, TableSearch
+from modnas_fast.task_objective import SupernetObjective
+
+CHECKPOINT_FILE = "checkpoint.pt"
+#: random networks whose inherited errors are compared with the table
+JUDGED = 200
+#: enough to see that all works, in about a minute
+QUICK_OVERRIDES = (
+    "space.channels=4",
+    "space.cells=1",
+    "task.resize=12",
+    "task.limit=1000",
+    "task.test_limit=200",
+    "predictor.steps=200",
+    "search.batch_size=64",
+    "search.warmup_steps=40",
+    "search.steps=10",
+    "search.refine_steps=20",
+    "search.refine_networks=64",
+    "search.threads=1",
+)
+
+
+def reproduce_with_supernet(
+    folder: Path,
+    *,
+    data: Path | None,
+    overrides: Sequence[str],
+    quick: bool,
+    command: str,
+    reporter: Reporter,
+    stopper: Stopper,
+) -> dict[str, Any]:
+    """Searches, judges, and writes reproduction.json; returns its content.
+
+    Args:
+        folder: made where it is missing; an unfinished search in it is continued.
+        data: CIFAR-10 images; None: `cifar10` in the data folder.
+        overrides: changes of the preset nb201-supernet (`a.b=c`).
+        quick: a search so small that it shows nothing but that all works.
+        command: that was given, for the record.
+        reporter: where progress is told.
+        stopper: asked after every step; a checkpoint is written first.
+    """
+    config = make_config(preset="nb201-supernet", overrides=[*(QUICK_OVERRIDES if quick else ()), *overrides])
+    keep_settings(folder, {"source": "supernet", "configuration": config.model_dump(mode="json")})
+    benchmark = load_benchmark()
+    with threads_restored():
+        if config.search.threads is not None:
+            torch.set_num_threads(config.search.threads)
+        objective = _objective(config, benchmark, data, reporter)
+        answer = _search(config, benchmark, objective, folder / CHECKPOINT_FILE, reporter, stopper)
+        run = run_entry(benchmark, config, answer)
+        judged = _judge(config, benchmark, objective, reporter)
+    content = {
+        **head("supernet", benchmark, command, answer.total_seconds),
+        "seeds": [config.seed],
+        "quick": quick,
+        "evaluations": 0,
+        "notes": ["No true error is read by the search: errors are those inherited from the supernet."],
+        "methods": [{"name": "modnas", "label": "MODNAS, supernet", "evaluations_note": "none", "runs": [run]}],
+        "predictor": predictor_entry(benchmark, answer.prepared),
+        "supernet": {
+            "seconds": answer.seconds,
+            "setting": _setting(config),
+            **judged,
+            "hypervolume_ratio": run["ratio"],
+        },
+    }
+    write_json(folder / REPRODUCTION_FILE, content)
+    return content
+
+
+def _objective(config: Config, benchmark: Benchmark, data: Path | None, reporter: Reporter) -> SupernetObjective:
+    images = data or data_home() / "cifar10"
+    if not images.exists():
+        raise InputError(f"--data: {images} does not exist; fetch CIFAR-10 with: modnas-fast data fetch cifar10")
+    options = config.task
+    with reporter.stage("Loading images", 100) as advance:
+        task = load_task(
+            str(images),
+            seed=config.seed,
+            limit=options.limit,
+            test_limit=options.test_limit,
+            resize=options.resize,
+            fractions=options.fractions,
+            progress=lambda done, total: advance(100 * done // total),
+        )
+    return SupernetObjective(config, benchmark.space, task)
+
+
+def _search(
+    config: Config,
+    benchmark: Benchmark,
+    objective: SupernetObjective,
+    checkpoint: Path,
+    reporter: Reporter,
+    stopper: Stopper,
+) -> Answer:
+    """The answer of a search from the last checkpoint on."""
+    stages = TableSearch(config, benchmark, objective, reporter)
+    prepared = stages.prepare()
+    answer = stages.start(prepared)
+    if checkpoint.exists():
+        state = load_checkpoint(checkpoint)
+        answer.search.load_state_dict(state["search"])
+        answer.seconds, answer.curve = state["seconds"], state["curve"]
+        reporter.say(f"Continuing at step {answer.search.finished_steps} of {answer.search.total_steps}")
+
+    def keep(search: Search) -> None:
+        if search.done or stopper.requested or search.finished_steps % config.search.checkpoint_every == 0:
+            state = {"search": search.state_dict(), "seconds": answer.seconds, "curve": answer.curve}
+            save_checkpoint(checkpoint, state)
+        stopper.check()
+
+    with stopper.deferred():
+        stages.advance(answer, keep)
+    return answer
+
+
+def _judge(config: Config, benchmark: Benchmark, objective: SupernetObjective, reporter: Reporter) -> Entry:
+    """Inherited beside true errors of random networks that learned something, and their rank correlation."""
+    generator = torch.Generator().manual_seed(config.seed + 6)
+    kept = benchmark.kept.nonzero().flatten()
+    rows = kept[torch.randperm(len(kept), generator=generator)[:JUDGED]].tolist()
+    onehot = benchmark.space.canonical(benchmark.space.encode(benchmark.architectures(rows)))
+    inherited: list[float] = []
+    with reporter.stage("Judging the supernet", len(rows)) as advance, torch.no_grad():
+        for part in onehot.split(10):
+            inherited += objective.errors(part).tolist()
+            advance(len(inherited))
+    true = benchmark.errors[rows].tolist()
+    quality = predictor_quality(inherited, true)
+    return {"spearman": quality.spearman, "networks": len(rows), "points": list(zip(inherited, true))}
+
+
+def _setting(config: Config) -> str:
+    space, task, search = config.space, config.task, config.search
+    images = f"{task.limit or 'all'} images" + (f" of {task.resize}×{task.resize} pixels" if task.resize else "")
+    return (
+        f"C = {space.channels}, N = {space.cells}, {images}, batch {search.batch_size}, {search.warmup_steps} + "
+        f"{search.steps} steps of w, {search.refine_steps} of refinement"
+    )
