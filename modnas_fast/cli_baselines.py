@@ -33,8 +33,8 @@ def baselines(
     """Compare black-box searches under one budget of true evaluations, on tables of all networks.
 
     Finished runs are kept in the folder: the same command continues after a stop, and a command with more methods,
-    devices or seeds adds to what is there. Table and baselines.json tell of all runs in the folder. On one core, a run
-    of gp takes about 40 s with 300 evaluations, one of tpe a few, the others up to one.
+    devices or seeds adds to what is there. Table and baselines.json tell of all runs in the folder. With 300
+    evaluations on one core, a run of gp takes about 40 s, one of tpe a few, the others up to one.
 
     Examples:
 

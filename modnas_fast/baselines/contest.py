@@ -92,7 +92,12 @@ class Contest:
         return [_read(file) for file in sorted((self._folder / "runs").glob("*.json"))]
 
     def execute(
-        self, methods: Sequence[str], devices: Sequence[str], seeds: int, jobs: int = 1, reporter: Reporter | None = None
+        self,
+        methods: Sequence[str],
+        devices: Sequence[str],
+        seeds: int,
+        jobs: int = 1,
+        reporter: Reporter | None = None,
     ) -> None:
         """Runs what is not finished yet of methods × devices × the seeds 0, 1, …, in `jobs` processes.
 

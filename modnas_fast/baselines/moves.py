@@ -32,13 +32,12 @@ def neighbours(space: SearchSpace, network: Sequence[int]) -> list[Network]:
 def unknown(problem: Problem, random: Random, propose: Callable[[], Network] | None = None) -> Network:
     """The first of a few proposals that was not evaluated yet; a random such network where all were.
 
-    Returns an evaluated network only where every network of the space was evaluated.
+    There must be one: it is for searches that have evaluations left.
     """
     for _ in range(PATIENCE if propose else 0):
         network = propose()
         if not problem.knows(network):
             return network
-    while True:
-        network = drawn(problem.space, random)
-        if not problem.knows(network) or len(problem.rows) == problem.space.num_architectures:
-            return network
+    while problem.knows(network := drawn(problem.space, random)):
+        pass
+    return network

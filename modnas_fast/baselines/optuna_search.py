@@ -23,7 +23,7 @@ def nsga2(problem: Problem, seed: int, population: int = 30) -> None:
 
 
 def tpe(problem: Problem, seed: int) -> None:
-    """Multi-objective tree-structured Parzen estimator (Ozaki et al. 2022), multivariate: choices are drawn jointly."""
+    """Multi-objective tree-structured Parzen estimator (Ozaki et al. 2022), drawing all choices jointly."""
     with _quiet():
         sampler = TPESampler(multivariate=True, seed=seed)
     _minimise(problem, sampler, seed)
@@ -50,12 +50,12 @@ class TableGPSampler(GPSampler):
         self._random = Random(seed)
         self._n_qmc_samples_ehvi = 32  # a quarter of Optuna's, for time and memory; the ranking hardly changes
 
-    def _optimize_acqf(self, acqf: Any, best_params: np.ndarray | None) -> np.ndarray:
+    def _optimize_acqf(self, acqf: Any, best_params: np.ndarray) -> np.ndarray:
         drawn = [unknown(self._problem, self._random) for _ in range(self.CANDIDATES)]
         # Categorical parameters stand for themselves in Optuna's normalised coordinates, in the order of their names.
         free = _free_groups(self._problem)
-        best = np.zeros((0 if best_params is None else len(best_params), len(self._problem.space.choices)), int)
-        best[:, free] = [] if best_params is None else best_params
+        best = np.zeros((len(best_params), len(self._problem.space.choices)), dtype=int)
+        best[:, free] = best_params
         near = [n for b in best.tolist() for n in neighbours(self._problem.space, b) if not self._problem.knows(n)]
         candidates = np.array(drawn + near, dtype=float)[:, free]
         return candidates[acqf.eval_acqf_no_grad(candidates).argmax()]
@@ -64,8 +64,8 @@ class TableGPSampler(GPSampler):
 def _minimise(problem: Problem, sampler: BaseSampler, seed: int) -> None:
     """Asks the sampler until the budget is spent.
 
-    It is told the answer to a network that it asks for again too, at no cost. Where that happens many times in a
-    row, a random network takes the place of its next proposal.
+    A network that it asks for again is answered again, at no cost. After many repeats in a row a random network takes
+    the place of its next proposal.
     """
     random, repeats = Random(seed), 0
     free = _free_groups(problem)

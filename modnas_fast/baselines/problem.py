@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
-from torch import Tensor, from_numpy
+import torch
+from torch import Tensor
 
 from modnas_fast.errors import InputError
 from modnas_fast.exact import ExactFront
@@ -30,12 +31,15 @@ class Problem:
         front: all rows on the device, with their normalised objectives.
         budget: distinct networks that may be asked for.
 
-    Raises InputError for a budget below 1 or above the rows of the table.
+    Raises InputError where a network of the space is not in the table, and for a budget below 1 or above its rows.
     """
 
     def __init__(self, space: SearchSpace, architectures: Sequence[str], front: ExactFront, budget: int) -> None:
-        if not 1 <= budget <= len(architectures):
-            raise InputError(f"evaluations: wanted 1 to {len(architectures)}, the networks of the table, got {budget}")
+        count = len(architectures)
+        if count != space.num_architectures:
+            raise InputError(f"architectures: the table has {count}, {space.name} has {space.num_architectures}")
+        if not 1 <= budget <= count:
+            raise InputError(f"evaluations: wanted 1 to {count}, the networks of the table, got {budget}")
         self.space = space
         self.front = front
         self.budget = budget
@@ -79,7 +83,7 @@ class Problem:
         rows = [self._row_of[text] for text in self.space.references]
         costs = self.front.values[rows, 1:]
         low, high = costs.min(axis=0), costs.max(axis=0)
-        return from_numpy(((costs - low) / (high - low)).T.flatten()).float()
+        return torch.from_numpy(((costs - low) / (high - low)).T.flatten()).float()
 
     def _row(self, indices: Sequence[int]) -> int:
         return self._row_of[self.space.format(indices)]

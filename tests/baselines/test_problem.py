@@ -61,6 +61,11 @@ def test_a_budget_that_cannot_be_spent(made_up: Any, budget: int) -> None:
         Problem(made_up.space, made_up.architectures, made_up.smooth(), budget)
 
 
+def test_a_table_with_gaps_is_refused(made_up: Any) -> None:
+    with pytest.raises(InputError, match="architectures: the table has 100, nb201 has 15625"):
+        Problem(made_up.space, made_up.architectures[:100], made_up.smooth(), 5)
+
+
 def test_the_embedding_is_that_of_the_device(made_up: Any) -> None:
     front = made_up.smooth(costs=2)
     rows = [made_up.architectures.index(text) for text in made_up.space.references]
