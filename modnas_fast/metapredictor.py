@@ -11,6 +11,10 @@ from torch import Tensor, nn
 from modnas_fast.spaces import SearchSpace
 
 
+#: networks whose costs are predicted at once
+CHUNK = 4096
+
+
 class MetaPredictor(nn.Module):
     """Cost as a sum over executed operations, each with a cost that depends on the device.
 
@@ -70,6 +74,11 @@ class CostModel(nn.Module):
     def forward(self, onehot: Tensor, d: Tensor) -> Tensor:
         parts = d.chunk(len(self.predictors), dim=-1)
         return torch.stack([predictor(onehot, part) for predictor, part in zip(self.predictors, parts)], dim=-1)
+
+    @torch.no_grad()
+    def on_devices(self, onehot: Tensor, d: Tensor) -> Tensor:
+        """Costs [n, T, C] of all of n networks [n, N] on all of T devices [T, C·E], some thousand networks at a time."""
+        return torch.cat([self(part[:, None], d) for part in onehot.split(CHUNK)])
 
 
 def seeded_linear(

@@ -33,7 +33,7 @@ class ObjectiveScale:
     mean over calls of `observe`.
 
     Args:
-        costs: predicted costs of all or of random networks on the T devices, [T, n, C].
+        costs: predicted costs of all or of random networks on the T devices, [n, T, C].
         enabled: False for the paper's raw objectives.
         floor: added to task losses before the logarithm, in their unit.
         tail: share of the random networks taken as worse than the worst whose task loss matters.
@@ -45,7 +45,7 @@ class ObjectiveScale:
         self.enabled = enabled
         self._floor = floor
         self._tail = tail
-        low, high = costs.amin(dim=1), costs.quantile(1 - TAIL, dim=1)
+        low, high = costs.amin(dim=0), costs.quantile(1 - TAIL, dim=0)
         self._cost_low, self._cost_width = low, (high - low).clamp(min=1e-6)
         self._task_range: tuple[float, float] | None = None
 

@@ -25,8 +25,6 @@ from modnas_fast.spaces import SearchSpace
 
 #: random networks that the archive begins with, at most
 FIRST_NETWORKS = 256
-#: networks whose costs are predicted at once
-CHUNK = 4096
 #: choices changed in the mutations of each elite
 MUTATIONS = (1, 2)
 
@@ -93,9 +91,8 @@ class Archive:
             self.costs = torch.cat([self.costs, self._costs(distinct[new], [texts[row] for row in new])])
             self._front = None
 
-    @torch.no_grad()
     def _costs(self, onehot: Tensor, texts: Sequence[str]) -> Tensor:
-        costs = torch.cat([self._cost_model(part[:, None], self._d) for part in onehot.split(CHUNK)])
+        costs = self._cost_model.on_devices(onehot, self._d)
         for row, text in enumerate(texts):
             if text in self._measured:
                 costs[row] = self._measured[text]

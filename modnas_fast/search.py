@@ -86,8 +86,8 @@ class Search:
         self._sampler = ReinMax(space.group_sizes)  # hard samples for the refinement, whatever the estimator
         self._scalarize = make_scalarization(config.scalarization.kind, **config.scalarization.parameters())
         candidates = space.candidates(CANDIDATES, self._generator)
-        candidate_costs = self._predicted(candidates)
-        self._spread = CostSpread(candidates, candidate_costs[..., 0].mean(dim=0))
+        candidate_costs = costs.on_devices(candidates, self._d)
+        self._spread = CostSpread(candidates, candidate_costs[..., 0].mean(dim=1))
         options = config.scalarization
         self._scale = ObjectiveScale(candidate_costs, options.normalize, tail=options.task_tail)
         self._refinement = self._make_refinement(candidate_costs, measured)
@@ -99,11 +99,6 @@ class Search:
         )
         self.history = History([device.name for device in devices])
         self.finished_steps = 0
-
-    @torch.no_grad()
-    def _predicted(self, onehot: Tensor) -> Tensor:
-        """Predicted costs of networks [n, N] on every device, [T, n, C]."""
-        return torch.stack([self._costs(onehot, d) for d in self._d])
 
     def _make_refinement(self, candidate_costs: Tensor, measured: Mapping[str, Tensor] | None) -> Refinement:
         """It begins with random networks, and with as many as it may hold where an error costs next to nothing."""

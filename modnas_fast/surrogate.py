@@ -24,8 +24,6 @@ FIRST_SHARE = 0.2
 ROUNDS = 10
 #: standard deviations below the mean that count as possible
 OPTIMISM = 1.0
-#: networks considered for queries where a space is too large to enumerate
-CANDIDATES = 20_000
 #: Adam steps on the marginal likelihood
 FIT_STEPS = 100
 #: added to the noise's variance for the Cholesky decomposition
@@ -131,7 +129,8 @@ def _matern(distances: Tensor, parameters: Tensor) -> Tensor:
 def query(
     space: SearchSpace,
     truth: CountedTruth,
-    costs: Callable[[Tensor], Tensor],
+    candidates: Tensor,
+    costs: Callable[[], Tensor],
     seed: int,
     on_query: Callable[[int], None] = lambda done: None,
 ) -> ErrorSurrogate:
@@ -140,13 +139,13 @@ def query(
     Args:
         space: the search space.
         truth: counts; what it knows already, from an earlier process, is used and not asked again.
-        costs: costs [n, T, C] of canonical one-hots [n, N] on the search devices, predicted; asked anew in every round,
-            so that networks measured meanwhile may answer with measurements.
+        candidates: canonical one-hots [n, N] of the networks considered.
+        costs: their costs [n, T, C] on the search devices; asked anew in every round, so that networks measured
+            meanwhile may stand there with their measurements.
         seed: of the first, random networks.
         on_query: called with the number of networks known.
     """
     generator = torch.Generator().manual_seed(seed)
-    candidates = space.candidates(CANDIDATES, generator)
     rows = {architecture.text: row for row, architecture in enumerate(space.decode(candidates))}
     first = torch.randperm(len(candidates), generator=generator)[: max(4, round(FIRST_SHARE * truth.budget))]
     if not truth.known:
@@ -159,7 +158,7 @@ def query(
         surrogate = ErrorSurrogate(candidates[known], errors)
         if truth.left <= 0 or len(known) == len(candidates):
             return surrogate
-        chosen = _promising(surrogate, candidates, costs(candidates), known, errors, min(batch, truth.left), generator)
+        chosen = _promising(surrogate, candidates, costs(), known, errors, min(batch, truth.left), generator)
         truth(candidates[chosen])
 
 

@@ -69,22 +69,18 @@ class Measured:
 
 
 class KnownCosts:
-    """Costs [n, T, C] of one-hots [n, N] on the search devices: measured where they were, else predicted."""
+    """Costs [n, T, C] of candidates [n, N] on the search devices: measured where they were, else predicted."""
 
-    def __init__(self, space: SearchSpace, costs: CostModel, d: Tensor, measured: Measured) -> None:
-        self._space = space
-        self._costs = costs
-        self._d = d
+    def __init__(self, space: SearchSpace, candidates: Tensor, costs: CostModel, d: Tensor, measured: Measured) -> None:
+        self._texts = [architecture.text for architecture in space.decode(candidates)]
+        self._predicted = costs.on_devices(candidates, d)
         self._measured = measured
-        self._predicted: dict[str, Tensor] = {}
 
-    @torch.no_grad()
-    def __call__(self, onehot: Tensor) -> Tensor:
-        texts = [architecture.text for architecture in self._space.decode(onehot)]
-        new = [row for row, text in enumerate(texts) if text not in self._predicted]
-        if new:
-            self._predicted.update(zip([texts[row] for row in new], self._costs(onehot[new][:, None], self._d)))
-        return torch.stack([self._measured.by_text.get(text, self._predicted[text]) for text in texts])
+    def __call__(self) -> Tensor:
+        known = self._measured.by_text
+        rows = [row for row, text in enumerate(self._texts) if text in known]
+        self._predicted[rows] = torch.stack([known[self._texts[row]] for row in rows])
+        return self._predicted
 
 
 @dataclass
@@ -254,22 +250,22 @@ class TableSearch:
 
     def _query(self, costs: CostModel, measured: Measured) -> tuple[SurrogateObjective, dict[str, float]]:
         """A surrogate of true errors; a network whose error is queried is measured on the devices, too."""
-        start = time.monotonic()
-        truth = CountedTruth(self._space, self._benchmark.true_errors, self._queries)
-        known = KnownCosts(self._space, costs, self._d, measured)
+        start, space = time.monotonic(), self._space
+        truth = CountedTruth(space, self._benchmark.true_errors, self._queries)
+        candidates = space.candidates(CANDIDATES, self._generator)
+        known = KnownCosts(space, candidates, costs, self._d, measured)
 
-        def costs_with_queried(onehot: Tensor) -> Tensor:
-            measured.add(self._space.encode([self._space.parse(text) for text in truth.known]))
-            return known(onehot)
+        def costs_with_queried() -> Tensor:
+            measured.add(space.encode([space.parse(text) for text in truth.known]))
+            return known()
 
         with self._reporter.stage("Querying errors", truth.budget) as advance:
-            surrogate = query(self._space, truth, costs_with_queried, self._config.seed, advance)
-        objective = SurrogateObjective(self._space, surrogate, truth.known, self._benchmark.chance_error)
-        candidates = self._space.candidates(CANDIDATES, self._generator)
+            surrogate = query(space, truth, candidates, costs_with_queried, self._config.seed, advance)
+        objective = SurrogateObjective(space, surrogate, truth.known, self._benchmark.chance_error)
         errors = objective.errors(candidates)
-        costs_with_queried(candidates)
+        costs_with_queried()
         for _ in range(FRONT_ROUNDS):
-            best = front_membership(errors, known(candidates)).any(dim=1)
+            best = front_membership(errors, known()).any(dim=1)
             measured.add(candidates[best], self._config.devices.networks)
         self._timed("query", start)
         return objective, truth.known

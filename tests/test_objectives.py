@@ -7,7 +7,7 @@ import torch
 
 from modnas_fast.objectives import COST_UTOPIA, UTOPIA, ObjectiveScale
 
-COSTS = torch.tensor([[[0.0], [1.0], [2.0]], [[1.0], [2.0], [5.0]]])  # [T = 2, n = 3, C = 1]
+COSTS = torch.tensor([[[0.0], [1.0]], [[1.0], [2.0]], [[2.0], [5.0]]])  # [n = 3, T = 2, C = 1]
 BOTH = torch.tensor([0, 1])
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from modnas_fast.metapredictor import CostModel
 from modnas_fast.objectives import ERROR_FLOOR, ObjectiveScale
 from modnas_fast.refine import FIRST_NETWORKS, Archive, Refinement
 from modnas_fast.scalarize import make_scalarization
@@ -30,15 +31,13 @@ class FewConvolutions:
 
 
 class EdgesInUse(torch.nn.Module):
-    """In place of a cost model: d[0] for every edge in use, [..., 1]."""
-
-    predictors = (None,)
+    """In place of a MetaPredictor: d[0] for every edge in use."""
 
     def forward(self, onehot: Tensor, d: Tensor) -> Tensor:
-        return ((6 - onehot.unflatten(-1, (6, 5))[..., 0].sum(-1)) * d[..., 0])[..., None]
+        return (6 - onehot.unflatten(-1, (6, 5))[..., 0].sum(-1)) * d[..., 0]
 
 
-predictor = EdgesInUse()
+predictor = CostModel([EdgesInUse()])
 
 
 def make_archive(evaluator: FewConvolutions, networks: int = 1000, d: Tensor = torch.ones(1, 1)) -> Archive:
@@ -48,7 +47,7 @@ def make_archive(evaluator: FewConvolutions, networks: int = 1000, d: Tensor = t
 def make_refinement(networks: int = 1000) -> tuple[Refinement, FewConvolutions]:
     evaluator = FewConvolutions()
     d = torch.tensor([[0.1], [0.2]])
-    costs = torch.stack([predictor(space.sample(200, seeded(1)), row) for row in d])
+    costs = predictor.on_devices(space.sample(200, seeded(1)), d)
     scalarize = make_scalarization("smooth_chebyshev", mu=0.01)
     scale = ObjectiveScale(costs, True, ERROR_FLOOR)
     first = space.sample(min(FIRST_NETWORKS, (networks + 1) // 2), seeded(7))
