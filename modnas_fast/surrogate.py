@@ -22,7 +22,8 @@ from modnas_fast.spaces import SearchSpace
 FIRST_SHARE = 0.2
 #: further rounds
 ROUNDS = 10
-#: standard deviations below the mean that count as possible
+#: standard deviations below the mean that count as possible in the first choice; falls to 0 in the last, which checks
+#: what would be answered
 OPTIMISM = 1.0
 #: Adam steps on the marginal likelihood
 FIT_STEPS = 100
@@ -107,12 +108,12 @@ class ErrorSurrogate:
         return (kernel @ self._solved) * self._width + self._mean
 
     @torch.no_grad()
-    def optimistic(self, onehot: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean less OPTIMISM standard deviations of ln(error), and that deviation, [n] each."""
+    def optimistic(self, onehot: Tensor, optimism: float) -> tuple[Tensor, Tensor]:
+        """Mean less `optimism` standard deviations of ln(error), and that deviation, [n] each."""
         kernel = _matern(_squared_distances(onehot.double(), self._x), self._parameters)
         explained = torch.linalg.solve_triangular(self._factor, kernel.T, upper=False).square().sum(0)
         deviation = (self._parameters[1].exp() - explained).clamp(min=1e-9).sqrt() * self._width
-        return (kernel @ self._solved) * self._width + self._mean - OPTIMISM * deviation, deviation
+        return (kernel @ self._solved) * self._width + self._mean - optimism * deviation, deviation
 
 
 def _squared_distances(left: Tensor, right: Tensor) -> Tensor:
@@ -150,7 +151,7 @@ def query(
     first = torch.randperm(len(candidates), generator=generator)[: max(4, round(FIRST_SHARE * truth.budget))]
     if not truth.known:
         truth(candidates[first])
-    batch = max(1, -(-truth.left // ROUNDS))
+    choices, batch = truth.left, max(1, -(-truth.left // ROUNDS))
     while True:
         on_query(len(truth.known))
         known = torch.tensor([rows[text] for text in truth.known])
@@ -158,21 +159,17 @@ def query(
         surrogate = ErrorSurrogate(candidates[known], errors)
         if truth.left <= 0 or len(known) == len(candidates):
             return surrogate
-        chosen = _promising(surrogate, candidates, costs(), known, errors, min(batch, truth.left), generator)
-        truth(candidates[chosen])
+        count = min(batch, truth.left)
+        share = (truth.left - count) / max(choices - batch, 1)  # 1 in the first round, 0 in the last
+        estimate = surrogate.optimistic(candidates, OPTIMISM * share)
+        truth(candidates[_promising(estimate, costs(), known, errors, count, generator)])
 
 
 def _promising(
-    surrogate: ErrorSurrogate,
-    candidates: Tensor,
-    cost: Tensor,
-    known: Tensor,
-    errors: Tensor,
-    count: int,
-    generator: torch.Generator,
+    estimate: tuple[Tensor, Tensor], cost: Tensor, known: Tensor, errors: Tensor, count: int, generator: torch.Generator
 ) -> Tensor:
-    """Rows of unknown candidates that lie on the optimistic front of most devices; random ones where those end."""
-    bound, deviation = surrogate.optimistic(candidates)
+    """Rows of unknown candidates that lie on the estimated front of most devices; random ones where those end."""
+    bound, deviation = estimate
     bound[known] = errors.log()
     votes = front_membership(bound, cost).sum(dim=1).double()
     votes += 0.5 * deviation / deviation.max() * (votes > 0)  # between equals the less certain one

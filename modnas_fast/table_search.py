@@ -33,7 +33,7 @@ from modnas_fast.task_objective import TaskObjective
 #: share of the networks measured first that are drawn uniformly as they are written; the others are spread over costs
 UNIFORM_SHARE = 0.6
 #: share of the networks measured that are kept for those on the predicted fronts
-FRONT_SHARE = 1 / 30
+FRONT_SHARE = 1 / 9
 #: rounds of measuring them: measurements move the fronts
 FRONT_ROUNDS = 4
 #: networks whose predicted costs decide which others to measure, and that queries are chosen from

@@ -13,7 +13,6 @@ from modnas_fast.report.figures import Figure, value_axis
 from modnas_fast.report.marks import (
     MEASURED_COLOUR,
     SPLIT_COLOURS,
-    log_ticks,
     method_colour,
     method_symbol,
     number,
@@ -198,10 +197,8 @@ def supernet_figure(supernet: SupernetQuality) -> Figure:
 def _curve_figure(methods: Sequence[Method], axis: Axis, split: Split) -> Figure:
     lines = [(index, method, mean_curve(method.runs, axis, split)) for index, method in enumerate(methods)]
     places = [step.x for *_, steps in lines for step in steps]
-    ticks = log_ticks(min(places), max(places))
-    log = {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
     layout = {
-        "xaxis": {"title": {"text": AXIS_TITLES[axis]}} | log,
+        "xaxis": value_axis(AXIS_TITLES[axis], places),
         "yaxis": {"title": {"text": "hypervolume ratio"}},
     }
     return {"data": [_curve_trace(*line) for line in lines if line[2]], "layout": layout}

@@ -25,7 +25,7 @@ from modnas_fast.report.reproduction_contents import (
 
 Field = Literal["hypervolume", "ratio", "igd_plus", "networks"]
 Axis = Literal["seconds", "evaluations"]
-AXIS_TITLES: dict[Axis, str] = {"seconds": "search time (s)", "evaluations": "true evaluations"}
+AXIS_TITLES: dict[Axis, str] = {"seconds": "search time (s)", "evaluations": "true evaluations, all devices together"}
 SPLIT_NAMES: tuple[Split, Split] = ("search", "unseen")
 
 

@@ -192,7 +192,6 @@ def _turn_outwards(axes: Axes, angles: Sequence[float]) -> None:
 
 
 def _draw_curves(axes: Axes, methods: Sequence[Method], axis: str, split: str) -> None:
-    axes.set_xscale("log")
     places = []
     for index, method in reversed(list(enumerate(methods))):
         if steps := mean_curve(method.runs, axis, split):

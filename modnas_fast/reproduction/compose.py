@@ -109,8 +109,9 @@ def _methods(
         _method("paper", "MODNAS, paper's combination", together, _default_runs(plan.paper, folder)),
     ]
     for name in plan.baselines:
-        label, note = LABELS.get(name, name), f"{evaluations} per device"
-        methods.append(_method(name, label, note, [_baseline_run(name, seed, baselines) for seed in plan.seeds]))
+        runs = [_baseline_run(name, seed, baselines) for seed in plan.seeds]
+        note = f"{evaluations} per device, {runs[0]['evaluations']:,} together"
+        methods.append(_method(name, LABELS.get(name, name), note, runs))
     return methods
 
 
@@ -131,14 +132,14 @@ def _baseline_run(method: str, seed: int, found: Sequence[Entry]) -> Entry:
 
 
 def _baseline_curve(of_seed: Sequence[Entry]) -> list[Entry]:
-    """Mean ratios by evaluations per device."""
+    """Mean ratios by evaluations of all devices together."""
     points = []
     for step, (evaluations, _) in enumerate(of_seed[0]["curve"]):
         ratio = {}
         for split in ("search", "unseen"):
             values = [entry["curve"][step][1] for entry in of_seed if entry["split"] == split]
             ratio[split] = sum(values) / len(values) if values else None
-        points.append({"seconds": None, "evaluations": evaluations, "ratio": ratio})
+        points.append({"seconds": None, "evaluations": evaluations * len(of_seed), "ratio": ratio})
     return points
 
 

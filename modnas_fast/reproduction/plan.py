@@ -39,7 +39,7 @@ FACTORS: dict[str, dict[str, tuple[str, ...]]] = {
     },
 }
 #: the factors that a quick reproduction keeps
-QUICK_FACTORS = ("Φ update", "scalarization")
+QUICK_FACTORS = ("scalarization", "gradients of Φ")
 #: the paper's combination under the surrogate, where it has no weights w to train
 PAPER_OVERRIDES = ("task.source=surrogate",)
 #: the bank serves two objectives; three take the MLP

@@ -77,7 +77,7 @@ def test_axes_carry_their_units(page: Page) -> None:
             "front": ["latency (ms)", "error (%)"], "supernet": ["true error (%)", "inherited error (%)"],
             "ablations": ["missing hypervolume (%)", None], "cosines": ["mean cosine", None],
             "curve-seconds": ["search time (s)", "hypervolume ratio"],
-            "curve-evaluations": ["true evaluations", "hypervolume ratio"],
+            "curve-evaluations": ["true evaluations, all devices together", "hypervolume ratio"],
         }  # fmt: skip
         assert titles == next(text for start, text in wanted.items() if name.startswith(start)), name
 
