@@ -21,8 +21,8 @@ points of minimised objectives, each normalised to 0 to 1 over the table of one 
       runs         [{seed, seconds, evaluations, devices: {name: score}, curve}]
       score        {hypervolume, ratio, igd_plus, networks, front: [[error, latency]]}
       curve        [{seconds, evaluations, ratio: {search, unseen}}], means over the devices of a split
-    predictor      {seconds, devices: {name: {split, spearman, kendall, mape, adapted}}}; `adapted` is null or
-                   {spearman, kendall, mape} after ten latencies of the device
+    predictor      {seconds, devices: {name: {split, spearman, kendall, relative_error, adapted}}}; errors are medians,
+                   `adapted` is null or {spearman, kendall, relative_error} after ten latencies of the device
     ablations      [{factor, value, default, runs: [{seed, ratio: {search, unseen},
                      networks: {search, unseen}, seconds, gradient_cosine, weights_spread}]}]
     transfer       [{task, runs}], runs as those of a method
@@ -113,11 +113,11 @@ class Method(Part):
 
 
 class Quality(Part):
-    """Rank correlations and mean relative error of predicted latencies."""
+    """Rank correlations and median relative error of predicted latencies."""
 
     spearman: float | None = None
     kendall: float | None = None
-    mape: float | None = None
+    relative_error: float | None = None
 
 
 class DeviceQuality(Quality):

@@ -202,7 +202,7 @@ def _body(title: str, columns: int, rows: Iterable[str], kind: str = "") -> str:
 def _quality_cells(quality: Quality | None) -> list[str]:
     if quality is None:
         return ["–"] * 3
-    return [number(quality.spearman), number(quality.kendall), percent(quality.mape)]
+    return [number(quality.spearman), number(quality.kendall), percent(quality.relative_error)]
 
 
 def _mean_quality(parts: Iterable[Quality]) -> Quality:
@@ -210,7 +210,7 @@ def _mean_quality(parts: Iterable[Quality]) -> Quality:
     return Quality(
         spearman=mean(part.spearman for part in parts),
         kendall=mean(part.kendall for part in parts),
-        mape=mean(part.mape for part in parts),
+        relative_error=mean(part.relative_error for part in parts),
     )
 
 

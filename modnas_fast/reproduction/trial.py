@@ -15,7 +15,7 @@ from modnas_fast.config import Config, make_config
 from modnas_fast.devices import Device, embeddings
 from modnas_fast.files import read_json, write_json
 from modnas_fast.graph_predictor import GraphMetaPredictor, adapt
-from modnas_fast.metapredictor import PredictorQuality, predictor_quality
+from modnas_fast.metapredictor import predictor_quality
 from modnas_fast.table_search import Answer, Prepared, TableSearch, map_rows, mean_by_split, scores
 
 Entry = dict[str, Any]
@@ -127,10 +127,10 @@ def predictor_entry(benchmark: Benchmark, prepared: Prepared) -> Entry:
     devices = {}
     for device in benchmark.devices:
         d = embeddings([device])[0, : len(space.references)]
-        entry = {"split": device.split, **vars(_quality(benchmark, device, predictor, onehot, d)), "adapted": None}
+        entry = {"split": device.split, **_quality(benchmark, device, predictor, onehot, d), "adapted": None}
         if device.split == "unseen" and isinstance(predictor, GraphMetaPredictor):
             adapted = adapt(predictor, references, d, d)
-            entry["adapted"] = vars(_quality(benchmark, device, adapted, onehot, d))
+            entry["adapted"] = _quality(benchmark, device, adapted, onehot, d)
         devices[device.name] = entry
     return {"seconds": sum(s for stage, s in prepared.seconds.items() if stage.startswith("predict")), "devices": devices}
 
@@ -138,7 +138,11 @@ def predictor_entry(benchmark: Benchmark, prepared: Prepared) -> Entry:
 @torch.no_grad()
 def _quality(
     benchmark: Benchmark, device: Device, predictor: torch.nn.Module, onehot: torch.Tensor, d: torch.Tensor
-) -> PredictorQuality:
+) -> Entry:
+    """Rank correlations and the median relative error; the mean would be that of a few broken measurements."""
     metric = next(iter(benchmark.table.metrics))
     predicted = device.denormalize(predictor(onehot, d).double(), metric)
-    return predictor_quality(predicted.tolist(), benchmark.table.values[device.name][:, 0].tolist())
+    measured = benchmark.table.values[device.name][:, 0]
+    quality = predictor_quality(predicted.tolist(), measured.tolist())
+    relative_error = float(((predicted - measured).abs() / measured).median())
+    return {"spearman": quality.spearman, "kendall": quality.kendall, "relative_error": relative_error}
