@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from concurrent.futures import as_completed
+from concurrent.futures import FIRST_COMPLETED, wait
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ from modnas_fast.workers import worker_pool
 
 REPRODUCTION_FILE = "reproduction.json"
 SETTINGS_FILE = "settings.json"
+#: between looks at what the workers have finished
+POLL_SECONDS = 2.0
 #: true evaluations of a baseline on each device, as many as MODNAS has for all together
 BASELINE_EVALUATIONS = 300
 
@@ -89,16 +91,21 @@ def keep_settings(folder: Path, wanted: dict[str, Any]) -> dict[str, Any]:
 def run_groups(plan: Plan, folder: Path, jobs: int, reporter: Reporter) -> None:
     """Runs the groups with missing entries in `jobs` processes."""
     total = sum(len(group.variants) for group in plan.groups)
+
+    def finished() -> int:
+        return total - sum(len(missing(group, folder)) for group in plan.groups)
+
     left = [group for group in plan.groups if missing(group, folder)]
-    done = total - sum(len(missing(group, folder)) for group in left)
-    with reporter.stage("Searching with MODNAS", total, done) as advance:
+    with reporter.stage("Searching with MODNAS", total, finished()) as advance:
         if not left:
             return
         with worker_pool(min(jobs, len(left))) as pool:
-            futures = [pool.submit(run_group, group, folder) for group in left]
-            for future in as_completed(futures):
-                future.result()
-                advance(total - sum(len(missing(group, folder)) for group in plan.groups))
+            running = {pool.submit(run_group, group, folder) for group in left}
+            while running:
+                ended, running = wait(running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
+                for future in ended:
+                    future.result()
+                advance(finished())
 
 
 def run_baselines(
