@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from modnas_fast.baselines.known_space import KnownSpace
+from modnas_fast.config import PUBLISHED_TABLES
 from modnas_fast.datasets.error_table import load_nats_bench
 from modnas_fast.datasets.home import locate
 from modnas_fast.devices import Device
@@ -28,8 +29,7 @@ from modnas_fast.spaces import Architecture, NB201Space, SearchSpace
 
 #: error in percent of a guess
 CHANCE_ERROR = {"cifar10": 90.0, "cifar100": 99.0, "imagenet16-120": 100 * (1 - 1 / 120)}
-HELP = "help"
-HW_NAS_BENCH_360 = "hw-nas-bench-360"
+HELP, HW_NAS_BENCH_360 = PUBLISHED_TABLES
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def load_benchmark(
         task: cifar10, cifar100 or imagenet16-120.
         table: `help` (27 settings, latency), `hw-nas-bench-360` (three of a Raspberry Pi 5, latency and energy), or a
             CSV or parquet file of one's own with all networks (see `load_cost_file`).
-        search: names of the devices searched; None: the paper's 13 of HELP, all of other tables.
+        search: names of the devices searched; None: the paper's 13 of HELP, all of other tables, less those in `unseen`.
         unseen: names of the devices held out; None: the paper's 6 of HELP, none of other tables.
         metrics: those of the table that become objectives; None: all.
 
@@ -125,7 +125,8 @@ def load_benchmark(
     space = NB201Space()
     truth = load_nats_bench(locate("nb201/nats_bench.csv"))
     costs = _select_metrics(_load_costs(table, space, truth.architectures), metrics)
-    default_search = PAPER_SEARCH if table == HELP else [name for name in costs.values if name not in (unseen or ())]
+    candidates = PAPER_SEARCH if table == HELP else costs.values
+    default_search = [name for name in candidates if name not in (unseen or ())]
     default_unseen = PAPER_UNSEEN if table == HELP and search is None else ()
     devices = costs.devices(
         space, default_search if search is None else search, default_unseen if unseen is None else unseen

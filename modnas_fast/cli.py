@@ -73,7 +73,10 @@ def search(
     ] = None,
     preset: Annotated[
         str | None,
-        typer.Option(help="Named starting point: digits, images (the default with --data), cifar10-small."),
+        typer.Option(
+            help="Named starting point: digits, images (the default with --data), cifar10-small; on NAS-Bench-201 and "
+            "its tables of devices: nb201 (no images), nb201-supernet and nb201-paper (with --data cifar10/)."
+        ),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file with changes to the preset.")] = None,
     set_: Annotated[
@@ -99,6 +102,10 @@ def search(
 
     Without arguments: the embedded digits, offline, in under five minutes on two cores.
 
+    With devices.table, no machine is measured: costs come from a table, help (27 devices), hw-nas-bench-360 or a CSV
+    or parquet file of yours with columns architecture, device, latency_ms, and the answer is judged by the true errors
+    of NAS-Bench-201. `modnas-fast data fetch nb201` brings the tables; --preset nb201 takes about a minute.
+
     Examples:
 
       modnas-fast search
@@ -107,33 +114,43 @@ def search(
 
       modnas-fast search --preset cifar10-small --data cifar10/ --set search.steps=1000
 
+      modnas-fast search --preset nb201
+
+      modnas-fast search --preset nb201 --set devices.search=[pixel3,gold_6240] --set devices.unseen=[fpga]
+
+      modnas-fast search --preset nb201 --set devices.table=my-devices.csv
+
+      modnas-fast search --preset nb201-supernet --data cifar10/
+
       modnas-fast search --resume runs/digits-001
     """
-    from modnas_fast.config import make_config, to_yaml
+    from modnas_fast.config import make_config, to_yaml, with_absolute_table
     from modnas_fast.runfolder import create_run, next_run_folder, open_run
 
     if resume is not None:
         if any(value is not None for value in (data, preset, config, set_, seed, verify, out)):
             raise InputError("--resume: a run keeps its configuration; no other setting goes with --resume")
         folder, configuration = resume, open_run(resume)
+        _refuse_on_tables(configuration, remeasure=remeasure)
     else:
-        configuration = make_config(
-            preset=preset, file=config, overrides=set_ or (), **_command_line_sections(data, seed, verify)
+        configuration = with_absolute_table(
+            make_config(
+                preset=preset, file=config, overrides=set_ or (), **_command_line_sections(data, seed, verify)
+            )
         )
         if show_config:
             print(to_yaml(configuration), end="")
             return
-        name = Path(configuration.task.data).stem or "run"
-        folder = create_run(out or next_run_folder(Path("runs"), name), configuration)
+        _refuse_on_tables(configuration, verify=bool(verify), remeasure=remeasure)
+        folder = create_run(out or next_run_folder(Path("runs"), _run_name(configuration)), configuration)
     from modnas_fast.progress import Terminal
-    from modnas_fast.run import Run  # loads torch: only where there is something to run
     from modnas_fast.stopping import Stopped, Stopper
 
     terminal, stopper = Terminal(), Stopper()
     terminal.say(f"Run folder: {folder}")
     try:
         with stopper.listening():
-            result = Run(folder, configuration, terminal, stopper, remeasure).execute()
+            result = _make_run(folder, configuration, terminal, stopper, remeasure).execute()
     except Stopped:
         terminal.say(f"Stopped. Continue with: modnas-fast search --resume {folder}")
         raise
@@ -147,6 +164,31 @@ def search(
     for table in summary_tables(result):
         console.print(table)
     console.print(f"Report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
+
+
+def _refuse_on_tables(configuration: Any, **given: bool) -> None:
+    """Options that mean nothing where costs come from a table."""
+    for option, value in given.items():
+        if value and configuration.devices.table is not None:
+            raise InputError(f"--{option}: with devices.table, errors and latencies are the table's; leave it out")
+
+
+def _make_run(folder: Path, configuration: Any, terminal: Any, stopper: Any, remeasure: bool) -> Any:
+    """The stages that the configuration asks for; loads torch."""
+    if configuration.devices.table is None:
+        from modnas_fast.run import Run
+
+        return Run(folder, configuration, terminal, stopper, remeasure)
+    from modnas_fast.table_run import TableRun
+
+    return TableRun(folder, configuration, terminal, stopper)
+
+
+def _run_name(configuration: Any) -> str:
+    """What the folder of a run is called, less its number."""
+    if configuration.task.source == "surrogate":
+        return configuration.space.name
+    return Path(configuration.task.data).stem or "run"
 
 
 def _discard_unstarted(folder: Path) -> None:
@@ -217,8 +259,9 @@ def pick(
         return print(json.dumps(answer))
     print(chosen.text)
     print(f"device               {chosen.device}")
-    print(f"predicted latency    {chosen.predicted['latency_ms']:.4g} ms")
-    print("supernet error       " + ("not evaluated" if chosen.error is None else f"{chosen.error:.2f} %"))
+    print(f"{'latency (table)' if chosen.tabulated else 'predicted latency':<21}{chosen.predicted['latency_ms']:.4g} ms")
+    error = "supernet error" if result.error_kind == "inherited" else "true error"
+    print(f"{error:<21}" + ("not evaluated" if chosen.error is None else f"{chosen.error:.2f} %"))
 
 
 def _weights(text: str | None) -> list[float] | None:

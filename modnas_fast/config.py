@@ -17,6 +17,10 @@ NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 
 
+#: names of the tables of costs that come from the registry of benchmark data
+PUBLISHED_TABLES = ("help", "hw-nas-bench-360")
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
@@ -34,7 +38,7 @@ class SpaceConfig(_Section):
 
 
 class TaskConfig(_Section):
-    """Which images are classified."""
+    """Which images are classified, or which task of a table is searched."""
 
     data: str = "digits"
     """`digits` (embedded), a folder with one sub-folder per class, or image parquet (file or folder)."""
@@ -47,9 +51,10 @@ class TaskConfig(_Section):
     fractions: tuple[Fraction, Fraction, Fraction] = (0.5, 0.25, 0.25)
     """Shares of (train, validation, test); a test part of the data set's own is kept. Paper: halves of train."""
     source: Literal["supernet", "surrogate"] = "supernet"
-    """Where errors come from: shared weights trained on the images (paper), or a regression on true errors of a table."""
+    """Where the search gets errors: shared weights trained on the images (paper), or a regression on `queries` true
+    errors of a table, which needs `devices.table` and no images (preset nb201)."""
     table: Literal["cifar10", "cifar100", "imagenet16-120"] = "cifar10"
-    """Task of the table of true errors, for searches on tables."""
+    """Where `devices.table` is set, the task whose true errors (NATS-Bench) judge the answer."""
     queries: Annotated[int, Field(ge=8)] = 300
     """Q, true errors that the surrogate may know, for all devices together."""
     augment: bool = False
@@ -57,23 +62,35 @@ class TaskConfig(_Section):
 
 
 class DevicesConfig(_Section):
-    """Which settings of this machine are searched, and how they are measured."""
+    """Which devices are searched: settings of this machine, which are measured, or devices of a table."""
 
     unseen: Literal["auto"] | tuple[str, ...] = "auto"
-    """Names of the settings held out from the search; `auto`: two of the CPU's and one of each GPU's."""
+    """Names of the devices held out from the search; `auto`: of this machine two of the CPU's settings and one of each
+    GPU's; of the table help the paper's 6 where `search` is None; none otherwise."""
     table: str | None = None
     """Costs from a table instead of this machine: `help`, `hw-nas-bench-360`, or a CSV or parquet file with columns
-    architecture, device, latency_ms and others such as energy_mj; paper: help."""
+    architecture, device, latency_ms and others such as energy_mj; paper: help. The presets nb201, nb201-supernet and
+    nb201-paper have what else a search on tables needs."""
     search: tuple[str, ...] | None = None
-    """Names of the table's devices that are searched; None: the paper's 13 of help, all of other tables."""
+    """Names of the table's devices that are searched; None: the paper's 13 of help, all of other tables, less those
+    in `unseen`."""
     metrics: tuple[str, ...] | None = ("latency",)
-    """The table's metrics that are objectives beside the error; None: all. Paper: latency."""
+    """The table's metrics that are objectives beside the error; None: all. Paper: latency. `modnas-fast search` takes
+    latency alone."""
     networks: Positive = 48
     """Networks measured per search device to train the predictor; paper: 900."""
     heldout: Annotated[int, Field(ge=4)] = 24
-    """Random networks measured per device to judge the predictor."""
+    """Random networks measured per device of this machine to judge the predictor."""
     repeats: Positive = 15
-    """Counted measurements per network and setting; the median is kept."""
+    """Counted measurements per network and setting of this machine; the median is kept."""
+
+    @model_validator(mode="after")
+    def _table_named(self) -> DevicesConfig:
+        if self.table is None:
+            for key, value, usual in (("search", self.search, None), ("metrics", self.metrics, ("latency",))):
+                if value != usual:
+                    raise ValueError(f"devices.{key}: belongs to a table of costs; set devices.table, such as help, too")
+        return self
 
 
 class PredictorConfig(_Section):
@@ -261,6 +278,19 @@ class Config(_Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     verify: VerifyConfig = VerifyConfig()
 
+    @model_validator(mode="after")
+    def _source_fits(self) -> Config:
+        if self.task.source == "surrogate":
+            if self.devices.table is None:
+                raise ValueError(
+                    "task.source: surrogate needs a table: set devices.table, such as help, or use --preset nb201"
+                )
+            if self.task.data != "digits":
+                raise ValueError(
+                    "task.data: the surrogate reads no images; leave --data out or use --preset nb201-supernet"
+                )
+        return self
+
 
 #: Named starting points: what they change of the defaults.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -363,6 +393,15 @@ def validate(tree: dict[str, Any]) -> Config:
         return Config.model_validate(tree)
     except ValidationError as error:
         raise InputError(_describe(error)) from None
+
+
+def with_absolute_table(config: Config) -> Config:
+    """The configuration with a table of one's own named by its absolute path, so that the run can move on elsewhere."""
+    table = config.devices.table
+    if table is None or table in PUBLISHED_TABLES:
+        return config
+    devices = config.devices.model_copy(update={"table": str(Path(table).resolve())})
+    return config.model_copy(update={"devices": devices})
 
 
 def to_yaml(config: Config) -> str:

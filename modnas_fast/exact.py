@@ -54,8 +54,9 @@ class ExactFront:
         values = np.column_stack([errors.double().numpy(), costs.double().numpy()])
         self.kept = kept.numpy()
         """Which networks count, bool [n]."""
-        low, high = values[self.kept].min(axis=0), values[self.kept].max(axis=0)
-        self.values = (values - low) / (high - low)
+        self.low, self.high = values[self.kept].min(axis=0), values[self.kept].max(axis=0)
+        """What is 0 and 1: error in percent and costs in their units, [M] each."""
+        self.values = (values - self.low) / (self.high - self.low)
         """Normalised objectives [n, M] of all networks; those dropped lie outside of [0, 1]."""
 
     @cached_property

@@ -103,7 +103,7 @@ class PredictorQuality:
 
 
 def train_metapredictor(
-    predictor: MetaPredictor,
+    predictor: nn.Module,
     onehot: Tensor,
     d: Tensor,
     target: Tensor,

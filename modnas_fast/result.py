@@ -18,12 +18,12 @@ from modnas_fast.devices import Device, embeddings
 from modnas_fast.errors import InputError
 from modnas_fast.evaluate import Point, front
 from modnas_fast.files import read_json
-from modnas_fast.metapredictor import MetaPredictor
+from modnas_fast.predictors import make_metapredictor
 from modnas_fast.preferences import rays
 from modnas_fast.runfolder import CONFIG_FILE, HYPERNETWORK_FILE, PREDICTOR_FILE, RESULT_FILE
 from modnas_fast.search import initial_hypernet
 from modnas_fast.spaces import Architecture, make_space
-from modnas_fast.summary import SCHEMA, points_of
+from modnas_fast.summary import SCHEMA, ErrorKind, points_of
 from modnas_fast.task_objective import network_arguments
 
 
@@ -34,8 +34,10 @@ class Pick(Architecture):
     device: str = ""
     #: predicted cost per metric, the unit in the name: {"latency_ms": 1.2}
     predicted: dict[str, float] = field(default_factory=dict, compare=False)
-    #: error in percent with the supernet's weights; None for an architecture that the run did not evaluate
+    #: error in percent, of the run's `error_kind`; None for an architecture that the run did not evaluate
     error: float | None = None
+    #: whether `predicted` holds what a table tells of the architecture on this device, not a prediction
+    tabulated: bool = field(default=False, compare=False)
 
 
 class Result:
@@ -69,6 +71,11 @@ class Result:
         except (ValueError, KeyError, TypeError):
             raise InputError(f"{path} is damaged; delete it and make it again with --resume {run}") from None
         raise InputError(f"{path} has schema {schema}, this version reads {SCHEMA}")
+
+    @property
+    def error_kind(self) -> ErrorKind:
+        """What the run's errors are: `"inherited"` from a supernet, or `"true"` ones of a table."""
+        return self.content.get("error_kind", "inherited")
 
     @cached_property
     def devices(self) -> dict[str, Device]:
@@ -141,7 +148,7 @@ class Result:
             raise InputError("max: latency_ms must be a number, got nan")
         texts = list(self._errors)
         onehot = self.space.encode([self.space.parse(text) for text in texts])
-        latencies = self._latencies(device, onehot).tolist()
+        latencies = self._latencies(device, texts, onehot)
         within = [
             (self._errors[text], ms, row) for row, (text, ms) in enumerate(zip(texts, latencies)) if ms <= limit
         ]
@@ -156,18 +163,29 @@ class Result:
     def _describe(self, device: Device, onehot: Tensor) -> Pick:
         """The Pick of one canonical architecture [1, N]."""
         architecture = self.space.decode(onehot)[0]
-        latency_ms = self._latencies(device, onehot).item()
+        text = architecture.text
         return Pick(
             architecture.indices,
-            architecture.text,
+            text,
             device.name,
-            {"latency_ms": latency_ms},
-            self._errors.get(architecture.text),
+            {"latency_ms": self._latencies(device, [text], onehot)[0]},
+            self._errors.get(text),
+            self.error_kind == "true" and text in self._evaluated_latencies(device),
         )
 
     @torch.no_grad()
-    def _latencies(self, device: Device, onehot: Tensor) -> Tensor:
-        return device.denormalize(self._predictor(onehot, embeddings([device])))
+    def _latencies(self, device: Device, texts: Sequence[str], onehot: Tensor) -> list[float]:
+        """Latency in ms of architectures: as evaluated on the device where they were, else predicted."""
+        predicted = device.denormalize(self._predictor(onehot, embeddings([device]))).tolist()
+        evaluated = self._evaluated_latencies(device)
+        return [evaluated.get(text, ms) for text, ms in zip(texts, predicted)]
+
+    def _evaluated_latencies(self, device: Device) -> dict[str, float]:
+        """Latency in ms of every architecture that the run evaluated on this very device."""
+        if device != self.devices.get(device.name):
+            return {}
+        entry = self._entry(device)
+        return {point["architecture"]: point["latency_ms"] for point in (*entry["rays"], *entry["random"])}
 
     @cached_property
     def _errors(self) -> dict[str, float]:
@@ -189,9 +207,11 @@ class Result:
         return hypernet
 
     @cached_property
-    def _predictor(self) -> MetaPredictor:
-        hidden = self._config.predictor.hidden
-        predictor = MetaPredictor(self.space, self._embedding_width, hidden, torch.Generator())
+    def _predictor(self) -> nn.Module:
+        executes = "live" if self._config.devices.table is None else "written"
+        predictor = make_metapredictor(
+            self._config.predictor, self.space, self._embedding_width, torch.Generator(), executes
+        )
         load_weights(self.run / PREDICTOR_FILE, predictor)
         return predictor
 

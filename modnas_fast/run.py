@@ -19,7 +19,6 @@ from torch import nn
 from modnas_fast.baselines import random_architectures
 from modnas_fast.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
 from modnas_fast.config import Config
-from modnas_fast.datasets import ImageTask, load_task
 from modnas_fast.devices import (
     Campaign,
     Device,
@@ -31,15 +30,14 @@ from modnas_fast.devices import (
     fingerprint,
     machine_settings,
     plan_campaign,
-    threads_restored,
 )
 from modnas_fast.errors import InputError
 from modnas_fast.evaluate import Evaluator, SupernetErrors, front
-from modnas_fast.files import read_json, write_json
+from modnas_fast.files import write_json
 from modnas_fast.history import History
-from modnas_fast.metapredictor import CostModel, MetaPredictor, predictor_quality, train_metapredictor
-from modnas_fast.progress import Reporter, Silent
-from modnas_fast.result import Result
+from modnas_fast.metapredictor import CostModel, predictor_quality, train_metapredictor
+from modnas_fast.predictors import make_metapredictor
+from modnas_fast.progress import Reporter
 from modnas_fast.runfolder import (
     CHECKPOINT_FILE,
     COSTS_FILE,
@@ -49,26 +47,23 @@ from modnas_fast.runfolder import (
     MEASUREMENTS_FILE,
     PREDICTOR_FILE,
     QUALITY_FILE,
-    RESULT_FILE,
     SUPERNET_FILE,
     VERIFICATION_FILE,
 )
 from modnas_fast.search import Search, initial_hypernet
 from modnas_fast.spaces import make_space
+from modnas_fast.stages import StagedRun, read_kept
 from modnas_fast.stopping import Stopper
 from modnas_fast.summary import common_bounds, compose_history, compose_result, plain_points, points_of
 from modnas_fast.task_objective import SupernetObjective, initial_supernet, network_arguments
 from modnas_fast.verify import choose_spread, train_network
 
 
-class Run:
-    """The stages of one run in its folder.
+class Run(StagedRun):
+    """The stages of one run on this machine.
 
     Args:
-        folder: made by `runfolder.create_run`.
-        config: its configuration.
-        reporter: where progress is told; silent by default.
-        stopper: asked after each search step whether to stop; a checkpoint is written first.
+        folder, config, reporter, stopper: see `StagedRun`.
         remeasure: forget this machine's cached measurements first.
     """
 
@@ -80,30 +75,14 @@ class Run:
         stopper: Stopper | None = None,
         remeasure: bool = False,
     ) -> None:
-        self.folder = folder
-        self.config = config
-        self._reporter: Reporter = reporter or Silent()
-        self._stopper = stopper or Stopper()
+        super().__init__(folder, config, reporter, stopper)
         self._remeasure = remeasure
         self._space = make_space(config.space.name)
 
-    def execute(self) -> Result:
-        """Runs what is missing and returns the result; the report stands in the folder afterwards."""
-        from modnas_fast.report import write_report  # loads matplotlib: only where a report is written
-
-        if not (self.folder / RESULT_FILE).exists():
-            write_json(self.folder / RESULT_FILE, self._run_stages())
-        with self._reporter.stage("Writing the report", 1):
-            write_report(self.folder)
-        return Result.load(self.folder)
-
     def _run_stages(self) -> dict[str, Any]:
-        """The content of result.json."""
         measured = self._measure()
         devices = self._campaign.devices(measured["latencies"])
-        with threads_restored():
-            if self.config.search.threads is not None:
-                torch.set_num_threads(self.config.search.threads)
+        with self._search_threads():
             predictor = self._train_predictor(measured["latencies"], devices)
             history, search_seconds = self._search(devices, predictor)
             evaluation = self._evaluate(devices, predictor)
@@ -137,23 +116,6 @@ class Run:
     # ---- what the stages rest on ----
 
     @cached_property
-    def _task(self) -> ImageTask:
-        options = self.config.task
-        with self._reporter.stage("Loading images", 100) as advance:
-            task = load_task(
-                options.data,
-                seed=self.config.seed,
-                limit=options.limit,
-                test_limit=options.test_limit,
-                resize=options.resize,
-                fractions=options.fractions,
-                progress=lambda done, total: advance(100 * done // total),
-            )
-        for note in task.notes:
-            self._reporter.say(f"  note: {note}")
-        return task
-
-    @cached_property
     def _campaign(self) -> Campaign:
         options = self.config.devices
         return plan_campaign(
@@ -179,18 +141,9 @@ class Run:
     def _network_arguments(self) -> dict[str, int | str]:
         return network_arguments(self.config, self._task.image_shape[0], self._task.num_classes)
 
-    def _evaluator(self, supernet: nn.Module, predictor: MetaPredictor) -> Evaluator:
+    def _evaluator(self, supernet: nn.Module, predictor: nn.Module) -> Evaluator:
         errors = SupernetErrors(supernet, self._task, self._task.validation, self.config.evaluation.batch_size)
         return Evaluator(self._space, errors, CostModel([predictor]))
-
-    def _once(self, file: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """What `compute` returned, with the seconds it took: from `file`, where it is kept for a resumed run."""
-        path = self.folder / file
-        if not path.exists():
-            start = time.monotonic()
-            content = compute()
-            write_json(path, {"seconds": time.monotonic() - start, **content})
-        return _kept(path)
 
     # ---- measuring ----
 
@@ -230,11 +183,11 @@ class Run:
 
     # ---- predictor ----
 
-    def _train_predictor(self, latencies: Latencies, devices: Sequence[Device]) -> MetaPredictor:
+    def _train_predictor(self, latencies: Latencies, devices: Sequence[Device]) -> nn.Module:
         options = self.config.predictor
         generator = torch.Generator().manual_seed(self.config.seed + 4)
         width = len(devices[0].embedding)
-        predictor = MetaPredictor(self._space, width, options.hidden, generator)
+        predictor = make_metapredictor(options, self._space, width, generator, executes="live")
         path = self.folder / PREDICTOR_FILE
         if path.exists():
             load_weights(path, predictor)
@@ -253,7 +206,7 @@ class Run:
         return predictor
 
     def _quality(
-        self, latencies: Latencies, devices: Sequence[Device], predictor: MetaPredictor
+        self, latencies: Latencies, devices: Sequence[Device], predictor: nn.Module
     ) -> dict[str, dict[str, Any]]:
         """Per device, predictions beside measurements of the held-out networks."""
         networks = self._campaign.canonical(self._campaign.heldout)
@@ -274,7 +227,7 @@ class Run:
 
     @torch.no_grad()
     def _predicted(
-        self, texts: Sequence[str], devices: Sequence[Device], predictor: MetaPredictor
+        self, texts: Sequence[str], devices: Sequence[Device], predictor: nn.Module
     ) -> dict[str, dict[str, float]]:
         """Latency in ms that the predictor gives each architecture, per device."""
         onehot = self._space.encode([self._space.parse(text) for text in texts])
@@ -285,7 +238,7 @@ class Run:
 
     # ---- search ----
 
-    def _search(self, devices: Sequence[Device], predictor: MetaPredictor) -> tuple[History, float]:
+    def _search(self, devices: Sequence[Device], predictor: nn.Module) -> tuple[History, float]:
         """Searches from the last checkpoint on; the history, and the seconds spent, those before it included."""
         path = self.folder / CHECKPOINT_FILE
         search_devices = [device for device in devices if device.split == "search"]
@@ -331,7 +284,7 @@ class Run:
 
     # ---- evaluation and verification ----
 
-    def _evaluate(self, devices: Sequence[Device], predictor: MetaPredictor) -> dict[str, Any]:
+    def _evaluate(self, devices: Sequence[Device], predictor: nn.Module) -> dict[str, Any]:
         """Per device the rays' networks, as many random ones, and the hypervolumes of both."""
 
         def compute() -> dict[str, Any]:
@@ -362,7 +315,7 @@ class Run:
     def _verify(self, evaluation: dict[str, Any]) -> dict[str, Any]:
         """Test errors of networks spread over the fronts, trained from scratch; kept network by network."""
         path = self.folder / VERIFICATION_FILE
-        content = _kept(path) if path.exists() else {"seconds": 0.0, "test_error": {}}
+        content = read_kept(path) if path.exists() else {"seconds": 0.0, "test_error": {}}
         fronts = [front(points_of(entry["rays"])) for entry in evaluation["devices"].values()]
         options = self.config.verify
         chosen = choose_spread(fronts, options.networks)
@@ -389,11 +342,3 @@ class Run:
             seed=self.config.seed,
             on_epoch=on_epoch,
         )
-
-
-def _kept(path: Path) -> dict[str, Any]:
-    """The outcome of a stage, as it was left in the folder. Raises InputError where the file is damaged."""
-    try:
-        return read_json(path)
-    except ValueError:
-        raise InputError(f"{path} is damaged; delete it to repeat its stage") from None

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Literal
 
 from modnas_fast.config import Config
 from modnas_fast.datasets import ImageTask
@@ -16,6 +16,8 @@ from modnas_fast.history import History
 from modnas_fast.spaces import SearchSpace
 
 SCHEMA = 1
+#: what errors are: those of a supernet's inherited weights, or true ones of trained networks
+ErrorKind = Literal["inherited", "true"]
 #: networks whose error is at least this share of that of a uniform guess learned nothing
 DEGENERATE_SHARE = 0.95
 NORMALIZATION = (
@@ -90,17 +92,49 @@ def compose_result(
         seconds: per stage.
     """
     test_error = verification["test_error"]
-    entries = [
-        _device_entry(
-            device,
-            latencies[device.name],
-            quality[device.name],
-            evaluation["devices"][device.name],
-            test_error,
-            bounds[device.name],
-        )
-        for device in devices
-    ]
+    entries = []
+    for device in devices:
+        measured = latencies[device.name]
+        noise = statistics.median(m.noise for m in measured.values())
+        found = evaluation["devices"][device.name]
+        entry = device_entry(device, found["rays"], found["random"], quality[device.name], bounds[device.name], noise)
+        for point in entry["front"]:
+            text = point["architecture"]
+            if text in test_error:
+                point |= {"test_error": test_error[text], "measured_latency_ms": measured[text].latency_ms}
+        entries.append(entry)
+    content = {
+        "name": task.name,
+        "classes": task.num_classes,
+        "image": list(task.image_shape),
+        "sizes": {part: len(getattr(task, part)) for part in ("train", "validation", "test")},
+        "notes": list(task.notes),
+    }
+    verified = [_verified_entry(text, error, entries, latencies, predicted) for text, error in test_error.items()]
+    return result_content(config, space, content, "inherited", machine, entries, verified, NORMALIZATION, seconds)
+
+
+def result_content(
+    config: Config,
+    space: SearchSpace,
+    task: dict[str, Any],
+    error_kind: ErrorKind,
+    machine: Fingerprint,
+    devices: list[dict[str, Any]],
+    verified: list[dict[str, Any]],
+    normalization: str,
+    seconds: dict[str, float],
+) -> dict[str, Any]:
+    """The content of result.json from its parts.
+
+    Args:
+        task: name, classes, image [channels, height, width], sizes, notes.
+        error_kind: what the errors of rays, fronts and random networks are.
+        devices: of `device_entry`, search devices first.
+        verified: networks trained from scratch.
+        normalization: words on the hypervolume's bounds.
+        seconds: per stage.
+    """
     return {
         "schema": SCHEMA,
         "package": {"name": "modnas-fast", "version": version("modnas-fast")},
@@ -109,56 +143,54 @@ def compose_result(
             **config.space.model_dump(exclude={"name"}),
             "num_architectures": space.num_architectures,
         },
-        "task": {
-            "name": task.name,
-            "classes": task.num_classes,
-            "image": list(task.image_shape),
-            "sizes": {part: len(getattr(task, part)) for part in ("train", "validation", "test")},
-            "notes": list(task.notes),
-        },
+        "task": task,
+        "error_kind": error_kind,
         "objectives": [{"name": "error", "unit": "%"}, {"name": "latency", "unit": "ms"}],
         "seed": config.seed,
         "configuration": config.model_dump(mode="json"),
         "machine": machine.to_dict(),
         "seconds": seconds,
-        "hypervolume_protocol": {"reference_point": list(REFERENCE_POINT), "normalisation": NORMALIZATION},
-        "devices": entries,
-        "verified": [
-            _verified_entry(text, error, entries, latencies, predicted) for text, error in test_error.items()
-        ],
+        "hypervolume_protocol": {"reference_point": list(REFERENCE_POINT), "normalisation": normalization},
+        "devices": devices,
+        "verified": verified,
     }
 
 
-def _device_entry(
+def device_entry(
     device: Device,
-    latencies: dict[str, Any],
+    rays: list[dict[str, Any]],
+    random: list[dict[str, Any]],
     quality: dict[str, Any],
-    evaluation: dict[str, Any],
-    test_error: dict[str, float],
     bounds: Bounds,
+    noise: float | None,
 ) -> dict[str, Any]:
-    rays, drawn = points_of(evaluation["rays"]), points_of(evaluation["random"])
-    best = plain_points(front(rays))
-    for entry in best:
-        text = entry["architecture"]
-        if text in test_error:
-            entry["test_error"] = test_error[text]
-            entry["measured_latency_ms"] = latencies[text].latency_ms
+    """What result.json holds of a device.
+
+    Args:
+        device: searched or unseen.
+        rays: plain points of the evaluation's rays.
+        random: plain points of random networks.
+        quality: the predictor's.
+        bounds: the hypervolume's.
+        noise: relative, of a measurement; None where it is not known.
+    """
+    chosen, drawn = points_of(rays), points_of(random)
+    best = plain_points(front(chosen))
     return {
         "name": device.name,
         "split": device.split,
         "metrics": device.metrics,
         "embedding": list(device.embedding),
         "latency_range_ms": list(device.ranges["latency"]),
-        "noise": statistics.median(m.noise for m in latencies.values()),
+        "noise": noise,
         "spearman": quality["spearman"],
-        "spearman_networks": len(quality["measured_ms"]),
+        "spearman_networks": quality.get("networks", len(quality["measured_ms"])),
         "hypervolume_bounds": {"error": list(bounds.error), "latency_ms": list(bounds.latency_ms)},
-        "hypervolume": hypervolume(rays, bounds),
+        "hypervolume": hypervolume(chosen, bounds),
         "hypervolume_random": hypervolume(drawn, bounds),
         "distinct_nondominated": len(best),
         "rays": [
-            {**entry, "nondominated": keep} for entry, keep in zip(plain_points(rays), nondominated_anywhere(rays))
+            {**entry, "nondominated": keep} for entry, keep in zip(plain_points(chosen), nondominated_anywhere(chosen))
         ],
         "front": best,
         "random": plain_points(drawn),

@@ -7,6 +7,7 @@ device the ten reference networks. Whatever else the table knows serves the scor
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,9 +20,11 @@ from modnas_fast.benchmark import Benchmark
 from modnas_fast.config import Config
 from modnas_fast.devices import Device, embeddings
 from modnas_fast.evaluate import front_membership
+from modnas_fast.errors import InputError
 from modnas_fast.exact import Score
-from modnas_fast.graph_predictor import GraphMetaPredictor, PlainGraphPredictor, train_graph_predictor
+from modnas_fast.graph_predictor import train_graph_predictor
 from modnas_fast.metapredictor import CostModel, MetaPredictor, train_metapredictor
+from modnas_fast.predictors import make_metapredictor
 from modnas_fast.preferences import rays
 from modnas_fast.progress import Reporter, Silent
 from modnas_fast.search import Search
@@ -189,8 +192,7 @@ class TableSearch:
     def _measure_first(self) -> Measured:
         """Networks drawn uniformly, then networks spread evenly over the cost that those predict: cheap ones are rare."""
         start, measured = time.monotonic(), Measured(self._benchmark)
-        total = self._config.devices.networks
-        count = total if self._given else total - self._queries - round(FRONT_SHARE * total)
+        count = self._first_networks()
         measured.add(self._space.encode([self._space.parse(text) for text in self._space.references]))
         uniform = max(len(measured), round(UNIFORM_SHARE * count))
         while len(measured) < uniform:
@@ -200,6 +202,21 @@ class TableSearch:
             measured.add(spread.sample(count - len(measured), self._generator))
         self._timed("measure", start)
         return measured
+
+    def _first_networks(self) -> int:
+        """Networks to measure before the predictor is first trained; others follow where errors are queried."""
+        total, references = self._config.devices.networks, len(self._space.references)
+        most = len(self._benchmark.errors) // 4
+        if total > most:
+            raise InputError(f"devices.networks: wanted at most {most}, a quarter of the table, got {total}")
+        count = total if self._given else total - self._queries - round(FRONT_SHARE * total)
+        if count < references:
+            least = math.ceil((self._queries + references) / (1 - FRONT_SHARE)) + 1 if self._queries else references
+            raise InputError(
+                f"devices.networks: wanted at least {least}, for the {references} reference networks and the "
+                f"{self._queries} of task.queries, got {total}"
+            )
+        return count
 
     def _cost_spread(self, measured: Measured) -> CostSpread:
         onehot, target = measured.table()
@@ -230,8 +247,9 @@ class TableSearch:
         predictors = []
         with self._reporter.stage(title, options.steps * target.shape[-1]) as advance:
             for metric, d in enumerate(self._d.split(self._embedding_width, dim=-1)):
-                kind = PlainGraphPredictor if options.kind == "plain_graph" else GraphMetaPredictor
-                predictor = kind(self._space, self._embedding_width, options.hidden, generator=self._generator)
+                predictor = make_metapredictor(
+                    options, self._space, self._embedding_width, self._generator, executes="written"
+                )
                 train_graph_predictor(
                     predictor,
                     onehot,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.table import Table
 
+from modnas_fast.report.marks import mean
 from modnas_fast.result import Result
 
 
@@ -15,39 +16,44 @@ def summary_tables(result: Result) -> list[Table]:
     return tables
 
 
+#: key of a device's entry: heading, format; shown where some device has it
+COLUMNS = {
+    "spearman": ("Spearman", ".3f"),
+    "noise": ("noise", ".1%"),
+    "hypervolume": ("MODNAS", ".4f"),
+    "hypervolume_random": ("random", ".4f"),
+    "hypervolume_ratio": ("of exact", ".1%"),
+    "distinct_nondominated": ("networks", "d"),
+}
+
+
 def _device_table(result: Result) -> Table:
-    table = Table(title="Hypervolume of the front per device (unseen: not part of the search)")
+    table = Table(title=_title(result))
     table.add_column("device")
     table.add_column("split")
-    for heading in ("Spearman", "noise", "MODNAS", "random", "networks"):
-        table.add_column(heading, justify="right")
     entries = result.content["devices"]
+    columns = {key: style for key, style in COLUMNS.items() if any(entry.get(key) is not None for entry in entries)}
+    for heading, _ in columns.values():
+        table.add_column(heading, justify="right")
     for entry in entries:
-        table.add_row(
-            entry["name"],
-            entry["split"],
-            f"{entry['spearman']:.3f}",
-            f"{entry['noise']:.1%}",
-            f"{entry['hypervolume']:.4f}",
-            f"{entry['hypervolume_random']:.4f}",
-            str(entry["distinct_nondominated"]),
-        )
+        cells = [_cell(entry.get(key), style) for key, (_, style) in columns.items()]
+        table.add_row(entry["name"], entry["split"], *cells)
     for split in ("search", "unseen"):
         rows = [entry for entry in entries if entry["split"] == split]
         if rows:
-            keys = ("spearman", "noise", "hypervolume", "hypervolume_random", "distinct_nondominated")
-            means = {key: sum(entry[key] for entry in rows) / len(rows) for key in keys}
-            table.add_row(
-                "mean",
-                split,
-                f"{means['spearman']:.3f}",
-                f"{means['noise']:.1%}",
-                f"{means['hypervolume']:.4f}",
-                f"{means['hypervolume_random']:.4f}",
-                f"{means['distinct_nondominated']:.1f}",
-                style="bold",
-            )
+            means = [mean(entry.get(key) for entry in rows) for key in columns]
+            cells = [_cell(value, style.replace("d", ".1f")) for value, (_, style) in zip(means, columns.values())]
+            table.add_row("mean", split, *cells, style="bold")
     return table
+
+
+def _title(result: Result) -> str:
+    kind = "" if result.error_kind == "inherited" else ", by true errors and measured latencies of the table"
+    return f"Hypervolume of the front per device{kind} (unseen: not part of the search)"
+
+
+def _cell(value: float | None, style: str) -> str:
+    return "–" if value is None else format(value, style)
 
 
 def _verified_table(result: Result) -> Table:

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 
 from modnas_fast.benchmark import Benchmark, load_benchmark
-from modnas_fast.checkpoint import load_checkpoint, save_checkpoint
 from modnas_fast.config import Config, make_config
 from modnas_fast.datasets import load_task
 from modnas_fast.datasets.home import data_home
@@ -26,12 +25,12 @@ from modnas_fast.progress import Reporter
 from modnas_fast.reproduction.compose import head
 from modnas_fast.reproduction.run import REPRODUCTION_FILE, keep_settings
 from modnas_fast.reproduction.trial import Entry, predictor_entry, run_entry
-from modnas_fast.search import Search
+from modnas_fast.runfolder import CHECKPOINT_FILE
 from modnas_fast.stopping import Stopper
-from modnas_fast.table_search import Answer, TableSearch
+from modnas_fast.table_resume import search_on
+from modnas_fast.table_search import TableSearch
 from modnas_fast.task_objective import SupernetObjective
 
-CHECKPOINT_FILE = "checkpoint.pt"
 #: random networks whose inherited errors are compared with the table
 JUDGED = 200
 #: enough to see that all works, in about a minute
@@ -79,7 +78,9 @@ def reproduce_with_supernet(
         if config.search.threads is not None:
             torch.set_num_threads(config.search.threads)
         objective = _objective(config, benchmark, data, reporter)
-        answer = _search(config, benchmark, objective, folder / CHECKPOINT_FILE, reporter, stopper)
+        stages = TableSearch(config, benchmark, objective, reporter)
+        checkpoint, every = folder / CHECKPOINT_FILE, config.search.checkpoint_every
+        answer = search_on(stages, stages.prepare(), checkpoint, every, reporter, stopper)
         run = run_entry(benchmark, config, answer)
         judged = _judge(config, benchmark, objective, reporter)
     content = {
@@ -117,35 +118,6 @@ def _objective(config: Config, benchmark: Benchmark, data: Path | None, reporter
             progress=lambda done, total: advance(100 * done // total),
         )
     return SupernetObjective(config, benchmark.space, task)
-
-
-def _search(
-    config: Config,
-    benchmark: Benchmark,
-    objective: SupernetObjective,
-    checkpoint: Path,
-    reporter: Reporter,
-    stopper: Stopper,
-) -> Answer:
-    """The answer of a search from the last checkpoint on."""
-    stages = TableSearch(config, benchmark, objective, reporter)
-    prepared = stages.prepare()
-    answer = stages.start(prepared)
-    if checkpoint.exists():
-        state = load_checkpoint(checkpoint)
-        answer.search.load_state_dict(state["search"])
-        answer.seconds, answer.curve = state["seconds"], state["curve"]
-        reporter.say(f"Continuing at step {answer.search.finished_steps} of {answer.search.total_steps}")
-
-    def keep(search: Search) -> None:
-        if search.done or stopper.requested or search.finished_steps % config.search.checkpoint_every == 0:
-            state = {"search": search.state_dict(), "seconds": answer.seconds, "curve": answer.curve}
-            save_checkpoint(checkpoint, state)
-        stopper.check()
-
-    with stopper.deferred():
-        stages.advance(answer, keep)
-    return answer
 
 
 def _judge(config: Config, benchmark: Benchmark, objective: SupernetObjective, reporter: Reporter) -> Entry:
