@@ -12,7 +12,7 @@ from modnas_fast.report.checked import Part, read_part
 
 
 class Point(Part):
-    """One architecture on one device: supernet error in percent, predicted latency in ms."""
+    """One architecture on one device: error in percent and latency in ms, of the result's `source`."""
 
     architecture: str
     error: float
@@ -45,6 +45,7 @@ class DeviceResult(Part):
     spearman_networks: int | None = None
     hypervolume: float | None = None
     hypervolume_random: float | None = None
+    hypervolume_ratio: float | None = None
     distinct_nondominated: int | None = None
     rays: list[Ray]
     front: list[FrontPoint]
@@ -125,6 +126,7 @@ class Result(Part):
     package: dict[str, Any] = {}
     space: Named
     task: Task
+    error_kind: Literal["inherited", "true"] = "inherited"
     objectives: list[Objective] = Field(min_length=1)
     seed: int | None = None
     configuration: dict[str, Any] = {}
@@ -133,6 +135,21 @@ class Result(Part):
     hypervolume_protocol: HypervolumeProtocol = HypervolumeProtocol()
     devices: list[DeviceResult] = Field(min_length=1)
     verified: list[VerifiedNetwork] = []
+
+    @property
+    def tabulated(self) -> bool:
+        """Whether errors and latencies of rays, fronts and random networks are those of a table."""
+        return self.error_kind == "true"
+
+    @property
+    def source(self) -> str:
+        """Where errors and latencies of rays, fronts and random networks come from, in a word for legends."""
+        return "table" if self.tabulated else "predicted"
+
+    @property
+    def judged_on(self) -> str:
+        """The networks that the predictor is judged on."""
+        return "all networks of the table" if self.tabulated else "held-out networks"
 
     @model_validator(mode="after")
     def _names_differ(self) -> Result:
@@ -179,15 +196,24 @@ class History(Part):
 
 
 class DevicePredictor(Part):
-    """The predictor on one device's held-out networks, latencies in ms."""
+    """The predictor on one device's held-out networks, latencies in ms.
+
+    `networks` is how many the correlations are over where only some of them are listed.
+    """
 
     split: Literal["search", "unseen"]
+    networks: int | None = None
     spearman: float | None = None
     kendall: float | None = None
     mape: float | None = None
     architectures: list[str] = []
     predicted_ms: list[float] = []
     measured_ms: list[float] = []
+
+    @property
+    def judged(self) -> int:
+        """Networks that the correlations are over."""
+        return len(self.measured_ms) if self.networks is None else self.networks
 
     @model_validator(mode="after")
     def _lengths_agree(self) -> DevicePredictor:

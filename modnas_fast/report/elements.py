@@ -201,7 +201,7 @@ def buttons(entries: Sequence[tuple[int, str, str]], label: str) -> str:
     return f'<div class="chips" role="group" aria-label="{escape(label)}">{whole}{chips}</div>'
 
 
-def front_key(index: int, objective: str) -> str:
+def front_key(index: int, objective: str, source: str) -> str:
     """What the marks of a device's front figure mean."""
     colour = device_colour(index)
     front = f'<path d="M1 3H12V9H26" fill="none" stroke="{colour}" stroke-width="2"/>'
@@ -210,11 +210,12 @@ def front_key(index: int, objective: str) -> str:
     diamond = f'<path d="M14 1.5L18.5 6L14 10.5L9.5 6Z" {rim}/>'
     scale = '<span class="scale" aria-hidden="true"></span>'
     items = [
-        f"<li>{_symbol(front)}front, predicted</li>",
+        f"<li>{_symbol(front)}front, {source}</li>",
         f"<li>{scale}ray, coloured by the weight of {escape(objective)}, 0 to 1</li>",
         f"<li>{_symbol(cross)}random search</li>",
-        f"<li>{_symbol(diamond)}trained and measured, tied to its prediction</li>",
     ]
+    if source == "predicted":
+        items.append(f"<li>{_symbol(diamond)}trained and measured, tied to its prediction</li>")
     return f'<ul class="key">{"".join(items)}</ul>'
 
 

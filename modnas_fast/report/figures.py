@@ -40,7 +40,7 @@ _POINT_HOVER = "%{text}<extra></extra>"
 
 def all_figures(result: Result, history: History | None, predictor: Predictor | None) -> dict[str, Figure]:
     """Every figure of the page by its name; `front-3` is that of the fourth device."""
-    figures = {f"front-{i}": front_figure(device, i) for i, device in enumerate(result.devices)}
+    figures = {f"front-{i}": front_figure(device, i, result.source) for i, device in enumerate(result.devices)}
     if history is not None:
         figures |= history_figures(history, result)
     if predictor is not None:
@@ -48,9 +48,13 @@ def all_figures(result: Result, history: History | None, predictor: Predictor | 
     return figures
 
 
-def front_figure(device: DeviceResult, index: int) -> Figure:
-    """Front, rays, random search and measurements of one device over latency and error."""
-    traces = [_random_trace(device.random), _front_trace(device.front, index), _rays_trace(device.rays)]
+def front_figure(device: DeviceResult, index: int, source: str) -> Figure:
+    """Front, rays, random search and measurements of one device over latency and error; `source` of its points."""
+    traces = [
+        _random_trace(device.random, source),
+        _front_trace(device.front, index, source),
+        _rays_trace(device.rays, source),
+    ]
     if device.measured:
         traces += [_connections(device.measured), _measured_trace(device.measured)]
     points: list[Point] = [*device.rays, *device.front, *device.random]
@@ -145,32 +149,32 @@ def device_places(result: Result) -> dict[str, int]:
     return {device.name: index for index, device in enumerate(result.devices)}
 
 
-def _random_trace(points: Sequence[Point]) -> Figure:
+def _random_trace(points: Sequence[Point], source: str) -> Figure:
     marker = {
         "color": RANDOM_COLOUR,
         "size": 7,
         "symbol": "x-thin",
         "line": {"color": RANDOM_COLOUR, "width": 1.6},
     }
-    return _points(points, "random search", marker)
+    return _points(points, "random search", marker, source)
 
 
-def _front_trace(front: Sequence[FrontPoint], index: int) -> Figure:
+def _front_trace(front: Sequence[FrontPoint], index: int, source: str) -> Figure:
     return {
-        "type": "scatter", "mode": "lines", "name": "front (predicted)", "hoverinfo": "skip",
+        "type": "scatter", "mode": "lines", "name": f"front ({source})", "hoverinfo": "skip",
         "x": [p.latency_ms for p in front], "y": [p.error for p in front],
         "line": {"shape": "hv", "color": device_colour(index), "width": 2},
     }  # fmt: skip
 
 
-def _rays_trace(rays: Sequence[Ray]) -> Figure:
+def _rays_trace(rays: Sequence[Ray], source: str) -> Figure:
     marker = {
         "color": [ray.preference[0] for ray in rays], "cmin": 0, "cmax": 1,
         "colorscale": PREFERENCE_SCALE.title(),
         "size": [11 if ray.nondominated else 8 for ray in rays], "opacity": 1,
         "line": {"color": "#ffffff", "width": 1},
     }  # fmt: skip
-    return _points(rays, "rays", marker)
+    return _points(rays, "rays", marker, source)
 
 
 def _measured_trace(measured: Sequence[FrontPoint]) -> Figure:
@@ -192,19 +196,19 @@ def _connections(measured: Sequence[FrontPoint]) -> Figure:
     return {"type": "scatter", "mode": "lines", "x": xs, "y": ys, "line": line, "hoverinfo": "skip"}
 
 
-def _points(points: Sequence[Point], name: str, marker: Figure) -> Figure:
+def _points(points: Sequence[Point], name: str, marker: Figure, source: str) -> Figure:
     return {
         "type": "scatter", "mode": "markers", "name": name, "marker": marker, "hovertemplate": _POINT_HOVER,
         "x": [p.latency_ms for p in points], "y": [p.error for p in points],
-        "text": [_point_text(p) for p in points],
+        "text": [_point_text(p, source) for p in points],
     }  # fmt: skip
 
 
-def _point_text(point: Point) -> str:
+def _point_text(point: Point, source: str) -> str:
     title = "random search"
     if isinstance(point, Ray):
         title = f"preference ({', '.join(number(weight, 2) for weight in point.preference)})"
-    costs = f"error {number(point.error, 2)} %, latency {significant(point.latency_ms)} ms (predicted)"
+    costs = f"error {number(point.error, 2)} %, latency {significant(point.latency_ms)} ms ({source})"
     return f"<b>{title}</b><br>{costs}<br>{_folded(point.architecture)}"
 
 

@@ -43,9 +43,10 @@ def devices(result: Result, predictor: Predictor | None) -> str:
 
 
 def _panel(result: Result, quality: Predictor | None, index: int, device: DeviceResult) -> str:
-    plots = plot(f"front-{index}", "Front: error over latency") + front_key(index, result.objectives[0].name)
+    key = front_key(index, result.objectives[0].name, result.source)
+    plots = plot(f"front-{index}", "Front: error over latency") + key
     if quality is not None and device.name in quality.devices and quality.devices[device.name].measured_ms:
-        plots = f"<div>{plots}</div>" + plot(f"predictor-{index}", "Predictor on held-out networks")
+        plots = f"<div>{plots}</div>" + plot(f"predictor-{index}", f"Predictor on {_shown_networks(result)}")
         plots = f'<div class="grid wide-first">{plots}</div>'
     title = f'<h3 class="panel-title">{device_name(index, device)} {badge(device.split)}</h3>'
     return (
@@ -55,10 +56,15 @@ def _panel(result: Result, quality: Predictor | None, index: int, device: Device
     )
 
 
+def _shown_networks(result: Result) -> str:
+    return "random networks" if result.tabulated else "held-out networks"
+
+
 def _panel_facts(device: DeviceResult) -> str:
     bounds = "; ".join(_bounds_words(*item) for item in device.hypervolume_bounds.items())
     pairs = [
         ("Hypervolume", f"{number(device.hypervolume)} (random {number(device.hypervolume_random)})"),
+        ("Of the exact front", "" if device.hypervolume_ratio is None else percent(device.hypervolume_ratio)),
         ("Spearman", number(device.spearman)),
         ("Measurement noise", percent(device.noise)),
         ("Latency range", f"{span(device.latency_range_ms)} ms" if device.latency_range_ms else ""),
@@ -76,20 +82,25 @@ def _front_table(device: DeviceResult, result: Result) -> str:
     if not device.front:
         return note("No ray of this device gave a non-dominated network.")
     weights = " : ".join(objective.name for objective in result.objectives)
+    rows = "".join(_front_row(point, result.tabulated) for point in device.front)
+    caption = f"The front, fastest first: {len(device.front)} networks; error and latency "
+    if result.tabulated:
+        head = ("Architecture", f"Preference {weights}", "True error (%)", "Latency (ms)")
+        return table(head, rows, caption + "of the table")
     head = (
         "Architecture", f"Preference {weights}", "Error (%)", "Test error (%)",
         "Latency (ms)", "Measured (ms)",
     )  # fmt: skip
-    rows = "".join(_front_row(point) for point in device.front)
-    count = len(device.front)
-    caption = f"The front, fastest first: {count} networks; error and latency as the search predicts them"
-    return table(head, rows, caption)
+    return table(head, rows, caption + "as the search predicts them")
 
 
-def _front_row(point: FrontPoint) -> str:
+def _front_row(point: FrontPoint, tabulated: bool) -> str:
+    weights = " : ".join(number(weight, 2) for weight in point.preference)
+    if tabulated:
+        return row([code(point.architecture), weights, number(point.error, 2), significant(point.latency_ms)])
     cells = [
         code(point.architecture),
-        " : ".join(number(weight, 2) for weight in point.preference),
+        weights,
         number(point.error, 2),
         number(point.test_error, 2),
         significant(point.latency_ms),

@@ -59,6 +59,8 @@ def fronts_figure(result: Result) -> Figure:
         return _front_panel(axes, result.devices[index], index)
 
     title = "Fronts: error over predicted latency"
+    if result.tabulated:
+        title = "Fronts: true error over the table's latency"
     figure, axes = small_multiples(result.devices, list(range(len(result.devices))), title, panel)
     label_grid(axes, "latency (ms)", "error (%)")
     weight = f"weight of {plain(result.objectives[0].name, 20)} in the preference"
@@ -126,7 +128,7 @@ def predictor_figure(predictor: Predictor | None, result: Result) -> Figure | No
     def panel(axes: Axes, index: int) -> str:
         return _predictor_panel(axes, parts[result.devices[index].name], index)
 
-    figure, axes = small_multiples(result.devices, known, "Predictor on held-out networks", panel)
+    figure, axes = small_multiples(result.devices, known, f"Predictor on {result.judged_on}", panel)
     label_grid(axes, "measured (ms)", "predicted (ms)")
     return figure
 
@@ -173,7 +175,7 @@ def _predictor_panel(axes: Axes, part: DevicePredictor, index: int) -> str:
     axes.scatter(part.measured_ms, part.predicted_ms, s=22, linewidths=1, alpha=0.85, zorder=3, **marker)
     set_scale(axes, "x", every)
     set_scale(axes, "y", every)
-    return f"Spearman {number(part.spearman)}, {len(part.measured_ms)} networks"
+    return f"Spearman {number(part.spearman)}, {part.judged} networks"
 
 
 def _hypervolume_panel(axes: Axes, history: History, result: Result, split: str) -> None:
@@ -210,7 +212,7 @@ def _random_level_handle() -> Line2D:
 def _front_handles(result: Result) -> list[Line2D]:
     dot = {"marker": "o", "markersize": 6, "markeredgecolor": "white", "markerfacecolor": "#666970"}
     handles = [
-        Line2D([], [], color=device_colour(0), linewidth=1.6, label="front (predicted)"),
+        Line2D([], [], color=device_colour(0), linewidth=1.6, label=f"front ({result.source})"),
         Line2D([], [], linestyle="", label="rays", **dot),
         Line2D([], [], linestyle="", marker="x", color=RANDOM_COLOUR, markersize=5, label="random search"),
     ]

@@ -83,14 +83,15 @@ def summary(result: Result) -> str:
         devices = of_split(result.devices, split)
         if not devices:
             continue
-        rows = "".join(_summary_row(index, device) for index, device in devices)
-        average = _summary_mean([device for _, device in devices]) if len(devices) > 1 else ""
-        head = f'<tr class="group"><th colspan="8" scope="rowgroup">{title.capitalize()}</th></tr>'
+        rows = "".join(_summary_row(index, device, result) for index, device in devices)
+        average = _summary_mean([device for _, device in devices], result) if len(devices) > 1 else ""
+        columns = 9 if result.tabulated else 8
+        head = f'<tr class="group"><th colspan="{columns}" scope="rowgroup">{title.capitalize()}</th></tr>'
         bodies.append(f'<tbody class="{split}">{head}{rows}{average}</tbody>')
-    head = (
+    head = [
         "Device", "Noise", "Spearman", "Hypervolume MODNAS", "Hypervolume random", "Difference",
-        "Distinct networks", "Latency range (ms)",
-    )  # fmt: skip
+        *_exact_cell(result, "Of the exact front"), "Distinct networks", "Latency range (ms)",
+    ]  # fmt: skip
     return table(
         head,
         "".join(bodies),
@@ -121,7 +122,7 @@ def history(result: Result, log: History | None, figures: set[str]) -> str:
 
 
 def predictor(result: Result, quality: Predictor | None, figures: set[str]) -> str:
-    """Predicted against measured latency on networks held out of the predictor's training."""
+    """Predicted against measured latency on networks held out of the predictor's training, or on a whole table."""
     if quality is None:
         return note("This run has no predictor.json, so the predictor's quality is not shown.")
     known = [(i, device) for i, device in enumerate(result.devices) if device.name in quality.devices]
@@ -130,9 +131,11 @@ def predictor(result: Result, quality: Predictor | None, figures: set[str]) -> s
     rows = "".join(_predictor_row(index, device, quality) for index, device in known)
     head = ("Device", "Networks", "Spearman", "Kendall", "Mean error")
     numbers = table(
-        head, rows, "On held-out networks: rank correlations and mean relative error", kind="sticky"
+        head, rows, f"On {result.judged_on}: rank correlations and mean relative error", kind="sticky"
     )
     caption = "The dotted line is a perfect prediction. Open symbols: unseen devices."
+    if result.tabulated:
+        caption += " A random sample of the networks is shown."
     scatter = (
         plot("predictor", "Predicted over measured latency", caption, True) if "predictor" in figures else ""
     )
@@ -141,6 +144,8 @@ def predictor(result: Result, quality: Predictor | None, figures: set[str]) -> s
 
 def verified(result: Result) -> str:
     """Networks trained from scratch, and their latencies as predicted and as measured."""
+    if result.tabulated:
+        return note("All errors and latencies of this run are true ones of the table: nothing is left to verify.")
     if not result.verified:
         return note("No network of this run was trained and measured; `--verify K` asks for it.")
     networks = list(enumerate(result.verified, 1))
@@ -194,13 +199,18 @@ def _hypervolume_tile(result: Result, split: str) -> str:
     versus = f"random search {number(random)}"
     if ours is not None and random:
         versus += f" ({percent(ours / random - 1, signed=True)})"
+    ratio = mean(d.hypervolume_ratio for d in group)
+    if ratio is not None:
+        versus += f"; {percent(ratio)} of the exact front"
     return tile(f"Hypervolume, {split}", number(ours), f"mean of {len(group)}; {versus}", split)
 
 
 def _spearman_tile(result: Result) -> str:
     values = {split: mean(d.spearman for _, d in of_split(result.devices, split)) for split in SPLITS}
     networks = max((d.spearman_networks or 0 for d in result.devices), default=0)
-    held_out = f"on {networks} held-out networks" if networks else "on held-out networks"
+    held_out = f"on {result.judged_on}"
+    if networks and not result.tabulated:
+        held_out = f"on {networks} held-out networks"
     unseen = f"; unseen {number(values['unseen'])}" if values["unseen"] is not None else ""
     return tile("Predictor, Spearman", number(values["search"]), f"search devices, {held_out}{unseen}")
 
@@ -213,7 +223,12 @@ def _difference(ours: float | None, other: float | None) -> str:
     return f'<span class="{kind}">{f"{gap:+.3f}".replace("-", "−")}</span>'
 
 
-def _summary_row(index: int, device: DeviceResult) -> str:
+def _exact_cell(result: Result, text: str) -> list[str]:
+    """The cell of a column that results on tables alone have."""
+    return [text] if result.tabulated else []
+
+
+def _summary_row(index: int, device: DeviceResult, result: Result) -> str:
     count = device.distinct_nondominated
     return row(
         [
@@ -223,13 +238,14 @@ def _summary_row(index: int, device: DeviceResult) -> str:
             number(device.hypervolume),
             number(device.hypervolume_random),
             _difference(device.hypervolume, device.hypervolume_random),
+            *_exact_cell(result, percent(device.hypervolume_ratio)),
             "–" if count is None else str(count),
             span(device.latency_range_ms),
         ]
     )
 
 
-def _summary_mean(group: Sequence[DeviceResult]) -> str:
+def _summary_mean(group: Sequence[DeviceResult], result: Result) -> str:
     ours, random = mean(d.hypervolume for d in group), mean(d.hypervolume_random for d in group)
     cells = [
         "mean",
@@ -238,6 +254,7 @@ def _summary_mean(group: Sequence[DeviceResult]) -> str:
         number(ours),
         number(random),
         _difference(ours, random),
+        *_exact_cell(result, percent(mean(d.hypervolume_ratio for d in group))),
         number(mean(d.distinct_nondominated for d in group), 1),
         "",
     ]
@@ -248,7 +265,7 @@ def _predictor_row(index: int, device: DeviceResult, quality: Predictor) -> str:
     part = quality.devices[device.name]
     cells = [
         device_name(index, device),
-        str(len(part.measured_ms)),
+        str(part.judged),
         number(part.spearman),
         number(part.kendall),
         percent(part.mape),
