@@ -85,9 +85,13 @@ def _help_list(file: Path, count: int) -> Tensor:
         values = torch.tensor(torch.load(file, weights_only=True), dtype=torch.float64)
     except Exception as error:  # what the unpickler stumbles over in a damaged file has no common type
         raise InputError(f"{file} is no list of latencies ({str(error).partition(chr(10))[0]})") from None
-    if values.shape != (count,) or not bool((values > 0).all()):
+    if values.shape != (count,) or not _all_positive(values):
         raise InputError(f"{file}: wanted {count} positive latencies, got a tensor of shape {list(values.shape)}")
     return values[:, None]
+
+
+def _all_positive(values: Tensor) -> bool:
+    return bool(((values > 0) & values.isfinite()).all())
 
 
 def load_hw_nas_bench_360(file: Path, architectures: Sequence[str], task: str = "cifar100") -> CostTable:
@@ -128,8 +132,10 @@ def load_cost_file(file: Path, space: SearchSpace) -> CostTable:
     wanted: tuple[str, ...] = ()
     values = {}
     for device in pc.unique(table["device"]).to_pylist():
+        if device in (None, ""):
+            raise InputError(f"{file}: every row needs the name of its device, at least one has none")
         part = table.filter(pc.equal(table["device"], device)).sort_by("architecture")
-        texts = tuple(space.parse(text).text for text in part["architecture"].to_pylist())
+        texts = tuple(space.parse(str(text)).text for text in part["architecture"].to_pylist())
         wanted = wanted or texts
         if texts != wanted or len(set(texts)) < len(texts):
             raise InputError(f"{file}: device {device} must have each network once, the same as other devices")
@@ -145,16 +151,20 @@ def _read_table(file: Path) -> pa.Table:
 
 
 def _metric_columns(names: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """{column: (metric, unit)}, latency first."""
+    """{column: (metric, unit)}, latency first. Raises InputError where two columns hold one metric."""
     units = {"ms": "ms", "us": "µs", "s": "s", "mj": "mJ", "j": "J", "mb": "MB", "mw": "mW"}
     split = {name: name.rpartition("_") for name in names}
     known = {name: (metric, units[unit]) for name, (metric, _, unit) in split.items() if metric and unit in units}
+    if len({metric for metric, _ in known.values()}) < len(known):
+        raise InputError(f"devices.table: wanted one column and unit per metric, got {', '.join(known)}")
     return dict(sorted(known.items(), key=lambda item: item[1][0] != "latency"))
 
 
 def _positive_columns(part: pa.Table, metrics: dict[str, tuple[str, str]], where: str) -> Tensor:
-    columns = [torch.tensor(part[column].to_numpy(zero_copy_only=False)).double() for column in metrics]
-    values = torch.stack(columns, dim=-1)
-    if not bool((values > 0).all()):
+    try:
+        columns = [torch.tensor(part[column].cast(pa.float64()).to_numpy()) for column in metrics]
+    except pa.ArrowException:  # words among the numbers
+        columns = []
+    if not columns or not _all_positive(torch.stack(columns)):
         raise InputError(f"{where}: {', '.join(metrics)} must be positive numbers")
-    return values
+    return torch.stack(columns, dim=-1)

@@ -62,3 +62,31 @@ def test_embeddings_are_stacked_in_order() -> None:
     ]
     assert torch.equal(embeddings(devices), torch.tensor([[0.0, 1.0], [1.0, 0.0]]))
     assert embeddings(devices).dtype == torch.float32
+
+
+# ---- several metrics ----
+
+
+def test_embeddings_of_metrics_stand_in_a_row() -> None:
+    units = {"latency": "ms", "energy": "mJ"}
+    device = Device.from_references("board", {"latency": [4, 2, 10], "energy": [7, 9, 8]}, units, "unseen")
+    assert device.embedding == (0.25, 0.0, 1.0, 0.0, 1.0, 0.5)
+    assert (device.split, device.metrics) == ("unseen", units)
+    assert device.ranges == {"latency": (2.0, 10.0), "energy": (7.0, 9.0)}
+    assert device.normalize(torch.tensor([8.0]), "energy").tolist() == [0.5]
+    assert device.denormalize(torch.tensor([0.5]), "energy").tolist() == [8.0]
+    assert device.normalize(torch.tensor([8.0])).tolist() == [0.75]
+
+
+@pytest.mark.parametrize(
+    ("energies", "message"),
+    [
+        ([1.0, 0.0], "device board: values of energy must be positive numbers in mJ"),
+        ([2.0, 2.0], "device board: all 2 reference values of energy are 2.0 mJ; they must differ"),
+    ],
+)
+def test_bad_values_name_device_and_metric(energies: list[float], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Device.from_references(
+            "board", {"latency": [1, 2], "energy": energies}, {"latency": "ms", "energy": "mJ"}
+        )
