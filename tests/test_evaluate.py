@@ -14,7 +14,16 @@ from torch import Tensor, nn
 
 from modnas_fast.datasets.task import ImageTask, Split, make_task
 from modnas_fast.devices import Device, embeddings
-from modnas_fast.evaluate import Bounds, Evaluator, Point, SupernetErrors, front, hypervolume, nondominated
+from modnas_fast.evaluate import (
+    Bounds,
+    Evaluator,
+    Point,
+    SupernetErrors,
+    front,
+    front_membership,
+    hypervolume,
+    nondominated,
+)
 from modnas_fast.metahypernet import make_metahypernet
 from modnas_fast.metapredictor import CostModel, MetaPredictor
 from modnas_fast.spaces import NB201Space
@@ -224,3 +233,19 @@ def test_ray_points_carry_their_preference() -> None:
         assert [p.architecture for p in points] == [a.text for a in space.decode(chosen)]
         latency = evaluator.latencies(chosen, device).tolist()
         assert np.allclose([p.latency_ms for p in points], latency)
+
+
+# ---- fronts of many devices at once ----
+
+
+@given(st.lists(st.tuples(*[st.integers(0, 4)] * 5), min_size=1, max_size=12))
+def test_membership_equals_pairwise_comparison_on_every_device(rows: list[tuple[int, ...]]) -> None:
+    values = torch.tensor(rows, dtype=torch.float32)
+    errors, costs = values[:, 0], values[:, 1:].view(-1, 2, 2)  # two devices with two costs
+    found = front_membership(errors, costs)
+    assert found.shape == (len(rows), 2) and found.dtype == torch.bool
+    for device in range(2):
+        points = torch.cat([errors[:, None], costs[:, device]], dim=-1).tolist()
+        for i, point in enumerate(points):
+            beaten = any(all(a <= b for a, b in zip(other, point)) and other != point for other in points)
+            assert bool(found[i, device]) == (not beaten and point not in points[:i])

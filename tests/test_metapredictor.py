@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from modnas_fast.devices import Device, embeddings
-from modnas_fast.metapredictor import MetaPredictor, predictor_quality, train_metapredictor
+from modnas_fast.metapredictor import CostModel, MetaPredictor, predictor_quality, train_metapredictor
 from modnas_fast.spaces import NB201Space
 
 space = NB201Space()
@@ -125,3 +125,27 @@ def test_quality_by_hand() -> None:
     perfect = predictor_quality([1.0, 2.0, 4.0], [1.0, 2.0, 4.0])
     assert (perfect.spearman, perfect.kendall, perfect.mape) == (1.0, 1.0, 0.0)
     assert predictor_quality([3.0, 2.0, 1.0], [1.0, 2.0, 3.0]).spearman == -1.0
+
+
+# ---- several costs ----
+
+
+def test_a_cost_model_gives_each_predictor_its_part_of_the_embedding() -> None:
+    first, second = make(0), make(1)
+    model, d = CostModel([first, second]), torch.rand(4, 20, generator=seeded(2))
+    onehot = space.sample(4, seeded(1))
+    with torch.no_grad():
+        costs = model(onehot, d)
+        assert torch.equal(costs[:, 0], first(onehot, d[:, :10])) and torch.equal(costs[:, 1], second(onehot, d[:, 10:]))
+    assert costs.shape == (4, 2)
+
+
+def test_all_networks_on_all_devices_are_predicted_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = CostModel([make(0), make(1)])
+    onehot, d = space.sample(7, seeded(1)), torch.rand(3, 20, generator=seeded(2))
+    monkeypatch.setattr("modnas_fast.metapredictor.CHUNK", 3)
+    costs = model.on_devices(onehot, d)
+    assert costs.shape == (7, 3, 2) and not costs.requires_grad
+    for network in range(7):
+        for device in range(3):
+            torch.testing.assert_close(costs[network, device], model(onehot[network], d[device]).detach())

@@ -42,5 +42,15 @@ def load_nats_bench(file: Path) -> ErrorTable:
         raise InputError(f"{file}: column {missing[0]} is missing; `modnas-fast data fetch nats-bench` brings the table")
     return ErrorTable(
         tuple(table["ArchitectureString"].to_pylist()),
-        {task: 100 - torch.tensor(table[column].to_numpy()) for task, column in NATS_COLUMNS.items()},
+        {task: _errors(table, column, file) for task, column in NATS_COLUMNS.items()},
     )
+
+
+def _errors(table: pa.Table, column: str, file: Path) -> Tensor:
+    try:
+        errors = 100 - torch.tensor(table[column].cast(pa.float64()).to_numpy())
+    except pa.ArrowException:  # words among the numbers
+        errors = None
+    if errors is None or not bool(((errors >= 0) & (errors <= 100)).all()):
+        raise InputError(f"{file}: {column} must be percentages; `modnas-fast data fetch nats-bench` brings the table")
+    return errors
