@@ -7,7 +7,6 @@ device the ten reference networks. Whatever else the table knows serves the scor
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,8 +18,8 @@ from torch import Tensor, nn
 from modnas_fast.benchmark import Benchmark
 from modnas_fast.config import Config
 from modnas_fast.devices import Device, embeddings
-from modnas_fast.evaluate import front_membership
 from modnas_fast.errors import InputError
+from modnas_fast.evaluate import front_membership
 from modnas_fast.exact import Score
 from modnas_fast.graph_predictor import train_graph_predictor
 from modnas_fast.metapredictor import CostModel, MetaPredictor, train_metapredictor
@@ -131,7 +130,8 @@ class TableSearch:
         objective: the task objective; None: a surrogate of `task.queries` true errors.
         reporter: where progress is told.
 
-    The same arguments on one machine with one thread give the same answer.
+    The same arguments on one machine with one thread give the same answer. `prepare` raises InputError where
+    `devices.networks` is too few for what is measured in any case, or more than half of the table.
     """
 
     def __init__(
@@ -191,8 +191,7 @@ class TableSearch:
 
     def _measure_first(self) -> Measured:
         """Networks drawn uniformly, then networks spread evenly over the cost that those predict: cheap ones are rare."""
-        start, measured = time.monotonic(), Measured(self._benchmark)
-        count = self._first_networks()
+        start, measured, count = time.monotonic(), Measured(self._benchmark), self._first_networks()
         measured.add(self._space.encode([self._space.parse(text) for text in self._space.references]))
         uniform = max(len(measured), round(UNIFORM_SHARE * count))
         while len(measured) < uniform:
@@ -204,19 +203,16 @@ class TableSearch:
         return measured
 
     def _first_networks(self) -> int:
-        """Networks to measure before the predictor is first trained; others follow where errors are queried."""
+        """Networks measured before errors are queried: those queried and those on the fronts are measured, too."""
         total, references = self._config.devices.networks, len(self._space.references)
-        most = len(self._benchmark.errors) // 4
-        if total > most:
-            raise InputError(f"devices.networks: wanted at most {most}, a quarter of the table, got {total}")
-        count = total if self._given else total - self._queries - round(FRONT_SHARE * total)
-        if count < references:
-            least = math.ceil((self._queries + references) / (1 - FRONT_SHARE)) + 1 if self._queries else references
+        later = 0 if self._given else self._queries + round(FRONT_SHARE * total)
+        most = len(self._benchmark.table.architectures) // 2
+        if not references + later <= total <= most:
             raise InputError(
-                f"devices.networks: wanted at least {least}, for the {references} reference networks and the "
-                f"{self._queries} of task.queries, got {total}"
+                f"devices.networks: wanted at least {references + later}, for references, queries and fronts, and at "
+                f"most {most}, half of the table; got {total}"
             )
-        return count
+        return total - later
 
     def _cost_spread(self, measured: Measured) -> CostSpread:
         onehot, target = measured.table()
