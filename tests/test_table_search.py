@@ -67,6 +67,11 @@ def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
 # ---- what is counted ----
 
 
+@pytest.fixture(scope="module")
+def answer(known: Benchmark) -> Answer:
+    return run(config(), known)
+
+
 def test_a_network_is_measured_once_on_all_search_devices(known: Benchmark) -> None:
     measured, onehot = Measured(known), SPACE.encode([SPACE.parse(TEXTS[row]) for row in (5, 9, 5, 70)])
     measured.add(onehot[:3])
@@ -93,8 +98,8 @@ def test_a_search_measures_and_queries_as_many_as_allowed(known: Benchmark, netw
     assert all(not p.requires_grad for p in prepared.costs.parameters())
 
 
-def test_with_an_objective_given_no_error_is_read(known: Benchmark) -> None:
-    given = TableSearch(config(), known).prepare().objective
+def test_with_an_objective_given_no_error_is_read(known: Benchmark, answer: Answer) -> None:
+    given = answer.prepared.objective
     blind = replace(known, errors=torch.full_like(known.errors, torch.nan))
     prepared = TableSearch(config(), blind, given).prepare()
     assert prepared.queried == {} and len(prepared.measured) == 60 and prepared.objective is given
@@ -111,9 +116,8 @@ def blinded(known: Benchmark, answer: Answer) -> Benchmark:
     return replace(known, errors=errors, table=CostTable(TEXTS, known.table.metrics, values))
 
 
-def test_nothing_but_what_is_counted_is_read(known: Benchmark) -> None:
+def test_nothing_but_what_is_counted_is_read(known: Benchmark, answer: Answer) -> None:
     options = config(search={"evaluations": 0})  # evaluations score against the whole table
-    answer = run(options, known)
     blind = run(options, blinded(known, answer))
     assert blind.prepared.queried == answer.prepared.queried
     assert same(state(blind), state(answer))
@@ -121,11 +125,6 @@ def test_nothing_but_what_is_counted_is_read(known: Benchmark) -> None:
 
 
 # ---- same, continued, and further objectives ----
-
-
-@pytest.fixture(scope="module")
-def answer(known: Benchmark) -> Answer:
-    return run(config(), known)
 
 
 def test_a_seed_is_an_answer(known: Benchmark, answer: Answer) -> None:

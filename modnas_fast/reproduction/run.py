@@ -32,6 +32,8 @@ SETTINGS_FILE = "settings.json"
 POLL_SECONDS = 2.0
 #: true evaluations of a baseline on each device, as many as MODNAS has for all together
 BASELINE_EVALUATIONS = 300
+#: differences from a folder's settings that are told at most
+TOLD = 3
 
 
 def reproduce_with_surrogate(
@@ -80,12 +82,20 @@ def keep_settings(folder: Path, wanted: dict[str, Any]) -> dict[str, Any]:
     try:
         found = read_json(file)
         seconds = found.pop("seconds")
-    except (ValueError, KeyError, AttributeError):
+    except (ValueError, KeyError, AttributeError, TypeError):
         raise InputError(f"{file} is damaged; delete it to continue with the settings given") from None
     if found != wanted:
-        had = ", ".join(f"{key} {value}" for key, value in found.items())
-        raise InputError(f"--out: {folder} holds a reproduction with {had}; give another folder")
+        other, same = _flat(found), _flat(wanted)
+        had = ", ".join([f"{key} {value}" for key, value in other.items() if same.get(key) != value][:TOLD])
+        raise InputError(f"--out: {folder} holds a reproduction with {had or 'other settings'}; give another folder")
     return {**found, "seconds": seconds}
+
+
+def _flat(tree: dict[str, Any], path: str = "") -> dict[str, Any]:
+    flat = {}
+    for key, value in tree.items():
+        flat.update(_flat(value, f"{path}{key}.") if isinstance(value, dict) else {path + key: value})
+    return flat
 
 
 def run_groups(plan: Plan, folder: Path, jobs: int, reporter: Reporter) -> None:

@@ -1,0 +1,94 @@
+"""`reproduce` as a command: what it refuses, and once the quick reproduction on the real tables, as users run it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made_up_tables import write_tables
+
+from modnas_fast.devices.table import PAPER_SEARCH, PAPER_UNSEEN
+from modnas_fast.report.reproduction_contents import read_reproduction
+
+needs_tables = pytest.mark.skipif("MODNAS_DATA" not in os.environ, reason="MODNAS_DATA does not name the tables")
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (("darts",), "reproduce: wanted nb201, got 'darts'"),
+        (("nb201", "--source", "oracle"), "--source: wanted surrogate or supernet, got 'oracle'"),
+        (("nb201", "--data", "images"), "--data, --set: belong to --source supernet"),
+        (("nb201", "--set", "seed=3"), "--data, --set: belong to --source supernet"),
+        (("nb201", "--source", "supernet", "--set", "search.stepz=3"), "unknown key search.stepz"),
+        (("nb201", "--source", "supernet", "--set", "nonsense"), "--set: wanted key=value"),
+        (("nb201",), "modnas-fast data fetch"),
+        (("nb201", "--out", "other"), "--out: other holds a reproduction with seeds [7]"),
+    ],
+)
+def test_bad_input_is_one_line(
+    command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], text: str
+) -> None:
+    monkeypatch.setenv("MODNAS_DATA", str(tmp_path / "nothing"))
+    if "other" in options:
+        monkeypatch.setenv("MODNAS_DATA", str(write_tables(tmp_path / "data", [*PAPER_SEARCH, *PAPER_UNSEEN])))
+        (tmp_path / "other").mkdir()
+        settings = {"source": "surrogate", "seeds": [7], "quick": False, "seconds": 1.0}
+        (tmp_path / "other" / "settings.json").write_text(json.dumps(settings))
+    ended = command("reproduce", *options)
+    assert (ended.code, ended.out, len(ended.err.splitlines())) == (2, "", 1), ended.err
+    assert text in ended.err and not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("options", [("nb201", "--seeds", "0"), ("nb201", "--jobs", "0"), ()])
+def test_options_out_of_range(command: Any, options: tuple[str, ...]) -> None:
+    ended = command("reproduce", *options)
+    assert ended.code == 2 and "Traceback" not in ended.err
+    assert (options[1] if options else "benchmark") in ended.err.lower()
+
+
+def test_the_help_teaches(command: Any) -> None:
+    ended = command("reproduce", "--help")
+    assert ended.code == 0
+    for text in ("modnas-fast reproduce nb201 --quick", "modnas-fast data fetch nb201", "--source", "supernet"):
+        assert text in ended.out
+
+
+@needs_tables
+def test_the_quick_reproduction_of_the_real_tables(cli: Any) -> None:
+    """Some minutes of processor time; on a busy machine much more of the clock."""
+    folder = cli.folder / "reproduction"
+    first = reproduce(cli, folder)
+    content = json.loads((folder / "reproduction.json").read_text(encoding="utf-8"))
+    assert read_reproduction(folder).quick and content["evaluations"] == 300
+    exact = [device["exact_hypervolume"] for device in content["devices"]]
+    assert len(exact) == 19 and sum(exact) / 19 == pytest.approx(0.9695, abs=5e-5)
+    ratios = {method["name"]: mean_ratio(method) for method in content["methods"]}
+    assert ratios["modnas"] > ratios["random"] and ratios["modnas"] > 0.95, ratios
+    assert ratios["random"] == pytest.approx(0.962, abs=0.01), "as random search reaches it with 300 networks"
+    assert all(run["measured"] <= 900 for method in content["methods"][:2] for run in method["runs"])
+    page = (folder / "reproduction.html").read_text(encoding="utf-8")
+    assert "MODNAS, default" in page and "MODNAS, default" in first and "reproduction.html" in first
+
+    kept = {file: file.stat().st_mtime_ns for part in ("trials", "baselines/runs") for file in (folder / part).iterdir()}
+    assert len(kept) == 10 + 4 * 19
+    reproduce(cli, folder)
+    assert all(file.stat().st_mtime_ns == time for file, time in kept.items()), "nothing is run twice"
+
+
+def reproduce(cli: Any, folder: Path) -> str:
+    process = cli.start("reproduce", "nb201", "--quick", "--jobs", "2", "--out", folder)
+    try:
+        out, err = process.communicate(timeout=3600)
+    finally:
+        process.kill()
+    assert process.returncode == 0, err
+    return out
+
+
+def mean_ratio(method: dict[str, Any]) -> float:
+    ratios = [score["ratio"] for run in method["runs"] for score in run["devices"].values()]
+    return sum(ratios) / len(ratios)
