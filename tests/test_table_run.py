@@ -178,7 +178,7 @@ def test_a_supernet_reads_no_true_error(tmp_path: Path, tables: Benchmark) -> No
     ray = run.content["devices"][0]["rays"][0]
     row = tables.rows(run.space.encode([run.space.parse(ray["architecture"])]))
     assert ray["error"] == tables.errors[row].item()
-    assert run.content["task"]["image"] == [3, 8, 8] and run.content["task"]["sizes"]["train"] == 100
+    assert run.content["task"]["image"] == [3, 8, 8] and sum(run.content["task"]["sizes"].values()) == 250
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ import torch
 
 from modnas_fast.benchmark import Benchmark, load_benchmark
 from modnas_fast.config import Config, make_config
-from modnas_fast.datasets import load_task
 from modnas_fast.datasets.home import data_home
 from modnas_fast.devices.measure import threads_restored
 from modnas_fast.errors import InputError
@@ -26,6 +25,7 @@ from modnas_fast.reproduction.compose import head
 from modnas_fast.reproduction.run import REPRODUCTION_FILE, keep_settings
 from modnas_fast.reproduction.trial import Entry, predictor_entry, run_entry
 from modnas_fast.runfolder import CHECKPOINT_FILE
+from modnas_fast.stages import load_images
 from modnas_fast.stopping import Stopper
 from modnas_fast.table_resume import search_on
 from modnas_fast.table_search import TableSearch
@@ -106,17 +106,9 @@ def _objective(config: Config, benchmark: Benchmark, data: Path | None, reporter
     images = data or data_home() / "cifar10"
     if not images.exists():
         raise InputError(f"--data: {images} does not exist; fetch CIFAR-10 with: modnas-fast data fetch cifar10")
-    options = config.task
+    with_images = config.model_copy(update={"task": config.task.model_copy(update={"data": str(images)})})
     with reporter.stage("Loading images", 100) as advance:
-        task = load_task(
-            str(images),
-            seed=config.seed,
-            limit=options.limit,
-            test_limit=options.test_limit,
-            resize=options.resize,
-            fractions=options.fractions,
-            progress=lambda done, total: advance(100 * done // total),
-        )
+        task = load_images(with_images, advance)
     return SupernetObjective(config, benchmark.space, task)
 
 
