@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -14,6 +14,12 @@ from modnas_fast.cli_baselines import baselines
 from modnas_fast.cli_data import data_app
 from modnas_fast.cli_reproduce import reproduce
 from modnas_fast.errors import InputError
+
+if TYPE_CHECKING:
+    from modnas_fast.config import Config
+    from modnas_fast.progress import Reporter
+    from modnas_fast.stages import StagedRun
+    from modnas_fast.stopping import Stopper
 
 app = typer.Typer(
     name="modnas-fast",
@@ -166,14 +172,16 @@ def search(
     console.print(f"Report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
 
 
-def _refuse_on_tables(configuration: Any, **given: bool) -> None:
+def _refuse_on_tables(configuration: Config, **given: bool) -> None:
     """Options that mean nothing where costs come from a table."""
     for option, value in given.items():
         if value and configuration.devices.table is not None:
             raise InputError(f"--{option}: with devices.table, errors and latencies are the table's; leave it out")
 
 
-def _make_run(folder: Path, configuration: Any, terminal: Any, stopper: Any, remeasure: bool) -> Any:
+def _make_run(
+    folder: Path, configuration: Config, terminal: Reporter, stopper: Stopper, remeasure: bool
+) -> StagedRun:
     """The stages that the configuration asks for; loads torch."""
     if configuration.devices.table is None:
         from modnas_fast.run import Run
@@ -184,7 +192,7 @@ def _make_run(folder: Path, configuration: Any, terminal: Any, stopper: Any, rem
     return TableRun(folder, configuration, terminal, stopper)
 
 
-def _run_name(configuration: Any) -> str:
+def _run_name(configuration: Config) -> str:
     """What the folder of a run is called, less its number."""
     if configuration.task.source == "surrogate":
         return configuration.space.name

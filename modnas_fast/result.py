@@ -153,10 +153,10 @@ class Result:
             (self._errors[text], ms, row) for row, (text, ms) in enumerate(zip(texts, latencies)) if ms <= limit
         ]
         if not within:
-            fastest = min(latencies)
+            fastest, text = min(zip(latencies, texts))
+            takes = "takes" if self._tabulated(device, text) else "is predicted to take"
             raise InputError(
-                f"max: no evaluated network takes at most {limit:g} ms on {device.name}; the fastest is predicted to "
-                f"take {fastest:.4g} ms"
+                f"max: no evaluated network takes at most {limit:g} ms on {device.name}; the fastest {takes} {fastest:.4g} ms"
             )
         return self._describe(device, onehot[[min(within)[2]]])
 
@@ -170,7 +170,7 @@ class Result:
             device.name,
             {"latency_ms": self._latencies(device, [text], onehot)[0]},
             self._errors.get(text),
-            self.error_kind == "true" and text in self._evaluated_latencies(device),
+            self._tabulated(device, text),
         )
 
     @torch.no_grad()
@@ -179,6 +179,10 @@ class Result:
         predicted = device.denormalize(self._predictor(onehot, embeddings([device]))).tolist()
         evaluated = self._evaluated_latencies(device)
         return [evaluated.get(text, ms) for text, ms in zip(texts, predicted)]
+
+    def _tabulated(self, device: Device, text: str) -> bool:
+        """Whether the latency of an architecture on a device is that of a table."""
+        return self.error_kind == "true" and text in self._evaluated_latencies(device)
 
     def _evaluated_latencies(self, device: Device) -> dict[str, float]:
         """Latency in ms of every architecture that the run evaluated on this very device."""

@@ -1,7 +1,7 @@
 """The folder of a run: its files, and how one is made and found again.
 
     config.yaml                    the resolved configuration
-    measurements.json              latencies that the search rests on
+    measurements.json              latencies that the search rests on; of a table, which ones and the errors queried
     metapredictor.safetensors
     checkpoint.pt                  state of the running search
     hypernetwork.safetensors  supernet.safetensors  history.json
@@ -10,6 +10,8 @@
     costs.json                     latencies measured after the search
     predictor.json                 predictions beside measurements
     result.json  report.html  plots/
+
+A run on a table has no verification.json and no costs.json, and supernet.safetensors only with a supernet.
 """
 
 from __future__ import annotations
