@@ -27,7 +27,7 @@ def reproduce(
     ] = False,
     data: Annotated[
         Path | None,
-        typer.Option(help="Supernet: CIFAR-10 as image parquet or folders. Default: cifar10 in the data folder."),
+        typer.Option(help="Supernet: CIFAR-10 as image parquet or folders. Default: that in the data folder."),
     ] = None,
     set_: Annotated[
         list[str] | None,

@@ -31,6 +31,8 @@ from modnas_fast.table_resume import search_on
 from modnas_fast.table_search import TableSearch
 from modnas_fast.task_objective import SupernetObjective
 
+#: where CIFAR-10 may lie in the data folder
+CIFAR10_FOLDERS = ("cifar10", "cifar10-png")
 #: random networks whose inherited errors are compared with the table
 JUDGED = 200
 #: enough to see that all works, in about a minute
@@ -64,7 +66,7 @@ def reproduce_with_supernet(
 
     Args:
         folder: made where it is missing; an unfinished search in it is continued.
-        data: CIFAR-10 images; None: `cifar10` in the data folder.
+        data: CIFAR-10 images; None: those in the data folder.
         overrides: changes of the preset nb201-supernet (`a.b=c`).
         quick: a search so small that it shows nothing but that all works.
         command: that was given, for the record.
@@ -103,9 +105,10 @@ def reproduce_with_supernet(
 
 
 def _objective(config: Config, benchmark: Benchmark, data: Path | None, reporter: Reporter) -> SupernetObjective:
-    images = data or data_home() / "cifar10"
-    if not images.exists():
-        raise InputError(f"--data: {images} does not exist; fetch CIFAR-10 with: modnas-fast data fetch cifar10")
+    places = [data] if data else [data_home() / name for name in CIFAR10_FOLDERS]
+    images = next((place for place in places if place.exists()), None)
+    if images is None:
+        raise InputError(f"--data: {places[0]} does not exist; fetch CIFAR-10 with: modnas-fast data fetch cifar10")
     with_images = config.model_copy(update={"task": config.task.model_copy(update={"data": str(images)})})
     with reporter.stage("Loading images", 100) as advance:
         task = load_images(with_images, advance)
