@@ -1,4 +1,4 @@
-"""A made-up tabular benchmark over all cells of NAS-Bench-201: in memory, and as files in the layout of the real ones."""
+"""A made-up tabular benchmark over all cells of NAS-Bench-201: in memory, and as files like the real ones."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def errors() -> Tensor:
 
 @cache
 def costs(device: int, metric: str = "latency") -> Tensor:
-    """In ms or mJ, float64 [n]: a base and a price per operation as it is written, a mixture of two kinds of device."""
+    """In ms or mJ, float64 [n]: a base and a price per operation as it is written, between two kinds of device."""
     generator = torch.Generator().manual_seed(2 + list(UNITS).index(metric))
     share = (device % 7) / 6
     kinds = torch.tensor([[0.0, 0.1, 1.0, 4.0, 0.5], [0.0, 0.5, 1.5, 2.0, 3.0]], dtype=torch.float64)

@@ -136,7 +136,8 @@ def test_a_cost_model_gives_each_predictor_its_part_of_the_embedding() -> None:
     onehot = space.sample(4, seeded(1))
     with torch.no_grad():
         costs = model(onehot, d)
-        assert torch.equal(costs[:, 0], first(onehot, d[:, :10])) and torch.equal(costs[:, 1], second(onehot, d[:, 10:]))
+        assert torch.equal(costs[:, 0], first(onehot, d[:, :10]))
+        assert torch.equal(costs[:, 1], second(onehot, d[:, 10:]))
     assert costs.shape == (4, 2)
 
 

@@ -124,7 +124,8 @@ def test_predictions_follow_what_is_known_and_generalise() -> None:
 
 def test_equal_errors_are_predicted_as_such() -> None:
     surrogate = ErrorSurrogate(some(6), torch.full((6,), 20.0))
-    torch.testing.assert_close(surrogate.log_error(some(9, seed=1)).exp(), torch.full((9,), 20.0, dtype=torch.float64))
+    predicted = surrogate.log_error(some(9, seed=1)).exp()
+    torch.testing.assert_close(predicted, torch.full((9,), 20.0, dtype=torch.float64))
 
 
 def test_the_gradient_equals_finite_differences() -> None:

@@ -52,5 +52,5 @@ def _errors(table: pa.Table, column: str, file: Path) -> Tensor:
     except pa.ArrowException:  # words among the numbers
         errors = None
     if errors is None or not bool(((errors >= 0) & (errors <= 100)).all()):
-        raise InputError(f"{file}: {column} must be percentages; `modnas-fast data fetch nats-bench` brings the table")
+        raise InputError(f"{file}: {column} must be percentages; `modnas-fast data fetch nats-bench` brings them")
     return errors

@@ -34,7 +34,7 @@ def assert_refused(ended: Any, *texts: str) -> None:
         ("=3", ("key=value",)),
         ("search.steps=", ("search.steps",)),
         ("search.steps=many", ("search.steps", "'many'")),
-        ("search.steps=0", ("search.steps", "greater than or equal to 1")),
+        ("search.steps=-1", ("search.steps", "greater than or equal to 0")),
         ("search.steps=2.5", ("search.steps",)),
         ("search.steps=[1]", ("search.steps",)),
         ("search.steps.more=1", ("search.steps",)),
@@ -53,7 +53,7 @@ def test_settings(command: Any, option: str, texts: tuple[str, ...]) -> None:
 
 
 def test_a_refused_setting_leaves_no_folder(command: Any, tmp_path: Path) -> None:
-    assert_refused(command("search", "--out", "run", "--set", "search.steps=0"))
+    assert_refused(command("search", "--out", "run", "--set", "search.steps=-1"))
     assert list(tmp_path.iterdir()) == []
 
 

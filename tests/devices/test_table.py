@@ -182,7 +182,13 @@ def test_complete_boards_are_sorted_and_others_left_out(tmp_path: Path) -> None:
 
 def own_rows(devices: Sequence[str] = ("a", "b")) -> list[dict[str, object]]:
     return [
-        {"energy_mj": 5.0 + row, "architecture": text, "note": "x", "device": name, "latency_us": 100.0 * (row + k + 1)}
+        {
+            "energy_mj": 5.0 + row,
+            "architecture": text,
+            "note": "x",
+            "device": name,
+            "latency_us": 100.0 * (row + k + 1),
+        }
         for k, name in enumerate(devices)
         for row, text in enumerate(TEXTS)
     ]

@@ -34,7 +34,7 @@ def inline(jobs: int) -> Iterator[ThreadPoolExecutor]:
 
 @pytest.fixture
 def small(tables: Path, tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The quick plan with tiny searches on three devices, two variants, two baselines of few evaluations, one process."""
+    """The quick plan with tiny searches on three devices, two variants, two short baselines, one process."""
 
     def shrunk(group: Group) -> Group:
         devices = {} if group.table != HELP else DEVICES
@@ -59,7 +59,8 @@ def reproduce(folder: Path, **changes: Any) -> dict[str, Any]:
 
 
 def times(folder: Path) -> dict[Path, int]:
-    return {file: file.stat().st_mtime_ns for part in ("trials", "baselines/runs") for file in (folder / part).iterdir()}
+    files = [*(folder / "trials").iterdir(), *(folder / "baselines" / "runs").iterdir()]
+    return {file: file.stat().st_mtime_ns for file in files}
 
 
 def test_a_reproduction_is_composed_of_its_entries_and_continued(

@@ -49,12 +49,9 @@ def reproduce(tables: Path, tiny: tuple[str, ...], images: Path, monkeypatch: py
     monkeypatch.setattr(module, "load_benchmark", few)
     monkeypatch.setattr(module, "JUDGED", 12)
 
-    def call(folder: Path, *overrides: str, reporter: Any = None, stopper: Stopper | None = None, **changes: Any) -> Any:
-        options = {"data": images, "quick": True, "command": "modnas-fast reproduce", **changes}
-        reporter, stopper = reporter or Silent(), stopper or Stopper()
-        return reproduce_with_supernet(
-            folder, overrides=[*tiny, *SMALL, *overrides], reporter=reporter, stopper=stopper, **options
-        )
+    def call(folder: Path, *overrides: str, **changes: Any) -> dict[str, Any]:
+        options = {"data": images, "command": "modnas-fast", "reporter": Silent(), "stopper": Stopper(), **changes}
+        return reproduce_with_supernet(folder, overrides=[*tiny, *SMALL, *overrides], quick=True, **options)
 
     return call
 
@@ -68,7 +65,11 @@ class Interrupts(Silent):
 
     @contextmanager
     def stage(self, title: str, total: int, begun: int = 0) -> Iterator[Any]:
-        yield lambda done: os.kill(os.getpid(), signal.SIGTERM) if (title, done) == ("Searching", self.after) else None
+        def advance(done: int) -> None:
+            if (title, done) == ("Searching", self.after):
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        yield advance
 
     def say(self, line: str) -> None:
         self.said.append(line)
@@ -76,7 +77,8 @@ class Interrupts(Silent):
 
 def timeless(tree: Any) -> Any:
     if isinstance(tree, dict):
-        return {key: timeless(value) for key, value in tree.items() if key not in ("seconds", "search_seconds", "stages")}
+        times = ("seconds", "search_seconds", "stages")
+        return {key: timeless(value) for key, value in tree.items() if key not in times}
     return [timeless(part) for part in tree] if isinstance(tree, list | tuple) else tree
 
 
@@ -89,7 +91,7 @@ def test_a_stopped_search_goes_on_and_ends_the_same(reproduce: Any, tmp_path: Pa
         reproduce(tmp_path / "broken", reporter=Interrupts(3), stopper=stopper)
     assert (tmp_path / "broken" / "checkpoint.pt").exists()
     assert not (tmp_path / "broken" / "reproduction.json").exists()
-    with pytest.raises(InputError, match="holds a reproduction with configuration.search.steps 2; give another folder"):
+    with pytest.raises(InputError, match="a reproduction with configuration.search.steps 2; give another folder"):
         reproduce(tmp_path / "broken", "search.steps=3")
     reporter = Interrupts(0)
     continued = reproduce(tmp_path / "broken", reporter=reporter)
@@ -109,9 +111,9 @@ def check(content: dict[str, Any], folder: Path) -> None:
     assert all(0 <= inherited <= 100 and 0 < true < 89.9 for inherited, true in judged["points"])
     assert judged["hypervolume_ratio"] == run["ratio"]
     assert "C = 2, N = 1, 60 images of 8×8 pixels, batch 8, 3 + 2 steps of w" in judged["setting"]
-    assert read_json(folder / "reproduction.json")["supernet"]["points"] == [list(point) for point in judged["points"]]
+    assert read_json(folder / "reproduction.json")["supernet"]["points"] == [list(pair) for pair in judged["points"]]
 
 
 def test_missing_images_tell_how_to_get_them(reproduce: Any, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--data: .*nothing does not exist; fetch CIFAR-10 with: modnas-fast data fetch"):
+    with pytest.raises(InputError, match="--data: .*nothing does not exist; fetch CIFAR-10 with: modnas-fast data"):
         reproduce(tmp_path, data=tmp_path / "nothing")
