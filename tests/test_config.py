@@ -117,7 +117,6 @@ def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:
         ("search=3", ["search", "3"]),
         ("search.steps=many", ["search.steps", "integer", "'many'"]),
         ("search.steps=1.5", ["search.steps", "1.5"]),
-        ("search.steps=-1", ["search.steps", "0"]),
         ("search.steps=-4", ["search.steps", "-4"]),
         ("search.steps=null", ["search.steps", "None"]),
         ("search.weight_learning_rate=0", ["search.weight_learning_rate"]),
