@@ -21,7 +21,7 @@ def reproduce(
             "error is read."
         ),
     ] = "surrogate",
-    seeds: Annotated[int, typer.Option(min=1, help="Searches of every kind.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="Surrogate: searches of every kind.")] = 3,
     quick: Annotated[
         bool, typer.Option("--quick", help="One seed and fewer steps, factors, tasks and baselines: minutes.")
     ] = False,
@@ -34,7 +34,7 @@ def reproduce(
         typer.Option("--set", metavar="KEY=VALUE", help="Supernet: change one value, such as space.channels=4."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder. Default: runs/reproduce-nb201-SOURCE[-quick].")] = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Processes. Default: one per core.")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Surrogate: processes. Default: one per core.")] = None,
 ) -> None:
     """Reproduce MODNAS's experiments on NAS-Bench-201, where the exact fronts are known.
 

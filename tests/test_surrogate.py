@@ -98,7 +98,7 @@ def test_mean_and_deviation_equal_another_implementation(count: int) -> None:
     mean, deviation = reference(surrogate, known, errors).predict(new.double().numpy(), return_std=True)
     center, width = float(errors.log().mean()), float(errors.log().std())
     np.testing.assert_allclose(surrogate.log_error(new).numpy(), mean * width + center, atol=1e-5)
-    bound, found = surrogate.optimistic(new)
+    bound, found = surrogate.optimistic(new, OPTIMISM)
     np.testing.assert_allclose(found.numpy(), deviation * width, atol=1e-4)
     torch.testing.assert_close(bound, surrogate.log_error(new) - OPTIMISM * found)
 

@@ -75,7 +75,9 @@ def reproduce_with_supernet(
     """
     config = make_config(preset="nb201-supernet", overrides=[*(QUICK_OVERRIDES if quick else ()), *overrides])
     keep_settings(folder, {"source": "supernet", "configuration": config.model_dump(mode="json")})
-    benchmark = load_benchmark()
+    devices = config.devices
+    unseen = None if devices.unseen == "auto" else devices.unseen
+    benchmark = load_benchmark(config.task.table, devices.table, devices.search, unseen, devices.metrics)
     with threads_restored():
         if config.search.threads is not None:
             torch.set_num_threads(config.search.threads)

@@ -60,7 +60,7 @@ def test_splits_part_all_settings_anew() -> None:
 
 def test_a_quick_plan_is_smaller_in_every_way_and_says_so() -> None:
     assert QUICK.quick and QUICK.seeds == (0,) and QUICK.baselines == FAST_BASELINES
-    assert list(QUICK.factors) == ["Φ update", "scalarization"] and list(QUICK.transfer) == ["cifar100"]
+    assert list(QUICK.factors) == ["scalarization", "gradients of Φ"] and list(QUICK.transfer) == ["cifar100"]
     assert len(QUICK.splits) == len(QUICK.three) == len(QUICK.paper) == 1
     for quick, full in ((QUICK.main[0], FULL.main[0]), (QUICK.paper[0], FULL.paper[0])):
         short, long = quick.config(DEFAULT), full.config(DEFAULT)

@@ -44,7 +44,7 @@ def small(tables: Path, tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) 
         plan = make_plan(*arguments)
         parts = {n: tuple(map(shrunk, getattr(plan, n))) for n in ("main", "paper", "splits", "three")}
         transfer = {task: tuple(map(shrunk, groups)) for task, groups in plan.transfer.items()}
-        factors = {"Φ update": dict([*plan.factors["Φ update"].items()][:2])}
+        factors = {"scalarization": dict([*plan.factors["scalarization"].items()][:2])}
         return replace(plan, **parts, transfer=transfer, factors=factors, baselines=("random", "evolution"))
 
     monkeypatch.setattr(module, "make_plan", small_plan)
@@ -101,7 +101,7 @@ def check_methods(content: dict[str, Any], folder: Path) -> None:
         assert {key: score[key] for key in entry["score"]} == entry["score"]
         assert len(score["front"]) == entry["score"]["networks"]
     splits = {device["name"]: device["split"] for device in content["devices"]}
-    assert [point["evaluations"] for point in run["curve"]] == [24, 30]
+    assert [point["evaluations"] for point in run["curve"]] == [3 * 24, 3 * 30]
     for split in ("search", "unseen"):
         last = [entry["curve"][-1][1] for entry in files.values() if splits[entry["device"]] == split]
         assert run["curve"][-1]["ratio"][split] == pytest.approx(sum(last) / len(last))

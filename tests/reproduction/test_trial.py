@@ -70,7 +70,7 @@ def test_the_first_entry_tells_how_good_the_predictor_is(done: tuple[Group, Path
         "fpga": "search", "pixel3": "search", "raspi4": "unseen",
     }  # fmt: skip
     assert [quality["adapted"] is not None for quality in devices.values()] == [False, False, True]
-    assert all(-1 <= quality["kendall"] <= 1 and quality["mape"] > 0 for quality in devices.values())
+    assert all(-1 <= quality["kendall"] <= 1 and quality["relative_error"] > 0 for quality in devices.values())
 
 
 def test_what_is_there_is_not_run_again(done: tuple[Group, Path], monkeypatch: pytest.MonkeyPatch) -> None:
