@@ -113,7 +113,8 @@ def load_benchmark(
         task: cifar10, cifar100 or imagenet16-120.
         table: `help` (27 settings, latency), `hw-nas-bench-360` (three of a Raspberry Pi 5, latency and energy), or a
             CSV or parquet file of one's own with all networks (see `load_cost_file`).
-        search: names of the devices searched; None: the paper's 13 of HELP, all of other tables, less those in `unseen`.
+        search: names of the devices searched; None: the paper's 13 of HELP, all of other tables; less those in
+            `unseen`.
         unseen: names of the devices held out; None: the paper's 6 of HELP, none of other tables.
         metrics: those of the table that become objectives; None: all.
 

@@ -80,8 +80,8 @@ def search(
     preset: Annotated[
         str | None,
         typer.Option(
-            help="Named starting point: digits, images (the default with --data), cifar10-small; on NAS-Bench-201 and "
-            "its tables of devices: nb201 (no images), nb201-supernet and nb201-paper (with --data cifar10/)."
+            help="Named starting point: digits, images (the default with --data), cifar10-small; on NAS-Bench-201 "
+            "and its tables of devices: nb201 (no images), nb201-supernet and nb201-paper (with --data cifar10/)."
         ),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file with changes to the preset.")] = None,
@@ -108,9 +108,9 @@ def search(
 
     Without arguments: the embedded digits, offline, in under five minutes on two cores.
 
-    With devices.table, no machine is measured: costs come from a table, help (27 devices), hw-nas-bench-360 or a CSV
-    or parquet file of yours with columns architecture, device, latency_ms, and the answer is judged by the true errors
-    of NAS-Bench-201. `modnas-fast data fetch nb201` brings the tables; --preset nb201 takes about a minute.
+    With devices.table, no machine is measured: costs come from a table, help (27 devices), hw-nas-bench-360 or a
+    CSV or parquet file of yours with columns architecture, device, latency_ms, and the answer is judged by the true
+    errors of NAS-Bench-201. `modnas-fast data fetch nb201` brings the tables; --preset nb201 takes about a minute.
 
     Examples:
 
@@ -267,7 +267,8 @@ def pick(
         return print(json.dumps(answer))
     print(chosen.text)
     print(f"device               {chosen.device}")
-    print(f"{'latency (table)' if chosen.tabulated else 'predicted latency':<21}{chosen.predicted['latency_ms']:.4g} ms")
+    latency = "latency (table)" if chosen.tabulated else "predicted latency"
+    print(f"{latency:<21}{chosen.predicted['latency_ms']:.4g} ms")
     error = "supernet error" if result.error_kind == "inherited" else "true error"
     print(f"{error:<21}" + ("not evaluated" if chosen.error is None else f"{chosen.error:.2f} %"))
 

@@ -65,8 +65,8 @@ class DevicesConfig(_Section):
     """Which devices are searched: settings of this machine, which are measured, or devices of a table."""
 
     unseen: Literal["auto"] | tuple[str, ...] = "auto"
-    """Names of the devices held out from the search; `auto`: of this machine two of the CPU's settings and one of each
-    GPU's; of the table help the paper's 6 where `search` is None; none otherwise."""
+    """Names of the devices held out from the search; `auto`: of this machine two of the CPU's settings and one of
+    each GPU's; of the table help the paper's 6 where `search` is None; none otherwise."""
     table: str | None = None
     """Costs from a table instead of this machine: `help`, `hw-nas-bench-360`, or a CSV or parquet file with columns
     architecture, device, latency_ms and others such as energy_mj; paper: help. The presets nb201, nb201-supernet and
@@ -89,7 +89,7 @@ class DevicesConfig(_Section):
         if self.table is None:
             for key, value, usual in (("search", self.search, None), ("metrics", self.metrics, ("latency",))):
                 if value != usual:
-                    raise ValueError(f"devices.{key}: belongs to a table of costs; set devices.table, such as help, too")
+                    raise ValueError(f"devices.{key}: belongs to a table; set devices.table, such as help, too")
         return self
 
 
@@ -396,7 +396,7 @@ def validate(tree: dict[str, Any]) -> Config:
 
 
 def with_absolute_table(config: Config) -> Config:
-    """The configuration with a table of one's own named by its absolute path, so that the run can move on elsewhere."""
+    """The configuration with a table of one's own named by its absolute path, so that a run resumes from anywhere."""
     table = config.devices.table
     if table is None or table in PUBLISHED_TABLES:
         return config

@@ -156,7 +156,8 @@ class Result:
             fastest, text = min(zip(latencies, texts))
             takes = "takes" if self._tabulated(device, text) else "is predicted to take"
             raise InputError(
-                f"max: no evaluated network takes at most {limit:g} ms on {device.name}; the fastest {takes} {fastest:.4g} ms"
+                f"max: no evaluated network takes at most {limit:g} ms on {device.name}; the fastest {takes} "
+                f"{fastest:.4g} ms"
             )
         return self._describe(device, onehot[[min(within)[2]]])
 

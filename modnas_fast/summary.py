@@ -190,7 +190,8 @@ def device_entry(
         "hypervolume_random": hypervolume(drawn, bounds),
         "distinct_nondominated": len(best),
         "rays": [
-            {**entry, "nondominated": keep} for entry, keep in zip(plain_points(chosen), nondominated_anywhere(chosen))
+            {**entry, "nondominated": keep}
+            for entry, keep in zip(plain_points(chosen), nondominated_anywhere(chosen))
         ],
         "front": best,
         "random": plain_points(drawn),

@@ -64,6 +64,8 @@ class TableRun(StagedRun):
             evaluation = self._once(EVALUATION_FILE, lambda: self._evaluate(answer.hypernet))
             quality = self._quality(prepared)
         bounds = {device.name: self._bounds(device) for device in benchmark.devices}
+        found = evaluation["devices"]
+        entries = [self._entry(device, found[device.name], quality[device.name]) for device in benchmark.devices]
         write_json(self.folder / QUALITY_FILE, {"devices": quality})
         write_json(self.folder / HISTORY_FILE, compose_history(answer.search.history, bounds))
         return result_content(
@@ -72,7 +74,7 @@ class TableRun(StagedRun):
             self._task_content(prepared),
             "true",
             fingerprint(),
-            [self._entry(device, evaluation["devices"][device.name], quality[device.name]) for device in benchmark.devices],
+            entries,
             [],
             NORMALIZATION,
             {**prepared.seconds, "search": answer.seconds, "evaluate": evaluation["seconds"]},
@@ -100,8 +102,8 @@ class TableRun(StagedRun):
             return None
         if options.data == "digits":
             raise InputError(
-                f"--data: with devices.table, the supernet wants the images of {options.table} (`modnas-fast data fetch "
-                "cifar10` brings CIFAR-10); --preset nb201 searches without images"
+                f"--data: with devices.table, the supernet wants the images of {options.table} (`modnas-fast data "
+                "fetch cifar10` brings CIFAR-10); --preset nb201 searches without images"
             )
         classes = self._classes
         if self._task.num_classes != classes:
@@ -116,20 +118,21 @@ class TableRun(StagedRun):
         return round(1 / (1 - self._benchmark.chance_error / 100))
 
     def _task_content(self, prepared: Prepared) -> dict[str, Any]:
-        options, side = self.config.task, IMAGE_SIDE[self.config.task.table]
+        options = self.config.task
+        content = {"name": options.table, "classes": self._classes}
         notes = [
             "errors: true test errors of the networks trained for 200 epochs (NATS-Bench)",
             f"latencies: measurements of the table {self.config.devices.table}",
-            f"the search knew the latencies of {len(prepared.measured)} networks on each search device and of ten on an "
-            "unseen one",
+            f"the search knew the latencies of {len(prepared.measured)} networks on each search device and of ten on "
+            "an unseen one",
         ]
         if options.source == "surrogate":
             notes.append(f"it knew {len(prepared.queried)} true errors, for all devices together")
-            return {"name": options.table, "classes": self._classes, "image": [3, side, side], "sizes": {}, "notes": notes}
+            side = IMAGE_SIDE[options.table]
+            return {**content, "image": [3, side, side], "sizes": {}, "notes": notes}
         notes.append("it read no true error: it used those inherited from a supernet trained on the images")
         return {
-            "name": options.table,
-            "classes": self._classes,
+            **content,
             "image": list(self._task.image_shape),
             "sizes": {part: len(getattr(self._task, part)) for part in ("train", "validation", "test")},
             "notes": [*self._task.notes, *notes],

@@ -162,7 +162,8 @@ def test_a_table_of_ones_own_with_the_same_numbers_gives_the_same(
 @pytest.mark.parametrize("kind", ["additive", "plain_graph"])
 def test_other_predictors_are_found_again_too(tmp_path: Path, without_report: None, kind: str) -> None:
     changes = {"devices__search": "[pixel3]", "devices__unseen": "[]", "search__evaluations": 0}
-    run = executed(tmp_path / "run", table_config(predictor__kind=kind, search__steps=2, search__refine_steps=2, **changes))
+    changes |= {"search__steps": 2, "search__refine_steps": 2}
+    run = executed(tmp_path / "run", table_config(predictor__kind=kind, **changes))
     assert list(run.devices) == ["pixel3"]
     quality = content(run.run, "predictor.json")["devices"]["pixel3"]
     texts = quality["architectures"]
