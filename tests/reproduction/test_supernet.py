@@ -6,14 +6,12 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pictures import fill
 
-from modnas_fast.benchmark import load_benchmark
 from modnas_fast.errors import InputError
 from modnas_fast.files import read_json
 from modnas_fast.progress import Silent
@@ -31,6 +29,8 @@ SMALL = (
     "search.warmup_steps=3",
     "search.refine_networks=12",
     "search.checkpoint_every=2",
+    "devices.search=[1080ti_1, pixel3]",
+    "devices.unseen=[raspi4]",
 )
 
 
@@ -45,8 +45,6 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def reproduce(tables: Path, tiny: tuple[str, ...], images: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A quick reproduction on three devices into a folder, with further overrides."""
-    few = partial(load_benchmark, search=("1080ti_1", "pixel3"), unseen=("raspi4",))
-    monkeypatch.setattr(module, "load_benchmark", few)
     monkeypatch.setattr(module, "JUDGED", 12)
 
     def call(folder: Path, *overrides: str, **changes: Any) -> dict[str, Any]:
