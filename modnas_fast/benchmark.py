@@ -90,13 +90,11 @@ class Benchmark:
 
     def normalized_costs(self, rows: Sequence[int]) -> Tensor:
         """Measured costs of rows on the search devices, float32 [n, T, C] in the devices' normalised ranges."""
-        values = [
-            torch.stack(
-                [device.normalize(self.table.values[device.name][rows, c], m) for c, m in enumerate(self.table.metrics)],
-                dim=-1,
-            )
-            for device in self.search_devices
-        ]
+        metrics = list(self.table.metrics)
+        values = []
+        for device in self.search_devices:
+            columns = self.table.values[device.name][rows].unbind(-1)
+            values.append(torch.stack([device.normalize(v, m) for v, m in zip(columns, metrics)], dim=-1))
         return torch.stack(values, dim=1).float()
 
 

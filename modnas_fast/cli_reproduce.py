@@ -78,7 +78,13 @@ def reproduce(
                 )
             else:
                 content = reproduce_with_supernet(
-                    folder, data=data, overrides=set_ or (), quick=quick, command=command, reporter=terminal, stopper=stopper
+                    folder,
+                    data=data,
+                    overrides=set_ or (),
+                    quick=quick,
+                    command=command,
+                    reporter=terminal,
+                    stopper=stopper,
                 )
             with terminal.stage("Writing the page", 1):
                 page = write_reproduction(folder)

@@ -1,8 +1,8 @@
 """Comparison with an exact front: the published protocol on a space whose networks are all known.
 
 Networks that learned nothing are dropped; every objective is min-max normalised per device over the rest of the table;
-the hypervolume's reference point is (1, …, 1). (MODNAS's published evaluation of NAS-Bench-201, in which those dropped
-have an error of 90 %.)
+the hypervolume's reference point is (1, …, 1). (MODNAS's published evaluation of NAS-Bench-201, in which those
+dropped have an error of 90 %.)
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ class CostModel(nn.Module):
 
     @torch.no_grad()
     def on_devices(self, onehot: Tensor, d: Tensor) -> Tensor:
-        """Costs [n, T, C] of all of n networks [n, N] on all of T devices [T, C·E], some thousand networks at a time."""
+        """Costs [n, T, C] of all of n networks [n, N] on all of T devices [T, C·E], some thousand at a time."""
         return torch.cat([self(part[:, None], d) for part in onehot.split(CHUNK)])
 
 

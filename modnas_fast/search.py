@@ -200,7 +200,7 @@ class Search:
     def _devices_loss(
         self, logits: Tensor, r: Tensor, chosen: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Per device: task loss [t] and costs [t, C] of its own samples, and ℓ [t] with its gradient by the logits."""
+        """Per device: task loss [t] and costs [t, C] of its samples, and ℓ [t] with its gradient by the logits."""
         count, devices = self._config.architect.num_samples, len(logits)
         own = self._architect(logits.expand(count, *logits.shape), generator=self._generator)  # [K, t, N]
         # where samples are shared, all S = K·t of them meet each device's costs and preference: [S, 1, N]

@@ -1,8 +1,9 @@
 """The surrogate task objective: errors of all networks from the true errors of at most Q of them.
 
-A Gaussian process on log-errors (Rasmussen & Williams 2006, ch. 2 and 5) with a Matérn-5/2 kernel on canonical one-hots.
-Which networks to query is chosen round by round: those that lie, by an optimistic estimate, on the front of most devices
-(GP-UCB for fronts, Srinivas et al. 2010). All devices share the queries. HW-GPT-Bench's way of an error surrogate.
+A Gaussian process on log-errors (Rasmussen & Williams 2006, ch. 2 and 5) with a Matérn-5/2 kernel on canonical
+one-hots. Which networks to query is chosen round by round: those that lie, by an optimistic estimate, on the front of
+most devices (GP-UCB for fronts, Srinivas et al. 2010). All devices share the queries. HW-GPT-Bench's way of an error
+surrogate.
 """
 
 from __future__ import annotations

@@ -190,7 +190,7 @@ class TableSearch:
     # ---- costs ----
 
     def _measure_first(self) -> Measured:
-        """Networks drawn uniformly, then networks spread evenly over the cost that those predict: cheap ones are rare."""
+        """Networks drawn uniformly, then others spread evenly over the cost that those predict: cheap ones are rare."""
         start, measured, count = time.monotonic(), Measured(self._benchmark), self._first_networks()
         measured.add(self._space.encode([self._space.parse(text) for text in self._space.references]))
         uniform = max(len(measured), round(UNIFORM_SHARE * count))

@@ -120,7 +120,8 @@ def test_every_variant_runs_moves_both_networks_and_reproduces(changes: dict) ->
 
 def test_another_seed_is_another_search() -> None:
     first, other = (advance(make_search(config(seed)), 4).state_dict() for seed in (0, 1))
-    for one, two in ((first["objective"]["supernet"], other["objective"]["supernet"]), (first["hypernet"], other["hypernet"])):
+    first["supernet"], other["supernet"] = first["objective"]["supernet"], other["objective"]["supernet"]
+    for one, two in ((first[part], other[part]) for part in ("supernet", "hypernet")):
         assert not all(torch.equal(one[name], two[name]) for name in one)
 
 

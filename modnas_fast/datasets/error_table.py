@@ -39,7 +39,7 @@ def load_nats_bench(file: Path) -> ErrorTable:
         raise InputError(f"{file} is no CSV table ({error}); `modnas-fast data fetch nats-bench` brings it") from None
     missing = [name for name in ("ArchitectureString", *NATS_COLUMNS.values()) if name not in table.column_names]
     if missing:
-        raise InputError(f"{file}: column {missing[0]} is missing; `modnas-fast data fetch nats-bench` brings the table")
+        raise InputError(f"{file}: column {missing[0]} is missing; `modnas-fast data fetch nats-bench` brings all")
     return ErrorTable(
         tuple(table["ArchitectureString"].to_pylist()),
         {task: _errors(table, column, file) for task, column in NATS_COLUMNS.items()},

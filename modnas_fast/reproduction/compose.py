@@ -57,7 +57,8 @@ def compose(
         "ablations": _ablations(plan, main),
         "transfer": [{"task": t, "runs": _default_runs(groups, folder)} for t, groups in plan.transfer.items()],
         "splits": [
-            {"search": list(g.search), "unseen": list(g.unseen), "runs": _default_runs([g], folder)} for g in plan.splits
+            {"search": list(group.search), "unseen": list(group.unseen), "runs": _default_runs([group], folder)}
+            for group in plan.splits
         ],
         "three_objectives": _three_objectives(plan.three, folder),
     }
@@ -144,20 +145,21 @@ def _baseline_curve(of_seed: Sequence[Entry]) -> list[Entry]:
 
 
 def _ablations(plan: Plan, main: Sequence[dict[str, Entry]]) -> list[Entry]:
-    names = ("seed", "ratio", "networks", "gradient_cosine", "weights_spread")
     return [
         {
             "factor": factor,
             "value": value,
             "default": variant == DEFAULT,
-            "runs": [
-                {**{name: found[variant.name][name] for name in names}, "seconds": found[variant.name]["search_seconds"]}
-                for found in main
-            ],
+            "runs": [_ablation_run(found[variant.name]) for found in main],
         }
         for factor, values in plan.factors.items()
         for value, variant in values.items()
     ]
+
+
+def _ablation_run(entry: Entry) -> Entry:
+    names = ("seed", "ratio", "networks", "gradient_cosine", "weights_spread")
+    return {**{name: entry[name] for name in names}, "seconds": entry["search_seconds"]}
 
 
 def _three_objectives(groups: Sequence[Group], folder: Path) -> dict[str, Any] | None:

@@ -155,7 +155,7 @@ def _notes(quick: bool, baselines: Sequence[str]) -> tuple[str, ...]:
     if quick:
         left = ", ".join(name for name in baselines if name not in FAST_BASELINES)
         notes.append(
-            "Quick: one seed, less than half of the steps, two of the ablated factors, one further task, one further split; "
+            "Quick: one seed, less than half of the steps, two of the ablated factors, one further task and split; "
             f"these baselines were left out: {left}."
         )
     return tuple(notes)

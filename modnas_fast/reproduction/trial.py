@@ -132,7 +132,8 @@ def predictor_entry(benchmark: Benchmark, prepared: Prepared) -> Entry:
             adapted = adapt(predictor, references, d, d)
             entry["adapted"] = _quality(benchmark, device, adapted, onehot, d)
         devices[device.name] = entry
-    return {"seconds": sum(s for stage, s in prepared.seconds.items() if stage.startswith("predict")), "devices": devices}
+    seconds = sum(spent for stage, spent in prepared.seconds.items() if stage.startswith("predict"))
+    return {"seconds": seconds, "devices": devices}
 
 
 @torch.no_grad()
