@@ -108,11 +108,11 @@ def check_methods(content: dict[str, Any], folder: Path) -> None:
 
 
 def check_parts(content: dict[str, Any], folder: Path) -> None:
-    mean = read_json(folder / "trials" / "main-0+phi-update-mean.json")
+    linear = read_json(folder / "trials" / "main-0+scalarization-linear.json")
     default, other = content["ablations"]
-    assert (default["factor"], default["value"], default["default"]) == ("Φ update", "mgd", True)
-    assert (other["value"], other["default"], other["runs"][0]["ratio"]) == ("mean", False, mean["ratio"])
-    assert other["runs"][0]["seconds"] == mean["search_seconds"]
+    assert (default["factor"], default["value"], default["default"]) == ("scalarization", "smooth Chebyshev", True)
+    assert (other["value"], other["default"], other["runs"][0]["ratio"]) == ("linear", False, linear["ratio"])
+    assert other["runs"][0]["seconds"] == linear["search_seconds"]
     assert [part["task"] for part in content["transfer"]] == ["cifar100"]
     (split,) = content["splits"]
     assert set(split["runs"][0]["devices"]) == set(split["search"]) | set(split["unseen"])
