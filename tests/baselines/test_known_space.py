@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from modnas_fast.baselines import BASELINES
-from modnas_fast.baselines.known_space import KnownSpace, load_nb201
+from modnas_fast.baselines.known_space import KnownSpace
+from modnas_fast.benchmark import load_benchmark
 from modnas_fast.errors import InputError
 
 needs_tables = pytest.mark.skipif("MODNAS_DATA" not in os.environ, reason="MODNAS_DATA does not name the tables")
@@ -17,7 +18,7 @@ DEVICES = ["1080ti_1", "samsung_a50", "gold_6226", "eyeriss"]
 
 @pytest.fixture(scope="module")
 def known() -> KnownSpace:
-    return load_nb201("cifar10", DEVICES)
+    return load_benchmark(search=DEVICES).known_space()
 
 
 @needs_tables
@@ -42,4 +43,4 @@ def test_how_far_searches_get_with_300_networks(known: KnownSpace, method: str, 
 
 def test_an_unknown_task_is_refused() -> None:
     with pytest.raises(InputError, match="task: wanted one of cifar10, cifar100, imagenet16-120, got 'mnist'"):
-        load_nb201("mnist")
+        load_benchmark("mnist")
