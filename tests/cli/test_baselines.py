@@ -29,7 +29,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "nb201" / "nats_bench.csv").write_text(
         "\n".join([",".join(["ArchitectureString", *NATS_COLUMNS.values()]), *lines])
     )
-    for device in ("pixel3", "eyeriss"):
+    for device in ("1080ti_1", "eyeriss"):
         latencies = (1 + torch.rand(len(texts), generator=generator)).tolist()
         torch.save(latencies, folder / "nb201" / "help-latency" / f"{device}.pt")
     return folder
@@ -42,9 +42,9 @@ def baselines(command: Any, tables: Path, monkeypatch: pytest.MonkeyPatch) -> An
 
 
 def test_a_contest_is_told_kept_and_extended(baselines: Any, tmp_path: Path) -> None:
-    first = baselines("nb201", "--methods", "random", "--devices", "pixel3", "--seeds", "2", *OPTIONS)
+    first = baselines("nb201", "--methods", "random", "--devices", "1080ti_1", "--seeds", "2", *OPTIONS)
     assert first.code == 0 and "Searching: done in" in first.err
-    wider = ("--methods", "random, evolution", "--devices", "pixel3,eyeriss", "--seeds", "1")
+    wider = ("--methods", "random, evolution", "--devices", "1080ti_1,eyeriss", "--seeds", "1")
     more = baselines("nb201", *wider, *OPTIONS)
     assert more.code == 0, more.err
     content = json.loads((tmp_path / "contest" / "baselines.json").read_text())
@@ -52,8 +52,8 @@ def test_a_contest_is_told_kept_and_extended(baselines: Any, tmp_path: Path) -> 
         "space": "nb201", "task": "cifar10", "evaluations": 30,
     }  # fmt: skip
     assert [(run["method"], run["device"], run["seed"]) for run in content["runs"]] == [
-        ("evolution", "eyeriss", 0), ("evolution", "pixel3", 0),
-        ("random", "eyeriss", 0), ("random", "pixel3", 0), ("random", "pixel3", 1),
+        ("evolution", "1080ti_1", 0), ("evolution", "eyeriss", 0),
+        ("random", "1080ti_1", 0), ("random", "1080ti_1", 1), ("random", "eyeriss", 0),
     ]  # fmt: skip
     for method, runs in (("random", "3"), ("evolution", "2")):
         (line,) = [line for line in more.out.splitlines() if method in line]
@@ -69,10 +69,10 @@ def test_a_contest_is_told_kept_and_extended(baselines: Any, tmp_path: Path) -> 
     [
         (("darts",), "tables of all networks are known for nb201 alone, got 'darts'"),
         (("nb201", "--task", "mnist"), "task: wanted one of cifar10"),
-        (("nb201", "--devices", "pixel9"), "devices: the table has no 'pixel9'; it has eyeriss, pixel3"),
-        (("nb201", "--devices", "pixel3", "--methods", "best"), "methods: unknown name 'best'; available: random"),
+        (("nb201", "--devices", "pixel9"), "devices: the table has no 'pixel9'; it has 1080ti_1, eyeriss"),
+        (("nb201", "--devices", "1080ti_1", "--methods", "best"), "methods: unknown name 'best'; available: random"),
         (("nb201", "--methods", ","), "--methods: wanted names with commas between them"),
-        (("nb201", "--devices", "pixel3", "--evaluations", "15626"), "evaluations: wanted 1 to 15625"),
+        (("nb201", "--devices", "1080ti_1", "--evaluations", "15626"), "evaluations: wanted 1 to 15625"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(
@@ -84,7 +84,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(
 
 
 def test_another_budget_in_the_same_folder_is_refused(baselines: Any) -> None:
-    options = ("nb201", "--methods", "random", "--devices", "pixel3", "--seeds", "1")
+    options = ("nb201", "--methods", "random", "--devices", "1080ti_1", "--seeds", "1")
     assert baselines(*options, *OPTIONS).code == 0
     ended = baselines(*options, "--out", "contest")
     assert ended.code == 2 and "contest holds runs of space nb201, task cifar10, evaluations 30" in ended.err
