@@ -75,7 +75,7 @@ def test_the_quick_reproduction_of_the_real_tables(cli: Any) -> None:
 
     files = [*(folder / "trials").iterdir(), *(folder / "baselines" / "runs").iterdir()]
     kept = {file: file.stat().st_mtime_ns for file in files}
-    assert len(kept) == 10 + 4 * 19
+    assert len(kept) == 8 + 4 * 19
     reproduce(cli, folder)
     assert all(file.stat().st_mtime_ns == time for file, time in kept.items()), "nothing is run twice"
 
