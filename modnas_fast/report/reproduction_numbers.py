@@ -201,6 +201,11 @@ def _log_columns(curve: Sequence[Pair]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _points(curve: Sequence[CurvePoint], axis: str, split: Split) -> list[Pair]:
+    """By rising x; of several ratios at one x the last.
+
+    >>> _points([CurvePoint(seconds=2, ratio={"search": r}) for r in (0.9, 0.8)], "seconds", "search")
+    [(2.0, 0.8)]
+    """
     pairs = ((getattr(point, axis), point.ratio.get(split)) for point in curve)
     # A logarithmic axis has no place for what is not positive.
-    return sorted((x, ratio) for x, ratio in pairs if x is not None and x > 0 and ratio is not None)
+    return sorted({x: ratio for x, ratio in pairs if x is not None and x > 0 and ratio is not None}.items())
