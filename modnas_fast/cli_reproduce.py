@@ -39,7 +39,7 @@ def reproduce(
     """Reproduce MODNAS's experiments on NAS-Bench-201, where the exact fronts are known.
 
     With the surrogate: 13 + 6 devices of HELP's tables, black-box baselines, ablations, two further tasks, five other
-    splits of the devices, three objectives on a Raspberry Pi 5; two to three hours on two cores, most of them for the
+    splits of the devices, three objectives on a Raspberry Pi 5; an hour or two on two cores, a good part of it for the
     Gaussian-process baseline, or some minutes with --quick. The tables come by `modnas-fast data fetch nb201`.
     Finished parts are kept in the folder: the same command continues after a stop.
 
