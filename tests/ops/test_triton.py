@@ -11,13 +11,12 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import types
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from machine_code import SPILLED, Compiled, resources
 from torch import Tensor
 
 from modnas_fast import implementations
@@ -26,14 +25,6 @@ from modnas_fast.mgd import combine, gramian, min_norm
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
 needs_compilation = pytest.mark.skipif(INTERPRETED, reason="TRITON_INTERPRET=1 leaves nothing to compile")
-SPILLED = 32  # bytes per thread that may go to local memory; 3.9 spills none, 3.5 to 3.8 sometimes 16
-TYPES = {
-    torch.float64: "fp64",
-    torch.float32: "fp32",
-    torch.float16: "fp16",
-    torch.bfloat16: "bf16",
-    torch.int64: "i64",
-}
 
 
 @needs_triton
@@ -54,52 +45,6 @@ def test_nothing_imports_triton_before_it_is_called_for() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
-
-
-class Compiled:
-    """In place of a kernel: compiles what would be launched for a generation of GPUs."""
-
-    def __init__(self, kernel: Any, capability: int) -> None:
-        self.kernel, self.capability = kernel, capability
-        self.found: list[Any] = []
-
-    def __getitem__(self, grid: tuple[int, ...]) -> Any:
-        return self.compile
-
-    def compile(self, *arguments: Any, num_warps: int = 4, **constants: Any) -> None:
-        import triton
-        from triton.backends.compiler import GPUTarget
-        from triton.compiler import ASTSource
-
-        signature = dict.fromkeys(constants, "constexpr")
-        attributes = {}
-        for index, (parameter, value) in enumerate(zip(self.kernel.params, arguments, strict=False)):
-            if isinstance(value, Tensor):
-                signature[parameter.name], divisible = f"*{TYPES[value.dtype]}", value.data_ptr() % 16 == 0
-            elif parameter.is_constexpr or (value == 1 and not parameter.do_not_specialize):
-                signature[parameter.name], constants[parameter.name], divisible = "constexpr", value, False
-            else:
-                signature[parameter.name] = parameter.annotation_type or ("i32" if value < 2**31 else "i64")
-                divisible = value % 16 == 0 and not parameter.do_not_specialize
-            if divisible:
-                attributes[(index,)] = [["tt.divisibility", 16]]
-        ordered = {name: signature[name] for name in self.kernel.arg_names}
-        source = ASTSource(self.kernel, ordered, constexprs=constants, attrs=attributes)
-        self.found.append(
-            triton.compile(source, target=GPUTarget("cuda", self.capability, 32), options={"num_warps": num_warps})
-        )
-
-
-def resources(compiled: Any) -> dict[str, int]:
-    """REG, STACK and so on of one kernel: what spills registers has a stack."""
-    import triton
-
-    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
-        file.write(compiled.asm["cubin"])
-        file.flush()
-        command = [triton.knobs.nvidia.cuobjdump.path, "-res-usage", file.name]
-        text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    return {name: int(number) for name, number in re.findall(r"(REG|STACK|SHARED):(\d+)", text)}
 
 
 @pytest.fixture(params=[80, 90], ids=["sm_80", "sm_90"])
