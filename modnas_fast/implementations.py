@@ -167,6 +167,7 @@ _FAST: dict[str, dict[str, list[tuple[str, Callable[[], Availability]]]]] = {
     "min_norm": {"cpu": [("c++", _compiled_on_cpu)], "cuda": [("cuda", _compiled_on_cuda)]},
     "gramian": {"cpu": [("c++", _compiled_on_cpu)], "cuda": [("triton", _triton_on_cuda)]},
     "combine": {"cpu": [("c++", _compiled_on_cpu)], "cuda": [("triton", _triton_on_cuda)]},
+    "mixed_cell": {"cuda": [("triton", _triton_on_cuda)]},
 }
 
 
