@@ -39,7 +39,7 @@ class Implementation(NamedTuple):
 
     op: str
     device_kind: str
-    name: str  # "reference", "c++", "cuda" or "triton"
+    name: str  # "reference", "composed", "c++", "cuda" or "triton"
     reason: str
     remedy: str = ""  # how to get a faster one; empty when this is the fastest there is
 
@@ -162,12 +162,16 @@ def _version(number: int) -> str:
     return f"{number // 1000}.{number % 1000 // 10}"
 
 
+def _library_calls() -> Availability:
+    return Availability(True, "library calls for each device, and none that its choices do not need")
+
+
 # Fast implementations per operation and kind of device, best first. The reference stands behind them all.
 _FAST: dict[str, dict[str, list[tuple[str, Callable[[], Availability]]]]] = {
     "min_norm": {"cpu": [("c++", _compiled_on_cpu)], "cuda": [("cuda", _compiled_on_cuda)]},
     "gramian": {"cpu": [("c++", _compiled_on_cpu)], "cuda": [("triton", _triton_on_cuda)]},
     "combine": {"cpu": [("c++", _compiled_on_cpu)], "cuda": [("triton", _triton_on_cuda)]},
-    "mixed_cell": {"cuda": [("triton", _triton_on_cuda)]},
+    "mixed_cell": {"cpu": [("composed", _library_calls)], "cuda": [("triton", _triton_on_cuda)]},
 }
 
 

@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from modnas_fast import implementations
 from modnas_fast.spaces.nb201_network import EDGES, OPERATIONS
-from modnas_fast.supernets import mixed_cell_reference
+from modnas_fast.supernets import mixed_cell_composed, mixed_cell_reference
 
 _DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
@@ -63,13 +63,12 @@ def mixed_cell(
     """
     _check(x, kernels_1x1, kernels_3x3, sample, active)
     inputs = x, kernels_1x1, kernels_3x3, sample, active
-    if implementations.chosen("mixed_cell", x.device.type).name == "triton":
+    chosen = implementations.chosen("mixed_cell", x.device.type).name
+    if chosen == "triton":
         kernels = importlib.import_module("modnas_fast.kernels.mixed_cell")
         return kernels.mixed_cell(*inputs, recompute=recompute, single_path=single_path)
-    if recompute:
-        out = checkpoint(mixed_cell_reference.mixed_cell, *inputs, use_reentrant=False, preserve_rng_state=False)
-    else:
-        out = mixed_cell_reference.mixed_cell(*inputs)
+    cell = {"composed": mixed_cell_composed, "reference": mixed_cell_reference}[chosen].mixed_cell
+    out = checkpoint(cell, *inputs, use_reentrant=False, preserve_rng_state=False) if recompute else cell(*inputs)
     return out.movedim(2, -1).contiguous().movedim(-1, 2)
 
 

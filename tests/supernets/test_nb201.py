@@ -10,23 +10,33 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from modnas_fast import implementations
 from modnas_fast.spaces import NB201Space
-from modnas_fast.spaces.nb201_network import Cell, NB201Network, PoolReduction, ResidualReduction
+from modnas_fast.spaces.nb201_network import CONV_1X1, CONV_3X3, Cell, NB201Network, PoolReduction, ResidualReduction
 from modnas_fast.supernets import NB201Supernet, inherit_weights, make_supernet
-from modnas_fast.supernets import nb201 as module
+from modnas_fast.supernets import mixed_cell_composed as module
+from modnas_fast.supernets.shared_layers import SharedCell
 
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 space = NB201Space()
+
+
+@pytest.fixture(params=["composed", "reference"], autouse=True)
+def implementation(request: pytest.FixtureRequest) -> Iterator[str]:
+    with implementations.using(request.param):
+        yield request.param
 
 
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def make(channels: int = 2, cells: int = 1, reduction: str = "residual") -> NB201Supernet:
+def make(
+    channels: int = 2, cells: int = 1, reduction: str = "residual", entangled: bool = False
+) -> NB201Supernet:
     """A supernet in float64 for three colours and four classes, its weights from a generator of its own."""
     supernet = make_supernet(
-        space, image_channels=3, classes=4, channels=channels, cells=cells, reduction=reduction
+        space, image_channels=3, classes=4, channels=channels, cells=cells, reduction=reduction, entangled=entangled
     ).double()
     generator = seeded(channels + 10 * cells)
     with torch.no_grad():
@@ -51,24 +61,30 @@ def soft_samples(count: int, seed: int = 0) -> Tensor:
     return logits.softmax(-1).flatten(1)
 
 
-def shared_of(supernet: NB201Supernet, network: NB201Network) -> Iterator[tuple[nn.Parameter, nn.Parameter]]:
-    """(shared weight, the standalone network's copy of it), matched by structure."""
-    yield supernet.stem.weight, network.stem[0].weight
-    yield supernet.classifier.weight, network.classifier.weight
-    yield supernet.classifier.bias, network.classifier.bias
-    kinds = {(1, 1): "nor_conv_1x1", (3, 3): "nor_conv_3x3"}
+def shared_of(supernet: NB201Supernet, network: NB201Network) -> Iterator[tuple[nn.Parameter, object, nn.Parameter]]:
+    """(shared weight, place in it, the standalone network's copy of that), matched by structure."""
+    whole = slice(None)
+    yield supernet.stem.weight, whole, network.stem[0].weight
+    yield supernet.classifier.weight, whole, network.classifier.weight
+    yield supernet.classifier.bias, whole, network.classifier.bias
     for shared, layer in zip(supernet.layers, network.layers, strict=True):
         if isinstance(layer, ResidualReduction):
-            yield shared.reduce.weight, layer.body[0][1].weight
-            yield shared.refine.weight, layer.body[1][1].weight
-            yield shared.project.weight, layer.project.weight
+            yield shared.reduce.weight, whole, layer.body[0][1].weight
+            yield shared.refine.weight, whole, layer.body[1][1].weight
+            yield shared.project.weight, whole, layer.project.weight
         elif isinstance(layer, PoolReduction):
-            yield shared.project.weight, layer[1].weight
+            yield shared.project.weight, whole, layer[1].weight
         elif isinstance(layer, Cell):
             for name, operation in layer.operations.items():
                 if isinstance(operation, nn.Sequential):
-                    kind = kinds[operation[1].kernel_size]
-                    yield shared.convolutions[f"{name}_{kind}"].weight, operation[1].weight
+                    edge, small = EDGES.index((int(name[0]), int(name[2]))), operation[1].kernel_size == (1, 1)
+                    if not small:
+                        kernels, place = shared.kernels_3x3, edge
+                    elif shared.entangled:
+                        kernels, place = shared.kernels_3x3, (edge, ..., slice(1, 2), slice(1, 2))
+                    else:
+                        kernels, place = shared.kernels_1x1, (edge, ..., None, None)
+                    yield kernels, place, operation[1].weight
 
 
 def one_at_a_time(
@@ -91,8 +107,8 @@ def one_at_a_time(
         loss = F.cross_entropy(network(x), y)
         loss.backward()
         losses.append(loss.detach())
-        for shared, own in shared_of(supernet, network):
-            gradients[names[id(shared)]] += own.grad
+        for shared, place, own in shared_of(supernet, network):
+            gradients[names[id(shared)]][place] += own.grad
     return torch.stack(losses), gradients
 
 
@@ -173,6 +189,29 @@ def test_per_device_gradients_are_those_of_the_own_loss() -> None:
     assert_same(weight_gradients(supernet, (factors * supernet(x, soft, y)).sum()), total)
 
 
+def test_entangled_kernels_are_the_centres_of_the_large_ones() -> None:
+    supernet = make(2, 2, entangled=True)
+    assert not any("kernels_1x1" in name for name, _ in supernet.named_parameters())
+    x, y = batch()
+    onehot = architectures(4, seed=1)
+    losses = supernet(x, onehot, y)
+    wanted, gradients = one_at_a_time(supernet, x, onehot, y)
+    torch.testing.assert_close(losses.detach(), wanted, atol=1e-10, rtol=1e-10)
+    assert_same(weight_gradients(supernet, losses.sum()), gradients)
+
+
+def test_activations_follow_the_format_of_the_images() -> None:
+    supernet = make().float()
+    x, y = batch(40)
+    onehot = architectures(4).float()
+    exact = supernet.double()(x, onehot.double(), y)
+    losses = supernet.float()(x.bfloat16(), onehot, y)
+    assert losses.dtype == torch.float32
+    torch.testing.assert_close(losses.double(), exact, atol=0.05, rtol=0.05)
+    losses.sum().backward()
+    assert all(p.grad.dtype == torch.float32 and p.grad.isfinite().all() for p in supernet.parameters())
+
+
 def test_predict_gives_the_logits_of_the_standalone_networks() -> None:
     supernet = make()
     x, _ = batch()
@@ -194,27 +233,30 @@ def normed(x: Tensor) -> Tensor:
     return (x - mean) / (variance + 1e-5).sqrt()
 
 
-def plain_cell(cell: nn.Module, x: Tensor, sample: Tensor) -> Tensor:
-    """One device, edge by edge: Σ_k s[e, k] op_k(node)."""
-    nodes: list[Tensor] = [x, 0, 0, 0]
+def plain_cell(cell: nn.Module, x: Tensor, sample: Tensor, published: bool = False) -> Tensor:
+    """One device, edge by edge: Σ_k s[e, k] op_k(node); where `published`, s[e, k] alone for what is not chosen."""
+    nodes: list[Tensor] = [x, torch.zeros_like(x), torch.zeros_like(x), torch.zeros_like(x)]
     for edge, (source, target) in enumerate(EDGES):
         value, s = nodes[source], sample[edge]
         one, three = (
-            normed(F.conv2d(F.relu(value), cell.convolutions[f"{source}_{target}_{kind}"].weight, padding=p))
-            for kind, p in (("nor_conv_1x1", 0), ("nor_conv_3x3", 1))
+            normed(F.conv2d(F.relu(value), cell.kernel(edge, kind), padding=p))
+            for kind, p in ((CONV_1X1, 0), (CONV_3X3, 1))
         )
         pool = F.avg_pool2d(value, 3, 1, 1, count_include_pad=False)
-        nodes[target] = nodes[target] + s[1] * value + s[2] * one + s[3] * three + s[4] * pool
+        for weight, option in zip(s, (torch.zeros_like(value), value, one, three, pool), strict=True):
+            nodes[target] = nodes[target] + (weight * option if weight != 0 or not published else weight)
     return nodes[3]
 
 
-def plain_losses(supernet: NB201Supernet, x: Tensor, sample: Tensor, y: Tensor) -> Tensor:
+def plain_losses(
+    supernet: NB201Supernet, x: Tensor, sample: Tensor, y: Tensor, published: bool = False
+) -> Tensor:
     losses = []
     for row in sample.unflatten(1, (6, 5)):
         state = normed(supernet.stem(x))
         for layer in supernet.layers:
-            if hasattr(layer, "convolutions"):
-                state = plain_cell(layer, state, row)
+            if isinstance(layer, SharedCell):
+                state = plain_cell(layer, state, row, published)
                 continue
             body = normed(F.conv2d(F.relu(state), layer.reduce.weight, stride=2, padding=1))
             body = normed(F.conv2d(F.relu(body), layer.refine.weight, padding=1))
@@ -274,6 +316,25 @@ def test_gradient_at_a_hard_sample_is_exact_for_options_not_chosen() -> None:
         assert float(ends[0] - ends[1]) / (2 * step) == pytest.approx(
             float(gradient[0, option]), rel=1e-5, abs=1e-6
         )
+
+
+@pytest.mark.parametrize("cells", [1, 2])
+def test_the_published_gradient_is_the_sum_for_all_options_not_chosen(cells: int) -> None:
+    """As if each option not chosen were a number that its weight adds to every pixel: s_k for s_k · op_k."""
+    supernet = make(2, cells)
+    x, y = batch(4, 3, 6, 5)
+    hard = torch.cat([architectures(3, seed=2), space.encode([space.architecture([0, 3, 1, 0, 4, 2])]).double()])
+    ours, plain = (hard.clone().requires_grad_() for _ in range(2))
+    losses = supernet(x, ours, y, exact=False)
+    wanted = plain_losses(supernet, x, plain, y, published=True)
+    torch.testing.assert_close(losses, wanted, atol=1e-9, rtol=1e-9)
+    factors = torch.arange(1.0, 5.0).double()
+    torch.testing.assert_close(
+        torch.autograd.grad((factors * losses).sum(), ours)[0],
+        torch.autograd.grad((factors * wanted).sum(), plain)[0],
+        atol=1e-9,
+        rtol=1e-7,
+    )
 
 
 # ---- special architectures ----
@@ -345,16 +406,17 @@ def test_average_pool_equals_the_library(shape: tuple[int, ...]) -> None:
 
 @contextmanager
 def counted_convolutions(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """Counts the calls of cell convolutions by the number of images they saw."""
+    """Counts the calls of convolutions, pooling left out, by the number of images they saw."""
     seen: list[int] = []
-    forward = nn.Conv2d.forward
+    convolve = F.conv2d
 
-    def counting(self: nn.Conv2d, x: Tensor) -> Tensor:
-        seen.append(len(x))
-        return forward(self, x)
+    def counting(x: Tensor, *arguments: object, groups: int = 1, **others: object) -> Tensor:
+        if groups == 1:
+            seen.append(len(x))
+        return convolve(x, *arguments, groups=groups, **others)
 
     with monkeypatch.context() as patch:
-        patch.setattr(nn.Conv2d, "forward", counting)
+        patch.setattr(F, "conv2d", counting)
         yield seen
 
 
@@ -363,11 +425,11 @@ def test_devices_share_what_they_agree_in(monkeypatch: pytest.MonkeyPatch) -> No
     x, _ = batch()
     same = space.encode([space.parse(space.references[9])] * 7).double()  # a 3×3 convolution on every edge
     different = torch.cat([same[:1], architectures(6)])
-    with counted_convolutions(monkeypatch) as one:
+    with implementations.using("composed"), counted_convolutions(monkeypatch) as one:
         supernet.predict(x, same[:1])
-    with counted_convolutions(monkeypatch) as seven_equal:
+    with implementations.using("composed"), counted_convolutions(monkeypatch) as seven_equal:
         supernet.predict(x, same)
-    with counted_convolutions(monkeypatch) as seven_different:
+    with implementations.using("composed"), counted_convolutions(monkeypatch) as seven_different:
         supernet.predict(x, different)
     assert len(one) == 1 + 6 * 6 + 2 * 3  # stem, six cells, two reductions
     assert seven_equal == one and len(seven_different) > len(one)
@@ -378,7 +440,7 @@ def test_a_common_prefix_runs_once(monkeypatch: pytest.MonkeyPatch) -> None:
     supernet = make(2, 1)
     x, _ = batch()
     pair = space.encode([space.architecture([3] * 6), space.architecture([3] * 5 + [2])]).double()
-    with counted_convolutions(monkeypatch) as calls:
+    with implementations.using("composed"), counted_convolutions(monkeypatch) as calls:
         supernet.predict(x, pair)
     assert len(calls) == 1 + (5 + 2) + 2 * (2 * 6 + 2 * 3)
 
@@ -392,7 +454,7 @@ def test_inherited_networks_keep_neutral_batch_norm() -> None:
     inherit_weights(supernet, network)
     pairs = list(shared_of(supernet, network))
     assert len(pairs) == 3 + 3 * 6 + 2 * 3
-    assert all(torch.equal(shared, own) for shared, own in pairs)
+    assert all(torch.equal(shared[place], own) for shared, place, own in pairs)
     norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
     assert all(m.weight.eq(1).all() and m.bias.eq(0).all() for m in norms)
     assert not torch.equal(before["stem.0.weight"], network.stem[0].weight)
