@@ -68,6 +68,7 @@ class Choice:
         self.weights = sample.detach().tolist()
         self._active = active
         self.needs_gradient = sample.requires_grad and torch.is_grad_enabled()
+        self.key = tuple(weight * runs for row in zip(self.weights, active) for weight, runs in zip(*row))
         self.leads_on = self._nodes_that_lead_on()
 
     def running(self, node: int) -> list[tuple[int, int]]:

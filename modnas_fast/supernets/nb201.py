@@ -116,9 +116,13 @@ class NB201Supernet(nn.Module):
     ) -> Tensor:
         """`predict` behind `embed`; `constants` may hold what earlier calls computed from the same state."""
         sample, active, single_path = self._active(onehot, hard, exact)
-        if implementations.chosen("mixed_cell", state.device.type).name == "composed":
+        if self.network_by_network(state.device):
             return self._network_by_network(state, sample, active, composed.Memo(constants))
         return self._side_by_side(state, sample, active, recompute, single_path)
+
+    def network_by_network(self, device: torch.device) -> bool:
+        """Whether networks are computed one after the other there, so that few at a time cost nothing."""
+        return implementations.chosen("mixed_cell", device.type).name == "composed"
 
     def _active(self, onehot: Tensor, hard: bool | None, exact: bool) -> tuple[Tensor, Tensor, bool]:
         """Samples [T, 6, 5], which operations are to be computed, and whether that is at most one per edge."""
@@ -132,20 +136,27 @@ class NB201Supernet(nn.Module):
             return sample, sample > 0, True
         return sample, torch.ones_like(sample, dtype=torch.bool), False
 
-    def _network_by_network(self, state: Tensor, sample: Tensor, active: Tensor, memo: composed.Memo) -> Tensor:
-        kernels = {layer: composed.Kernels(*layer.kernels()) for layer in self.layers if isinstance(layer, SharedCell)}
-        choices = [composed.Choice(*row) for row in zip(sample.unbind(0), active.tolist(), strict=True)]
-        return torch.stack([self._one_network(state, choice, kernels, memo) for choice in choices])
+    def _network_by_network(self, state: Tensor, sample: Tensor, active: Tensor, shared: composed.Memo) -> Tensor:
+        """All cells of a network make the same choices: two networks share all of it, or parts of the first cell."""
+        kernels = [composed.Kernels(*layer.kernels()) if isinstance(layer, SharedCell) else None for layer in self.layers]
+        outputs: dict[object, Tensor] = {}
+        keys = []
+        for row, runs in zip(sample.unbind(0), active.tolist(), strict=True):
+            choice = composed.Choice(row, runs)
+            keys.append(choice if choice.needs_gradient else choice.key)
+            if keys[-1] not in outputs:
+                outputs[keys[-1]] = self._one_network(state, choice, kernels, shared)
+        return torch.stack([outputs[key] for key in keys])
 
     def _one_network(
-        self, state: Tensor, choice: composed.Choice, kernels: dict[nn.Module, composed.Kernels], memo: composed.Memo
+        self, state: Tensor, choice: composed.Choice, kernels: list[composed.Kernels | None], shared: composed.Memo
     ) -> Tensor:
-        for layer in self.layers:
-            if isinstance(layer, SharedCell):
-                state = composed.cell(state, kernels[layer], choice, memo)
+        for depth, (layer, own) in enumerate(zip(self.layers, kernels)):
+            if own is None:
+                state = layer(state)
             else:
-                state = memo(layer, layer, state)
-        return memo("classify", self._classify, state)
+                state = composed.cell(state, own, choice, composed.Memo() if depth else shared)
+        return self._classify(state)
 
     def _side_by_side(
         self, state: Tensor, sample: Tensor, active: Tensor, recompute: bool, single_path: bool

@@ -7,58 +7,23 @@ from contextlib import contextmanager
 
 import pytest
 import torch
+from supernet_inputs import architectures, batch, make, seeded, soft_samples, space
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from modnas_fast import implementations
-from modnas_fast.spaces import NB201Space
 from modnas_fast.spaces.nb201_network import CONV_1X1, CONV_3X3, Cell, NB201Network, PoolReduction, ResidualReduction
-from modnas_fast.supernets import NB201Supernet, inherit_weights, make_supernet
+from modnas_fast.supernets import NB201Supernet, inherit_weights
 from modnas_fast.supernets import mixed_cell_composed as module
 from modnas_fast.supernets.shared_layers import SharedCell
 
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
-space = NB201Space()
 
 
 @pytest.fixture(params=["composed", "reference"], autouse=True)
 def implementation(request: pytest.FixtureRequest) -> Iterator[str]:
     with implementations.using(request.param):
         yield request.param
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def make(
-    channels: int = 2, cells: int = 1, reduction: str = "residual", entangled: bool = False
-) -> NB201Supernet:
-    """A supernet in float64 for three colours and four classes, its weights from a generator of its own."""
-    supernet = make_supernet(
-        space, image_channels=3, classes=4, channels=channels, cells=cells, reduction=reduction, entangled=entangled
-    ).double()
-    generator = seeded(channels + 10 * cells)
-    with torch.no_grad():
-        for parameter in supernet.parameters():
-            parameter.copy_(0.5 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
-    return supernet
-
-
-def batch(
-    size: int = 5, channels: int = 3, height: int = 8, width: int = 8, classes: int = 4
-) -> tuple[Tensor, Tensor]:
-    x = torch.randn(size, channels, height, width, generator=seeded(height + width), dtype=torch.float64)
-    return x, torch.arange(size) % classes
-
-
-def architectures(count: int, seed: int = 0) -> Tensor:
-    return space.sample(count, seeded(seed)).double()
-
-
-def soft_samples(count: int, seed: int = 0) -> Tensor:
-    logits = torch.randn(count, 6, 5, generator=seeded(seed), dtype=torch.float64)
-    return logits.softmax(-1).flatten(1)
 
 
 def shared_of(supernet: NB201Supernet, network: NB201Network) -> Iterator[tuple[nn.Parameter, object, nn.Parameter]]:
