@@ -1,0 +1,135 @@
+"""How much memory a pass through the supernet of NAS-Bench-201 takes, and how many devices fit at a time.
+
+An *image set* of stage s is what one device holds at one place there: B · 2^s C · ⌈H/2^s⌉ · ⌈W/2^s⌉ numbers. Until the
+backward pass, a device keeps at most
+
+    Σ over stages s of [ N · k · I_s + (r if s > 0) · I_s ] + 3 · I_2,
+
+I_s the bytes of an image set, N cells per stage, k image sets per cell (`KEPT_PER_CELL`) and r per reduction
+(`KEPT_PER_REDUCTION`). Beside that, `WORKING` image sets of the first stage exist for a while: of all devices that are
+computed side by side, of one where they are computed one after the other.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+from modnas_fast.supernets.nb201 import NB201Supernet
+from modnas_fast.supernets.shared_layers import SharedCell, SharedResidual
+
+#: image sets that a cell keeps per device, by what computes it and what it computes: one operation per edge for the
+#: gradient by weights, the same for that by samples, or all operations
+KEPT_PER_CELL = {
+    "composed": {"weights": 9, "samples": 15, "all": 33},
+    "triton": {"weights": 9, "samples": 9, "all": 15},
+    "reference": {"weights": 26, "samples": 50, "all": 50},
+}
+#: where a cell is computed once more in the backward pass, it keeps its input
+KEPT_BY_RECOMPUTATION = 1
+KEPT_PER_REDUCTION = {"residual": 10, "pool": 6}
+#: of the first stage, that exist for a while
+WORKING = {"composed": 16, "triton": 24, "reference": 60}
+#: share of the free memory that may be used
+SHARE = 0.8
+#: of a CPU: activations that leave the caches anyway gain nothing from more devices at a time, but cost page faults
+CPU_BUDGET = 256 * 2**20
+
+
+def activation_bytes(
+    supernet: NB201Supernet,
+    images: torch.Size,
+    itemsize: int,
+    implementation: str,
+    computed: str,
+    recompute: bool = False,
+) -> tuple[int, int]:
+    """Bytes at most of one device's activations: kept until the backward pass, and working space beside.
+
+    Args:
+        supernet: its C, N and reductions count.
+        images: [B, image_channels, H, W] of the minibatch.
+        itemsize: bytes per number: 4 for float32, 2 for bfloat16.
+        implementation: of mixed_cell, "composed", "triton" or "reference".
+        computed: "weights", "samples" or "all", see `KEPT_PER_CELL`.
+        recompute: as in `NB201Supernet.predict`; where networks are computed one after the other it changes nothing.
+
+    >>> net = NB201Supernet(image_channels=3, classes=10, channels=16, cells=5)
+    >>> kept, working = activation_bytes(net, torch.Size([256, 3, 32, 32]), 2, "triton", "weights")
+    >>> round(kept / 2**30, 2), round(working / 2**30, 2)
+    (0.68, 0.19)
+    """
+    batch, _, height, width = images
+    of_cell = KEPT_PER_CELL[implementation][computed]
+    if recompute and implementation != "composed":
+        of_cell = KEPT_BY_RECOMPUTATION
+    kept, stage = 0.0, 0
+    for layer in supernet.layers:
+        if isinstance(layer, SharedCell):
+            kept += of_cell * _image_set(supernet, stage, batch, height, width)
+        else:
+            stage += 1
+            kind = "residual" if isinstance(layer, SharedResidual) else "pool"
+            kept += KEPT_PER_REDUCTION[kind] * _image_set(supernet, stage, batch, height, width)
+    kept += 3 * _image_set(supernet, 2, batch, height, width)
+    working = WORKING[implementation] * _image_set(supernet, 0, batch, height, width)
+    return int(kept * itemsize), int(working * itemsize)
+
+
+def _image_set(supernet: NB201Supernet, stage: int, batch: int, height: int, width: int) -> int:
+    """Numbers of one device's images at one place of a stage."""
+    shrink = 2**stage
+    return batch * supernet.stem.out_channels * shrink * -(-height // shrink) * -(-width // shrink)
+
+
+def device_chunk(
+    supernet: NB201Supernet,
+    images: torch.Size,
+    itemsize: int,
+    devices: int,
+    implementation: str,
+    computed: str,
+    free: int | None,
+    recompute: bool = False,
+) -> int:
+    """How many of `devices` fit into memory at a time, from 1 to `devices`; `free` in bytes, None where not known.
+
+    One device at a time is the least there is: it may not fit either, see `fits`.
+    """
+    kept, working = activation_bytes(supernet, images, itemsize, implementation, computed, recompute)
+    room = float("inf") if free is None else SHARE * free
+    if implementation == "composed":
+        return max(1, min(devices, int(min(CPU_BUDGET, room - working) // kept)))
+    return max(1, min(devices, int(min(room / (kept + working), devices))))
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that can still be allocated on a device; None where that is not known."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        # what torch holds and does not use it will use again
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    limits = [number for number in (_available(), _left_in_group()) if number is not None]
+    return min(limits, default=None)
+
+
+def _available() -> int | None:
+    """What Linux can give without swapping."""
+    source = Path("/proc/meminfo")
+    if not source.exists():
+        return None
+    for line in source.read_text(encoding="ascii").splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def _left_in_group(folder: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """What the limit of a container leaves; None without one."""
+    limit, used = folder / "memory.max", folder / "memory.current"
+    if not (limit.exists() and used.exists() and os.access(limit, os.R_OK)):
+        return None
+    text = limit.read_text(encoding="ascii").strip()
+    return None if text == "max" else max(0, int(text) - int(used.read_text(encoding="ascii")))

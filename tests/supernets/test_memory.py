@@ -1,0 +1,103 @@
+"""The stated memory of a pass beside what autograd really keeps, and how many devices are taken at a time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from supernet_inputs import space
+from torch import Tensor
+
+from modnas_fast import implementations
+from modnas_fast.supernets import NB201Supernet, make_supernet, memory
+from modnas_fast.supernets.memory import activation_bytes, device_chunk, free_memory
+
+IMAGES = torch.Size([8, 3, 12, 12])
+
+
+def small(reduction: str = "residual", cells: int = 2) -> NB201Supernet:
+    return make_supernet(space, image_channels=3, classes=4, channels=4, cells=cells, reduction=reduction)
+
+
+def kept_bytes(supernet: NB201Supernet, sample: Tensor, **how: bool) -> int:
+    """Bytes of the distinct pieces of memory that autograd keeps, parameters left out."""
+    parameters = {p.untyped_storage().data_ptr() for p in supernet.parameters()}
+    kept: dict[int, Tensor] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        supernet(torch.randn(IMAGES), sample, torch.zeros(IMAGES[0], dtype=torch.long), **how)
+    return sum(t.untyped_storage().nbytes() for place, t in kept.items() if place not in parameters)
+
+
+@pytest.mark.parametrize("reduction", ["residual", "pool"])
+@pytest.mark.parametrize("implementation", ["composed", "reference"])
+@pytest.mark.parametrize("computed", ["weights", "samples", "all"])
+def test_no_network_keeps_more_than_stated_and_the_largest_little_less(
+    implementation: str, computed: str, reduction: str
+) -> None:
+    supernet = small(reduction)
+    found = []
+    stated, _ = activation_bytes(supernet, IMAGES, 4, implementation, computed)
+    with implementations.using(implementation):
+        for indices in ([3] * 6, [2] * 6, [4] * 6, [1] * 6, [1, 3, 4, 3, 2, 4], [0, 0, 0, 3, 0, 0]):
+            sample = space.encode([space.architecture(indices)])
+            if computed == "all":
+                sample = (sample + 0.1).requires_grad_()
+            elif computed == "samples":
+                sample = sample.requires_grad_()
+            found.append(kept_bytes(supernet, sample, hard=computed != "all", exact=False))
+    assert max(found) <= stated
+    assert max(found) > 0.75 * stated
+
+
+def test_the_formula_by_hand() -> None:
+    kept, working = activation_bytes(small(cells=1), IMAGES, 4, "composed", "weights")
+    sets = [8 * 4 * 12 * 12, 8 * 8 * 6 * 6, 8 * 16 * 3 * 3]
+    assert kept == 4 * (9 * sum(sets) + 10 * (sets[1] + sets[2]) + 3 * sets[2])
+    assert working == 4 * 16 * sets[0]
+
+
+def test_recomputation_keeps_inputs_only() -> None:
+    plain, _ = activation_bytes(small(), IMAGES, 2, "triton", "weights")
+    less, _ = activation_bytes(small(), IMAGES, 2, "triton", "weights", recompute=True)
+    same, _ = activation_bytes(small(), IMAGES, 2, "composed", "weights", recompute=True)
+    assert less < plain / 2
+    assert same == activation_bytes(small(), IMAGES, 2, "composed", "weights")[0]
+
+
+@pytest.mark.parametrize("implementation", ["composed", "triton"])
+def test_what_is_taken_at_a_time_fits(implementation: str) -> None:
+    supernet = small()
+    kept, working = activation_bytes(supernet, IMAGES, 4, implementation, "weights")
+    for free in (1, 10**6, 3 * 10**6, 10**7, 10**8, 10**12, None):
+        chunk = device_chunk(supernet, IMAGES, 4, 13, implementation, "weights", free)
+        assert 1 <= chunk <= 13
+        if free is not None and chunk > 1:
+            needed = chunk * kept + working * (1 if implementation == "composed" else chunk)
+            assert needed <= memory.SHARE * free
+    assert device_chunk(supernet, IMAGES, 4, 13, implementation, "weights", None) == 13
+    assert device_chunk(supernet, IMAGES, 4, 13, implementation, "weights", 1) == 1
+
+
+def test_large_activations_on_a_cpu_go_one_device_at_a_time() -> None:
+    supernet = make_supernet(space, image_channels=3, classes=10, channels=16, cells=5)
+    images = torch.Size([256, 3, 32, 32])
+    assert device_chunk(supernet, images, 4, 13, "composed", "weights", 10**12) == 1
+
+
+def test_free_memory_of_this_machine() -> None:
+    free = free_memory(torch.device("cpu"))
+    assert free is None or free > 2**20
+
+
+@pytest.mark.parametrize(("limit", "left"), [("max", None), ("1000", 400), ("500", 0)])
+def test_the_limit_of_a_container_counts(tmp_path: Path, limit: str, left: int | None) -> None:
+    assert memory._left_in_group(tmp_path) is None
+    (tmp_path / "memory.max").write_text(f"{limit}\n")
+    (tmp_path / "memory.current").write_text("600\n")
+    assert memory._left_in_group(tmp_path) == left
