@@ -230,6 +230,12 @@ class SearchConfig(_Section):
     """Add a penalty to ℓ of networks whose output does not depend on their input; paper: False."""
     calibrate_every: Positive = 25
     """Steps between looks at random networks that follow the range of the task loss."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where w and Φ are trained, errors computed and chosen networks verified. `auto`: a GPU where torch sees one and
+    all it sees are of compute capability 8.0 or more, else the CPU. With `task.source=surrogate` there is nothing to
+    train but Φ, and the CPU serves."""
+    capture: bool = True
+    """GPU only: the supernet's passes run as CUDA graphs, without the cost of launching their kernels one by one."""
     threads: Positive | None = 1
     """CPU threads of everything but the measurements; None: all. Networks as small as the default's gain nothing from
     a second thread, and on a busy machine threads that wait for each other lose much."""
@@ -284,6 +290,11 @@ class Config(_Section):
             if self.devices.table is None:
                 raise ValueError(
                     "task.source: surrogate needs a table: set devices.table, such as help, or use --preset nb201"
+                )
+            if self.search.device == "cuda":
+                raise ValueError(
+                    "search.device: a search by surrogate runs on the CPU; leave it at auto, or use --preset "
+                    "nb201-supernet"
                 )
             if self.task.data != "digits":
                 raise ValueError(

@@ -126,12 +126,12 @@ def _compiled_on_cuda() -> Availability:
             f"the core was built with CUDA {_version(runtime)}, but the driver supports {_version(driver)}",
             f"update the GPU driver, or reinstall modnas-fast with a CUDA {driver // 1000} toolkit",
         )
-    found = _devices()
+    found = gpus()
     return Availability(True, f"compiled core modnas_fast._C, CUDA {_version(runtime)}") if found.usable else found
 
 
 def _triton_on_cuda() -> Availability:
-    found = _devices()
+    found = gpus()
     if not found.usable:
         return found
     if importlib.util.find_spec("triton") is None:
@@ -146,7 +146,7 @@ def _triton_on_cuda() -> Availability:
     return Availability(True, f"Triton {version}")
 
 
-def _devices() -> Availability:
+def gpus() -> Availability:
     """Whether torch sees GPUs, all of them of a generation that the kernels are made for."""
     import torch
 

@@ -1,0 +1,69 @@
+"""A GPU that is not there: tensors without numbers on a device of their own, on which whoever waits for it fails.
+
+torch's fake tensors know shapes, types and devices, and compute everything but values. A value that Python asks for
+(`.item()`, `bool(tensor)`, a mask as an index) and tensors of two devices in one operation are errors. `NoWaiting`
+adds what is possible, but lets the CPU wait for the GPU: copies from it, and copies to it out of ordinary memory.
+The device is called `lazy`: without a CUDA build of torch, autograd refuses tensors that claim to be on `cuda`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from importlib import import_module
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from modnas_fast import placement
+
+GPU = torch.device("lazy", 0)
+#: one for the whole process: constants that modules keep per device belong to it
+FAKE = FakeTensorMode(allow_non_fake_inputs=True)
+
+
+class Waited(Exception):
+    """The CPU would have waited for the GPU."""
+
+
+class NoWaiting(TorchDispatchMode):
+    """Raises Waited for copies from the GPU, for blocking ones to it, and where tensors of the CPU slip in unseen."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        kinds = {tensor.device.type for tensor in _tensors((args, result))}
+        if len(kinds) > 1 and not _queued_copy(func, args, kwargs, result):
+            raise Waited(f"{func} with tensors on {' and '.join(sorted(kinds))}")
+        return result
+
+
+def _queued_copy(func: Any, args: Any, kwargs: Any, result: Any) -> bool:
+    """Whether it is a copy to the GPU that nobody waits for."""
+    if func is torch.ops.aten._to_copy.default:
+        return result.device == GPU and kwargs.get("non_blocking", False)
+    return func is torch.ops.aten.copy_.default and result.device == GPU and args[2:] == (True,)
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """Those with axes; a single number of the CPU is passed to a kernel as such."""
+    if isinstance(value, Tensor):
+        if value.dim():
+            yield value
+    elif isinstance(value, (tuple, list)):
+        for part in value:
+            yield from _tensors(part)
+
+
+@contextmanager
+def stand_in_gpu(may_wait: bool = False) -> Iterator[None]:
+    """Within it, tensors may be moved to `GPU`. Pinned memory and Adam's count of steps are left out."""
+    with pytest.MonkeyPatch.context() as patches, FAKE, nullcontext() if may_wait else NoWaiting():
+        patches.setattr(placement, "_pinned", lambda tensor: tensor)
+        # Adam counts its steps in a tensor on the CPU, which it may read
+        patches.setattr(import_module("torch.optim.adam"), "_get_value", lambda count: 1.0)
+        yield
