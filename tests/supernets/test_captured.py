@@ -1,0 +1,146 @@
+"""Captured passes of a supernet: values and gradients of the plain ones, one capture per combination of shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from modnas_fast.spaces import NB201Space
+from modnas_fast.supernets import NB201Supernet
+from modnas_fast.supernets.captured import CapturedSupernet
+
+SPACE = NB201Space()
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device to capture graphs on")
+#: what stands in for graphs where there is no GPU
+POOL = (0, 7)
+
+
+class Recorder:
+    """In place of torch.cuda.make_graphed_callables: what it returns computes anew, and writes memory of its own."""
+
+    def __init__(self) -> None:
+        self.captured: list[tuple[Tensor, ...]] = []
+
+    def __call__(
+        self, function: Callable[..., Tensor], own: tuple[Tensor, ...], **options: Any
+    ) -> Callable[..., Tensor]:
+        assert options["pool"] == POOL and torch.is_grad_enabled()
+        self.captured.append(own)
+        output = torch.empty_like(function(*own).detach())
+
+        def replay(*inputs: Tensor) -> Tensor:
+            assert [v.shape for v in inputs] == [v.shape for v in own]
+            assert [v.requires_grad for v in inputs] == [v.requires_grad for v in own]
+            return _Written.apply(function(*inputs), output)
+
+        return replay
+
+
+class _Written(torch.autograd.Function):
+    """The loss, in the graph's own memory."""
+
+    @staticmethod
+    def forward(ctx: Any, loss: Tensor, output: Tensor) -> Tensor:
+        return output.copy_(loss).detach()
+
+    @staticmethod
+    def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor, None]:
+        return cotangent, None
+
+
+@pytest.fixture
+def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
+    made = Recorder()
+    monkeypatch.setattr(torch.cuda, "make_graphed_callables", made)
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: POOL)
+    return made
+
+
+def make_supernet(device: str = "cpu") -> NB201Supernet:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return NB201Supernet(image_channels=1, classes=3, channels=2, cells=1, reduction="pool").to(device)
+
+
+def batch(seed: int = 0, samples: int = 3, images: int = 8, device: str = "cpu") -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(images, 1, 8, 8, generator=generator)
+    y = torch.randint(3, (images,), generator=generator)
+    return x.to(device), SPACE.sample(samples, generator).to(device), y.to(device)
+
+
+def assert_same_passes(device: str) -> None:
+    """Over minibatches and updates of the weights: both losses, the gradient by samples, and that by weights."""
+    supernet, plain = make_supernet(device), make_supernet(device)
+    captured = CapturedSupernet(supernet)
+    optimizers = [torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9) for net in (supernet, plain)]
+    for seed in range(4):
+        x, onehot, y = batch(seed, device=device)
+        found, wanted = (onehot.clone().requires_grad_() for _ in range(2))
+        losses = captured.frozen_loss(x, found, y, True), plain(x, wanted, y, True)
+        gradients = [torch.autograd.grad(loss.sum(), s)[0] for loss, s in zip(losses, (found, wanted))]
+        torch.testing.assert_close(*losses)
+        torch.testing.assert_close(*gradients)
+        with torch.no_grad():
+            torch.testing.assert_close(captured.frozen_loss(x, onehot, y), plain(x, onehot, y))
+        for net, optimizer, loss in zip((supernet, plain), optimizers, (captured.loss, plain)):
+            optimizer.zero_grad(set_to_none=True)
+            loss(x, onehot, y, True).mean().backward()
+            torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0)
+            optimizer.step()
+        for first, second in zip(supernet.parameters(), plain.parameters(), strict=True):
+            torch.testing.assert_close(first.grad, second.grad)
+            torch.testing.assert_close(first, second)
+
+
+def test_values_and_gradients_are_those_of_the_plain_passes(recorder: Recorder) -> None:
+    assert_same_passes("cpu")
+    assert len(recorder.captured) == 3
+
+
+@needs_gpu
+def test_graphs_give_values_and_gradients_of_the_plain_passes() -> None:
+    assert_same_passes("cuda")
+
+
+def test_each_combination_of_shapes_is_captured_once(recorder: Recorder) -> None:
+    captured = CapturedSupernet(make_supernet())
+    for seed in range(2):
+        for samples, images in ((3, 8), (2, 8), (3, 4)):
+            x, onehot, y = batch(seed, samples, images)
+            captured.frozen_loss(x, onehot, y)
+            captured.frozen_loss(x, onehot.requires_grad_(), y)
+            captured.loss(x, onehot, y)
+    assert len(recorder.captured) == 9
+
+
+def test_weights_are_captured_where_they_lie_and_inputs_elsewhere(recorder: Recorder) -> None:
+    supernet = make_supernet()
+    x, onehot, y = batch()
+    CapturedSupernet(supernet).loss(x, onehot, y)
+    (own,) = recorder.captured
+    assert all(mine is not given and torch.equal(mine, given) for mine, given in zip(own, (x, onehot, y)))
+    assert all(mine is given for mine, given in zip(own[3:], supernet.parameters(), strict=True))
+
+
+def test_frozen_weights_get_no_gradient_and_samples_none_from_training(recorder: Recorder) -> None:
+    supernet = make_supernet()
+    captured = CapturedSupernet(supernet)
+    x, onehot, y = batch()
+    captured.frozen_loss(x, onehot.requires_grad_(), y).sum().backward()
+    assert onehot.grad.any() and all(p.grad is None for p in supernet.parameters())
+    onehot.grad = None
+    captured.loss(x, onehot, y).sum().backward()
+    assert onehot.grad is None and supernet.stem.weight.grad.any()
+
+
+def test_a_loss_outlives_the_next_call(recorder: Recorder) -> None:
+    captured = CapturedSupernet(make_supernet())
+    first = captured.frozen_loss(*batch(0))
+    kept = first.clone()
+    second = captured.frozen_loss(*batch(1))
+    assert torch.equal(first, kept) and not torch.equal(first, second)
