@@ -13,6 +13,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from modnas_fast.placement import to_device
+
 
 class Groups:
     """The options axis seen as groups: `split` gives [..., G, n] with n the widest group, `join` goes back.
@@ -222,7 +224,7 @@ class Architect(ABC):
             raise ValueError(
                 f"noise: wanted the shape of the logits {list(logits.shape)}, got {list(noise.shape)}"
             )
-        return noise.to(logits)
+        return to_device(noise, logits.device).to(logits.dtype)
 
 
 class ReinMax(Architect):

@@ -37,9 +37,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def save_weights(path: Path, module: nn.Module) -> None:
-    """Writes the module's state as safetensors, by rename."""
+    """Writes the module's state as safetensors, by rename, wherever the module lies."""
     with replacing(path) as temporary:
-        save_file({name: value.contiguous() for name, value in module.state_dict().items()}, temporary)
+        save_file({name: value.cpu().contiguous() for name, value in module.state_dict().items()}, temporary)
 
 
 def load_weights(path: Path, module: nn.Module) -> None:

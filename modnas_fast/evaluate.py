@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from modnas_fast.datasets import ImageTask, Split
 from modnas_fast.devices import Device, embeddings
+from modnas_fast.metahypernet import logits_on_host
 from modnas_fast.metapredictor import CostModel
 from modnas_fast.preferences import rays
 from modnas_fast.spaces import SearchSpace
@@ -88,10 +89,10 @@ def front_membership(errors: Tensor, costs: Tensor) -> Tensor:
 
 
 class SupernetErrors:
-    """Errors in percent [n] of one-hots [n, N] with the supernet's inherited weights.
+    """Errors in percent [n] of one-hots [n, N] on the CPU with the supernet's inherited weights.
 
     Args:
-        supernet: with trained weights.
+        supernet: with trained weights; on the task's device.
         task: errors are those on `split`, with the batch statistics of batches in fixed order.
         split: usually the validation part: the test part stays for the verification.
         batch_size: images per batch.
@@ -104,10 +105,10 @@ class SupernetErrors:
         self._batch_size = batch_size
 
     def __call__(self, onehot: Tensor) -> Tensor:
-        wrong = torch.zeros(len(onehot), dtype=torch.long)
+        wrong = torch.zeros(len(onehot), dtype=torch.long, device=self._split.labels.device)
         for x, y in self._task.batches(self._split, self._even_batch_size):
             wrong += (self._supernet.predict(x, onehot).argmax(-1) != y).sum(dim=1)
-        return 100 * wrong.double() / len(self._split)
+        return 100 * wrong.cpu().double() / len(self._split)
 
     @property
     def _even_batch_size(self) -> int:
@@ -141,7 +142,7 @@ class Evaluator:
     def map_architectures(self, hypernet: nn.Module, device: Device, preferences: Tensor) -> Tensor:
         """The viable MAP architecture of every preference [n, M] on a device, canonical one-hots [n, N]."""
         d = embeddings([device]).expand(len(preferences), -1)
-        return self._space.canonical(self._space.viable_mode(hypernet(preferences, d)))
+        return self._space.canonical(self._space.viable_mode(logits_on_host(hypernet, preferences, d)))
 
     def points(self, onehot: Tensor, device: Device, preferences: Tensor | None = None) -> list[Point]:
         """The points of canonical architectures [n, N] on a device; errors must be known by `compute_errors`."""

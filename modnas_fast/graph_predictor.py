@@ -132,7 +132,8 @@ class PlainGraphPredictor(nn.Module):
 
     def forward(self, onehot: Tensor, d: Tensor) -> Tensor:
         graph = _graph(self._space, onehot, self._executes)
-        edges = graph.adjacency.mT + torch.eye(graph.adjacency.shape[-1]).to(graph.adjacency)
+        loops = torch.ones_like(graph.adjacency[..., 0]).diag_embed()
+        edges = graph.adjacency.mT + loops
         edges = edges / edges.sum(-1, keepdim=True)
         state = graph.kinds
         for convolution in self.convolutions:

@@ -106,6 +106,12 @@ class MLPHypernetwork(nn.Module):
         return self.logit_bound * torch.tanh(self.layers(centred) / self.logit_bound)
 
 
+def logits_on_host(hypernet: nn.Module, r: Tensor, d: Tensor) -> Tensor:
+    """Logits [..., N] on the CPU for r [..., M] and d [..., E] there, wherever the hypernetwork lies."""
+    device = next(hypernet.parameters()).device
+    return hypernet(r.to(device), d.to(device)).cpu()
+
+
 def make_metahypernet(
     kind: HeadKind,
     num_options: int,

@@ -49,6 +49,10 @@ class ObjectiveScale:
         self._cost_low, self._cost_width = low, (high - low).clamp(min=1e-6)
         self._task_range: tuple[float, float] | None = None
 
+    def to_(self, device: torch.device) -> None:
+        """Moves the ranges of the costs: losses and indices of devices lie there from then on."""
+        self._cost_low, self._cost_width = self._cost_low.to(device), self._cost_width.to(device)
+
     def observe(self, task_losses: Tensor, chance: float) -> None:
         """Takes in the task losses [n] of uniformly random networks; those close to `chance` learned nothing."""
         learned = task_losses[task_losses < 0.9 * chance]

@@ -36,6 +36,7 @@ from modnas_fast.evaluate import Evaluator, SupernetErrors, front
 from modnas_fast.files import write_json
 from modnas_fast.history import History
 from modnas_fast.metapredictor import CostModel, predictor_quality, train_metapredictor
+from modnas_fast.placement import search_device
 from modnas_fast.predictors import make_metapredictor
 from modnas_fast.progress import Reporter
 from modnas_fast.runfolder import (
@@ -142,7 +143,9 @@ class Run(StagedRun):
         return network_arguments(self.config, self._task.image_shape[0], self._task.num_classes)
 
     def _evaluator(self, supernet: nn.Module, predictor: nn.Module) -> Evaluator:
-        errors = SupernetErrors(supernet, self._task, self._task.validation, self.config.evaluation.batch_size)
+        device = search_device(self.config.search.device)
+        task = self._task.to(device)
+        errors = SupernetErrors(supernet.to(device), task, task.validation, self.config.evaluation.batch_size)
         return Evaluator(self._space, errors, CostModel([predictor]))
 
     # ---- measuring ----
@@ -340,5 +343,6 @@ class Run(StagedRun):
             self.config.verify,
             augment=self.config.task.augment,
             seed=self.config.seed,
+            device=search_device(self.config.search.device),
             on_epoch=on_epoch,
         )

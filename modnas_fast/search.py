@@ -12,6 +12,7 @@ the task objective is a surrogate there is no w, and its steps are left out.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,6 +29,7 @@ from modnas_fast.metapredictor import CostModel
 from modnas_fast.mgd import Combination, descend, device_groups
 from modnas_fast.objectives import ERROR_FLOOR, ObjectiveScale
 from modnas_fast.optimizers import cosine_decay, set_learning_rate
+from modnas_fast.placement import to_device, to_host
 from modnas_fast.preferences import dirichlet
 from modnas_fast.refine import FIRST_NETWORKS, Archive, Refinement
 from modnas_fast.scalarize import make_scalarization
@@ -55,8 +57,11 @@ class Search:
         measured: costs [T, C] by architecture string, in the devices' normalised ranges, that the refinement takes
             in place of predictions.
 
-    The same arguments on one machine and thread count give the same result bit for bit. Random numbers come from
-    generators of the search's own, seeded by `config.seed`.
+    On the CPU, the same arguments on one machine and thread count give the same result bit for bit. Random numbers come
+    from generators of the search's own there, seeded by `config.seed`, and are the same whatever computes.
+
+    Steps compute on the device of the objective. On a GPU, those of the first two phases wait for it only where they
+    log or look at the range of the task loss; the archive of the refinement is kept on the CPU.
     """
 
     def __init__(
@@ -71,7 +76,8 @@ class Search:
         self._config = config
         self._space = space
         self._objective = objective
-        self._costs = costs
+        self._device = objective.device
+        self._costs = copy.deepcopy(costs)  # the refinement's stays on the CPU
         self._d = embeddings(devices)
         self._num_objectives = 1 + len(costs.predictors)
         self._generator = torch.Generator().manual_seed(config.seed)
@@ -90,7 +96,8 @@ class Search:
         self._spread = CostSpread(candidates, candidate_costs[..., 0].mean(dim=1))
         options = config.scalarization
         self._scale = ObjectiveScale(candidate_costs, options.normalize, tail=options.task_tail)
-        self._refinement = self._make_refinement(candidate_costs, measured)
+        self._refinement = self._make_refinement(costs, candidate_costs, measured)
+        self._place()
         self._hyper_optimizer = torch.optim.Adam(
             self.hypernet.parameters(),
             lr=config.search.hyper_learning_rate,
@@ -100,7 +107,19 @@ class Search:
         self.history = History([device.name for device in devices])
         self.finished_steps = 0
 
-    def _make_refinement(self, candidate_costs: Tensor, measured: Mapping[str, Tensor] | None) -> Refinement:
+    def _place(self) -> None:
+        """Moves what the bilevel steps compute with; random numbers and the refinement's archive stay on the CPU."""
+        self._d = self._d.to(self._device)
+        self._scale.to_(self._device)
+        for module in (self.hypernet, self._costs):
+            module.to(self._device)
+
+    def _to_device(self, tensor: Tensor) -> Tensor:
+        return to_device(tensor, self._device)
+
+    def _make_refinement(
+        self, costs: CostModel, candidate_costs: Tensor, measured: Mapping[str, Tensor] | None
+    ) -> Refinement:
         """It begins with random networks, and with as many as it may hold where an error costs next to nothing."""
         options, most = self._config.scalarization, self._config.search.refine_networks
         if self._objective.trains:
@@ -108,10 +127,10 @@ class Search:
         else:
             first = self._space.candidates(most, self._generator)
             most = min(most, len(first))
-        evaluator = Evaluator(self._space, self._objective.errors, self._costs)
+        evaluator = Evaluator(self._space, self._objective.errors, costs)
         return Refinement(
             self._space,
-            Archive(self._space, evaluator, self._costs, self._d, measured or {}, most),
+            Archive(self._space, evaluator, costs, self._d, measured or {}, most),
             self._scalarize,
             ObjectiveScale(candidate_costs, options.normalize, ERROR_FLOOR, options.task_tail),
             self._objective.chance_error / 100,
@@ -157,9 +176,10 @@ class Search:
 
     def _hyper_step(self, log: bool) -> None:
         self._objective.new_batch()
-        for chosen in device_groups(self._config.mgd.scheme, len(self._d), self._generator):
+        for group in device_groups(self._config.mgd.scheme, len(self._d), self._generator):
+            chosen = self._to_device(group)
             d = self._d[chosen]
-            r = self._preferences(len(d))
+            r = self._to_device(self._preferences(len(d)))
             logits = self.hypernet(r, d)
             leaf = logits.detach().requires_grad_()
             task_loss, cost, loss = self._devices_loss(leaf, r, chosen)
@@ -175,17 +195,18 @@ class Search:
         done = (self._phi_steps - options.steps) / options.refine_steps
         set_learning_rate(self._hyper_optimizer, cosine_decay(options.hyper_learning_rate, 0.0, done))
         for chosen in device_groups(self._config.mgd.scheme, len(self._d), self._generator):
-            d = self._d[chosen][:, None].expand(-1, options.refine_preferences, -1)  # [t, R, E]
-            r = torch.stack([self._preferences(len(d)) for _ in range(options.refine_preferences)], dim=1)
+            d = self._d[self._to_device(chosen)][:, None].expand(-1, options.refine_preferences, -1)  # [t, R, E]
+            preferences = torch.stack([self._preferences(len(d)) for _ in range(options.refine_preferences)], dim=1)
+            r = self._to_device(preferences)
             logits = self.hypernet(r, d)  # [t, R, N]
-            samples = self._sampler(logits.detach(), generator=self._generator)
-            elites = self._refinement.elites(samples, r, chosen, self._generator)
+            samples = self._sampler(logits.detach(), generator=self._generator).cpu()
+            elites = self._to_device(self._refinement.elites(samples, preferences, chosen, self._generator))
             leaf = logits.detach().requires_grad_()
             loss = -(elites * self._sampler.log_probabilities(leaf)).sum(-1).mean(-1)
             (cotangents,) = torch.autograd.grad(loss.sum(), leaf)
             combination = self._descend(logits, cotangents, r, d)
         if len(d) == len(self._d) and (self._phi_steps - options.steps) % options.log_every == 0:
-            weights, cosine = _conflict(combination)
+            weights, cosine = _conflict(*to_host(combination.weights, combination.cosines))
             entry = {"step": self.finished_steps, "mgd_weights": weights, "gradient_cosine": cosine}
             self.history.refinement.append(entry)
 
@@ -206,7 +227,7 @@ class Search:
         # where samples are shared, all S = K·t of them meet each device's costs and preference: [S, 1, N]
         samples = own.flatten(0, 1)[:, None] if self._architect.shares_samples else own
         with torch.set_grad_enabled(own.requires_grad):
-            task_loss = self._objective.loss(own.flatten(0, 1)).view(samples.shape[:2])
+            task_loss = self._objective.loss(own.flatten(0, 1), self._hard).view(samples.shape[:2])
             cost = self._costs(samples, self._d[chosen])  # [S or K, t, C]
             losses = self._scale(task_loss.expand(cost.shape[:2]), cost, chosen)
             scalarized = self._scalarize(losses, r.expand(len(cost), *r.shape)) + self._cut_penalty(samples)
@@ -216,6 +237,11 @@ class Search:
         else:
             loss = self._architect.surrogate(scalarized, samples, logits)
         return task_loss.detach().view(count, devices).mean(0), cost.detach().mean(0), loss
+
+    @property
+    def _hard(self) -> bool | None:
+        """Whether the architect's samples are one-hots, where that is known: soft ones may be by chance."""
+        return self._architect.hard or None
 
     def _entropy_weight(self) -> float:
         """Geometric from the first to the last weight over the search."""
@@ -236,19 +262,21 @@ class Search:
     def _calibrate(self) -> None:
         """Lets the scale of the objectives see uniformly random networks on a validation minibatch."""
         self._objective.new_batch()
-        sample = self._space.sample(CALIBRATION_NETWORKS, self._generator)
-        self._scale.observe(self._objective.loss(sample), self._objective.chance_loss)
+        sample = self._to_device(self._space.sample(CALIBRATION_NETWORKS, self._generator))
+        self._scale.observe(self._objective.loss(sample, True).cpu(), self._objective.chance_loss)
 
     def _weight_step(self, spread_share: float) -> None:
         if not self._objective.trains:
             return
         with torch.no_grad():
-            logits = self.hypernet(self._preferences(len(self._d)), self._d)
+            logits = self.hypernet(self._to_device(self._preferences(len(self._d))), self._d)
             sample = self._architect(logits, generator=self._generator)
             spread = torch.rand(len(sample), 1, generator=self._generator) < spread_share
-            sample = torch.where(spread, self._spread.sample(len(sample), self._generator), sample)
+            even = self._spread.sample(len(sample), self._generator)
+            sample = torch.where(self._to_device(spread), self._to_device(even), sample)
+        hard = True if spread_share == 1 else self._hard
         share = self.finished_steps / (self._config.search.warmup_steps + self._config.search.steps)
-        self._objective.train_step(sample, share)
+        self._objective.train_step(sample, share, hard)
 
     def _preferences(self, devices: int) -> Tensor:
         preferences = self._config.preferences
@@ -258,10 +286,11 @@ class Search:
 
     def _log(self, task_loss: Tensor, cost: Tensor, combination: Combination) -> None:
         history = self.history
+        task_loss, latency, *conflict = to_host(task_loss, cost[:, 0], combination.weights, combination.cosines)
+        weights, cosine = _conflict(*conflict)
         history.step.append(self.finished_steps)
         history.task_loss.append(task_loss.tolist())
-        history.latency.append(cost[:, 0].tolist())
-        weights, cosine = _conflict(combination)
+        history.latency.append(latency.tolist())
         history.mgd_weights.append(weights)
         history.gradient_cosine.append(cosine)
         history.learning_rate_w.append(self._objective.learning_rate)
@@ -291,11 +320,11 @@ class Search:
         self.history = History(**state["history"])
 
 
-def _conflict(combination: Combination) -> tuple[list[float], float | None]:
-    """γ of every device, and the mean cosine over pairs of devices; None for a single one."""
-    devices = len(combination.weights)
-    pairs = combination.cosines[~torch.eye(devices, dtype=torch.bool)]
-    return combination.weights.tolist(), float(pairs.mean()) if devices > 1 else None
+def _conflict(weights: Tensor, cosines: Tensor) -> tuple[list[float], float | None]:
+    """γ [T] of the devices as a list, and the mean of their cosines [T, T] over pairs; None for a single one."""
+    devices = len(weights)
+    pairs = cosines[~torch.eye(devices, dtype=torch.bool)]
+    return weights.tolist(), float(pairs.mean()) if devices > 1 else None
 
 
 def initial_hypernet(

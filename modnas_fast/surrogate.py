@@ -191,6 +191,7 @@ class SurrogateObjective:
 
     trains = False
     learning_rate = 0.0
+    device = torch.device("cpu")
 
     def __init__(
         self, space: SearchSpace, surrogate: ErrorSurrogate, known: dict[str, float], chance_error: float
@@ -204,13 +205,13 @@ class SurrogateObjective:
     def new_batch(self) -> None:
         """Nothing changes: a surrogate knows no minibatches."""
 
-    def loss(self, onehot: Tensor) -> Tensor:
+    def loss(self, onehot: Tensor, hard: bool | None = None) -> Tensor:
         """Predicted error [S], as a share, of samples [S, N], with a gradient where they have one; cut ones guess."""
         predicted = self._surrogate.log_error(self._space.canonical(onehot)).exp().to(onehot.dtype) / 100
         alive = self._space.viable(onehot)
         return alive * predicted + (1 - alive) * self.chance_loss
 
-    def train_step(self, onehot: Tensor, share: float) -> None:
+    def train_step(self, onehot: Tensor, share: float, hard: bool | None = None) -> None:
         """Nothing: there are no weights."""
 
     @torch.no_grad()

@@ -22,6 +22,7 @@ from modnas_fast.errors import InputError
 from modnas_fast.evaluate import front_membership
 from modnas_fast.exact import Score
 from modnas_fast.graph_predictor import train_graph_predictor
+from modnas_fast.metahypernet import logits_on_host
 from modnas_fast.metapredictor import CostModel, MetaPredictor, train_metapredictor
 from modnas_fast.predictors import make_metapredictor
 from modnas_fast.preferences import rays
@@ -294,7 +295,7 @@ def map_rows(benchmark: Benchmark, hypernet: nn.Module, device: Device, config: 
     """Table rows of the MAP networks of the evaluation's rays on a device."""
     count, objectives = config.evaluation.rays, 1 + len(benchmark.table.metrics)
     preferences = rays(count, objectives)
-    logits = hypernet(preferences, embeddings([device]).expand(len(preferences), -1))
+    logits = logits_on_host(hypernet, preferences, embeddings([device]).expand(len(preferences), -1))
     return benchmark.rows(benchmark.space.canonical(benchmark.space.viable_mode(logits)))
 
 

@@ -16,8 +16,10 @@ from modnas_fast.config import Config
 from modnas_fast.datasets import BatchStream, ImageTask
 from modnas_fast.evaluate import SupernetErrors
 from modnas_fast.optimizers import cosine_decay, set_learning_rate
+from modnas_fast.placement import search_device
 from modnas_fast.spaces import SearchSpace
 from modnas_fast.supernets import make_supernet
+from modnas_fast.supernets.captured import CapturedSupernet, LossPass
 
 
 class TaskObjective(Protocol):
@@ -31,18 +33,25 @@ class TaskObjective(Protocol):
     trains: bool
     #: of w's optimiser
     learning_rate: float
+    #: where it computes: samples and losses lie there
+    device: torch.device
 
     def new_batch(self) -> None:  # pragma: no cover - protocol
         """Further losses are those on the next minibatch."""
 
-    def loss(self, onehot: Tensor) -> Tensor:  # pragma: no cover - protocol
-        """Task loss [S] of samples [S, N], with a gradient where the samples have one."""
+    def loss(self, onehot: Tensor, hard: bool | None = None) -> Tensor:  # pragma: no cover - protocol
+        """Task loss [S] of samples [S, N], with a gradient where the samples have one.
 
-    def train_step(self, onehot: Tensor, share: float) -> None:  # pragma: no cover - protocol
-        """One step of w on architectures [T, N]; `share` of the schedule is over."""
+        `hard` tells whether all samples are one-hots, where that is known.
+        """
+
+    def train_step(
+        self, onehot: Tensor, share: float, hard: bool | None = None
+    ) -> None:  # pragma: no cover - protocol
+        """One step of w on architectures [T, N]; `share` of the schedule is over; `hard` as above."""
 
     def errors(self, onehot: Tensor) -> Tensor:  # pragma: no cover - protocol
-        """Errors in percent [n] of canonical architectures [n, N]."""
+        """Errors in percent [n] of canonical architectures [n, N]; both are on the CPU."""
 
     def state_dict(self) -> dict[str, Any]:  # pragma: no cover - protocol
         """What `load_state_dict` needs to continue here."""
@@ -58,13 +67,21 @@ class SupernetObjective:
         config: the run's configuration.
         space: the search space.
         task: images; `train` is for w, `validation` for losses and errors.
+        device: for weights and images; None: the one that `config.search.device` asks for.
+
+    On a GPU nothing but `errors` waits for it, and the supernet's passes are captured if `config.search.capture`.
     """
 
     trains = True
 
-    def __init__(self, config: Config, space: SearchSpace, task: ImageTask) -> None:
+    def __init__(
+        self, config: Config, space: SearchSpace, task: ImageTask, device: torch.device | None = None
+    ) -> None:
         options = config.search
-        self.supernet = initial_supernet(config, space, task)
+        self.device = device or search_device(options.device)
+        task = task.to(self.device)
+        self.supernet = initial_supernet(config, space, task).to(self.device)
+        self._frozen_loss, self._loss = self._passes(options.capture)
         self.chance_loss = math.log(task.num_classes)
         self.chance_error = 100 * (1 - 1 / task.num_classes)
         self.errors = SupernetErrors(self.supernet, task, task.validation, config.evaluation.batch_size)
@@ -79,6 +96,13 @@ class SupernetObjective:
             weight_decay=options.weight_decay,
         )
 
+    def _passes(self, capture: bool) -> tuple[LossPass, LossPass]:
+        """The loss for a step of Φ, in which w may be frozen, and the loss for a step of w."""
+        if not (capture and self.device.type == "cuda"):
+            return self.supernet, self.supernet
+        captured = CapturedSupernet(self.supernet)
+        return captured.frozen_loss, captured.loss
+
     @property
     def learning_rate(self) -> float:
         """Of the last step of w."""
@@ -88,16 +112,16 @@ class SupernetObjective:
         """Further losses are those on the next validation minibatch."""
         self._x, self._y = next(self._validation)
 
-    def loss(self, onehot: Tensor) -> Tensor:
+    def loss(self, onehot: Tensor, hard: bool | None = None) -> Tensor:
         """Cross-entropy in nats [S] of samples [S, N]."""
-        return self.supernet(self._x, onehot, self._y)
+        return self._frozen_loss(self._x, onehot, self._y, hard)
 
-    def train_step(self, onehot: Tensor, share: float) -> None:
+    def train_step(self, onehot: Tensor, share: float, hard: bool | None = None) -> None:
         """One SGD step on the mean loss of architectures [T, N] on the next training minibatch."""
         x, y = next(self._train)
         set_learning_rate(self._optimizer, cosine_decay(self._highest_rate, self._highest_rate / 25, share))
         self._optimizer.zero_grad(set_to_none=True)
-        self.supernet(x, onehot, y).mean().backward()
+        self._loss(x, onehot, y, hard).mean().backward()
         nn.utils.clip_grad_norm_(self.supernet.parameters(), self._gradient_clip)
         self._optimizer.step()
 

@@ -40,12 +40,14 @@ def train_network(
     *,
     augment: bool,
     seed: int,
+    device: torch.device | str = "cpu",
     on_epoch: Callable[[int], None] = lambda done: None,
 ) -> float:
-    """Test error in percent of `network` trained in place on the training and validation images together.
+    """Test error in percent of `network` trained on `device`, in place, on training and validation images together.
 
     SGD with Nesterov momentum and a cosine schedule, `config.epochs` passes; nothing is chosen by the test part.
     """
+    network, task = network.to(device), task.to(device)
     split = Split(
         torch.cat([task.train.images, task.validation.images]), torch.cat([task.train.labels, task.validation.labels])
     )

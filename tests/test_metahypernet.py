@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from modnas_fast.errors import InputError
-from modnas_fast.metahypernet import BankHypernetwork, make_metahypernet
+from modnas_fast.metahypernet import BankHypernetwork, logits_on_host, make_metahypernet
+from stand_in_gpu import GPU, stand_in_gpu
 
 KINDS = [("bank", {"interpolate": False}), ("bank", {"interpolate": True}), ("mlp", {})]
 
@@ -191,3 +192,14 @@ def test_the_perceptron_is_smooth_in_both_inputs() -> None:
     r = torch.tensor([[0.2, 0.3, 0.5]], dtype=torch.float64, requires_grad=True)
     d = torch.tensor([[0.0, 1.0]], dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(phi, (r, d))
+
+
+@pytest.mark.parametrize(("kind", "changes"), KINDS)
+def test_wherever_it_lies_its_answers_come_back(kind: str, changes: dict) -> None:
+    phi = make_metahypernet(kind, 30, 2, 4, generator=seeded(), **changes)
+    r, d = preferences([0.2, 0.7, 1.0]).float(), embeddings(3).float()
+    assert torch.equal(logits_on_host(phi, r, d), phi(r, d))
+    with stand_in_gpu(may_wait=True):
+        phi.to(GPU)
+        logits = logits_on_host(phi, r, d)
+        assert logits.device.type == "cpu" and logits.shape == (3, 30)

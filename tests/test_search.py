@@ -51,6 +51,7 @@ def config(seed: int = 0, **changes: dict[str, Any]) -> Config:
             "batch_size": 8,
             "log_every": 2,
             "evaluations": 2,
+            "device": "cpu",
         },
     }
     for section, values in changes.items():

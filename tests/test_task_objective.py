@@ -32,7 +32,7 @@ def config(seed: int = 0) -> Config:
     return make_config(
         seed=seed,
         space={"channels": 2, "cells": 1},
-        search={"batch_size": 10, "weight_learning_rate": 0.05},
+        search={"batch_size": 10, "weight_learning_rate": 0.05, "device": "cpu"},
         evaluation={"batch_size": 10},
     )
 

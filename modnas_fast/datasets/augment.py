@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from modnas_fast.placement import to_device
+
 
 def augment_batch(images: Tensor, generator: torch.Generator, *, flip: bool = True) -> Tensor:
     """The usual CIFAR treatment: a random crop after zero padding of H // 8 pixels, and mirror images.
@@ -25,7 +27,7 @@ def random_crop(images: Tensor, pad: int, generator: torch.Generator) -> Tensor:
     """Each image of [B, C, H, W] moved by −pad..pad pixels both ways; zeros come in at the border."""
     batch, _, height, width = images.shape
     moves = torch.randint(0, 2 * pad + 1, (2, batch, 1), generator=generator, device=generator.device)
-    top, left = moves.to(images.device)
+    top, left = to_device(moves, images.device)
     rows = top + torch.arange(height, device=images.device)  # [B, H]
     columns = left + torch.arange(width, device=images.device)  # [B, W]
     padded = functional.pad(images, (pad, pad, pad, pad))
@@ -38,4 +40,4 @@ def random_crop(images: Tensor, pad: int, generator: torch.Generator) -> Tensor:
 def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
     """Each image of [B, C, H, W] mirrored left to right with probability ½."""
     mirrored = torch.randint(0, 2, (len(images), 1, 1, 1), generator=generator, device=generator.device)
-    return torch.where(mirrored.bool().to(images.device), images.flip(-1), images)
+    return torch.where(to_device(mirrored.bool(), images.device), images.flip(-1), images)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from modnas_fast.datasets.augment import augment_batch
 from modnas_fast.errors import InputError
+from modnas_fast.placement import to_device
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,9 @@ class Split:
         return Split(self.images[indices], self.labels[indices])
 
     def to(self, device: torch.device | str) -> Split:
-        """The same split on `device`."""
+        """The same split on `device`; itself where it is there already."""
+        if self.images.device == self.labels.device == torch.device(device):
+            return self
         return Split(self.images.to(device), self.labels.to(device))
 
 
@@ -126,7 +129,7 @@ class ImageTask:
             order = torch.arange(size)
         else:
             order = torch.randperm(size, generator=generator, device=generator.device)
-        order = order.to(split.images.device)
+        order = to_device(order, split.images.device)
         stop = size - size % batch_size if drop_last else size
         for start in range(0, stop, batch_size):
             rows = order[start : start + batch_size]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from modnas_fast.errors import InputError
+from modnas_fast.placement import to_device
 from modnas_fast.spaces.base import Architecture, Choice, Graph, SearchSpace
 from modnas_fast.spaces.nb201_network import EDGES, NONE, NUM_NODES, OPERATIONS, NB201Network
 
@@ -98,11 +99,11 @@ class NB201Space(SearchSpace):
         operations = onehot.unflatten(-1, (len(EDGES), len(OPERATIONS)))
         carries = 1 - operations[..., NONE]
         gives = functional.pad(carries, (1, 1), value=1.0)
-        adjacency = gives[..., :, None] * _FEEDS.to(gives) * gives[..., None, :]
+        adjacency = gives[..., :, None] * _constant_like(_FEEDS, gives) * gives[..., None, :]
         nowhere = torch.zeros_like(carries[..., 0])
         misses_input = [*self._misses_input(carries), nowhere]
         misses_output = [*self._misses_output(carries), nowhere]
-        ends = _ENDS.to(operations).expand(*operations.shape[:-2], -1, -1)
+        ends = _constant_like(_ENDS, operations).expand(*operations.shape[:-2], -1, -1)
         return Graph(
             kinds=torch.cat([functional.pad(operations, (0, 0, 1, 2)), ends], dim=-1),
             reached=1 - torch.stack([misses_input[before] for before, _ in _SPANS], dim=-1),
@@ -138,3 +139,7 @@ class NB201Space(SearchSpace):
         """A standalone network; `task`: image_channels, classes, channels (C), cells (N per stage)."""
         alive = self.indices(self.canonical(self.encode([architecture])))[0]
         return NB201Network(tuple(alive.tolist()), **task)
+
+
+def _constant_like(constant: Tensor, other: Tensor) -> Tensor:
+    return to_device(constant, other.device).to(other.dtype)
