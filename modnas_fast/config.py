@@ -35,6 +35,8 @@ class SpaceConfig(_Section):
     """N, cells per stage; paper: 5."""
     reduction: Literal["residual", "pool"] = "pool"
     """What halves the resolution between stages: a residual block (paper) or a 2×2 average and a 1×1 convolution."""
+    entangled: bool = False
+    """In the supernet, the 1×1 kernel of an edge is the centre of its 3×3 kernel; published code: True."""
 
 
 class TaskConfig(_Section):
@@ -140,6 +142,9 @@ class ArchitectConfig(_Section):
     """Temperature at the start of a linear schedule; None: constant (gdas: 10)."""
     tau_min: PositiveFloat | None = None
     """Temperature at the end of that schedule (gdas: 0.1)."""
+    gradient: Literal["exact", "published"] = "exact"
+    """Of the task loss by hard samples. `exact`: options not chosen are computed for theirs; `published`: as in the code
+    of the paper and of GDAS they are not, and share the gradient of a constant."""
 
     @model_validator(mode="after")
     def _both_ends(self) -> ArchitectConfig:
@@ -234,6 +239,12 @@ class SearchConfig(_Section):
     """Where w and Φ are trained, errors computed and chosen networks verified. `auto`: a GPU where torch sees one and
     all it sees are of compute capability 8.0 or more, else the CPU. With `task.source=surrogate` there is nothing to
     train but Φ, and the CPU serves."""
+    device_chunk: Positive | None = None
+    """Devices whose activations exist at a time; gradients are exact whatever it is. None: as many as fit into the free
+    memory of a GPU; on a CPU as many as stay within 256 MB, which is faster."""
+    activations: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Number format of the supernet's activations; statistics and weights are in float32. `auto`: bfloat16 on a GPU,
+    where it halves the memory and its traffic, float32 on a CPU."""
     capture: bool = True
     """GPU only: the supernet's passes run as CUDA graphs, without the cost of launching their kernels one by one."""
     threads: Positive | None = 1
@@ -338,12 +349,12 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     # what the paper and its published code do; see docs/nb201.md for each switch
     "nb201-paper": {
-        "space": {"channels": 16, "cells": 5, "reduction": "residual"},
+        "space": {"channels": 16, "cells": 5, "reduction": "residual", "entangled": True},
         "task": {"source": "supernet", "fractions": [0.5, 0.5, 0.0], "augment": True},
         "devices": {"table": "help", "networks": 900},
         "predictor": {"kind": "plain_graph", "steps": 3000, "learning_rate": 1e-3},
         "hypernetwork": {"intervals": 101, "interpolate": False},
-        "architect": {"kind": "reinmax", "entropy_start": 0.0},
+        "architect": {"kind": "reinmax", "entropy_start": 0.0, "gradient": "published"},
         "scalarization": {"kind": "cosine", "penalty": 0.001, "detach_penalty": True, "normalize": False},
         "search": {
             "warmup_steps": 0,

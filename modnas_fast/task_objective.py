@@ -15,11 +15,14 @@ from torch import Tensor, nn
 from modnas_fast.config import Config
 from modnas_fast.datasets import BatchStream, ImageTask
 from modnas_fast.evaluate import SupernetErrors
+from modnas_fast.implementations import chosen
 from modnas_fast.optimizers import cosine_decay, set_learning_rate
 from modnas_fast.placement import search_device
 from modnas_fast.spaces import SearchSpace
 from modnas_fast.supernets import make_supernet
-from modnas_fast.supernets.captured import CapturedSupernet, LossPass
+from modnas_fast.supernets.captured import CapturedPasses
+from modnas_fast.supernets.memory import Plan, free_memory, plan
+from modnas_fast.supernets.passes import Passes
 
 
 class TaskObjective(Protocol):
@@ -81,7 +84,12 @@ class SupernetObjective:
         self.device = device or search_device(options.device)
         task = task.to(self.device)
         self.supernet = initial_supernet(config, space, task).to(self.device)
-        self._frozen_loss, self._loss = self._passes(options.capture)
+        captured = options.capture and self.device.type == "cuda"
+        self._passes = CapturedPasses(self.supernet) if captured else Passes(self.supernet)
+        self._activations = _activations(options.activations, self.device)
+        self._exact = config.architect.gradient == "exact"
+        self._chunk = options.device_chunk
+        self._plans: dict[tuple, Plan] = {}
         self.chance_loss = math.log(task.num_classes)
         self.chance_error = 100 * (1 - 1 / task.num_classes)
         self.errors = SupernetErrors(self.supernet, task, task.validation, config.evaluation.batch_size)
@@ -96,13 +104,6 @@ class SupernetObjective:
             weight_decay=options.weight_decay,
         )
 
-    def _passes(self, capture: bool) -> tuple[LossPass, LossPass]:
-        """The loss for a step of Φ, in which w may be frozen, and the loss for a step of w."""
-        if not (capture and self.device.type == "cuda"):
-            return self.supernet, self.supernet
-        captured = CapturedSupernet(self.supernet)
-        return captured.frozen_loss, captured.loss
-
     @property
     def learning_rate(self) -> float:
         """Of the last step of w."""
@@ -114,16 +115,34 @@ class SupernetObjective:
 
     def loss(self, onehot: Tensor, hard: bool | None = None) -> Tensor:
         """Cross-entropy in nats [S] of samples [S, N]."""
-        return self._frozen_loss(self._x, onehot, self._y, hard)
+        x = self._x.to(self._activations)
+        chunk, how = self._plan(x, onehot, hard)
+        return self._passes.device_losses(x, onehot, self._y, chunk, **how)
 
     def train_step(self, onehot: Tensor, share: float, hard: bool | None = None) -> None:
         """One SGD step on the mean loss of architectures [T, N] on the next training minibatch."""
         x, y = next(self._train)
+        x, onehot = x.to(self._activations), onehot.detach()
         set_learning_rate(self._optimizer, cosine_decay(self._highest_rate, self._highest_rate / 25, share))
         self._optimizer.zero_grad(set_to_none=True)
-        self._loss(x, onehot, y, hard).mean().backward()
+        chunk, how = self._plan(x, onehot, hard)
+        self._passes.add_weight_gradients(x, onehot, y, chunk, **how)
         nn.utils.clip_grad_norm_(self.supernet.parameters(), self._gradient_clip)
         self._optimizer.step()
+
+    def _plan(self, x: Tensor, onehot: Tensor, hard: bool | None) -> tuple[int, dict[str, bool | None]]:
+        """Devices at a time, and how; made once per kind of pass, so that a search repeats itself bit for bit."""
+        by_samples = onehot.requires_grad
+        computed = "weights" if hard and not by_samples else "samples" if hard and not self._exact else "all"
+        key = (x.shape, len(onehot), computed)
+        if key not in self._plans:
+            implementation = chosen("mixed_cell", self.device.type).name
+            free = free_memory(self.device)
+            self._plans[key] = plan(
+                self.supernet, x.shape, x.element_size(), len(onehot), implementation, computed, free
+            )
+        found = self._plans[key]
+        return self._chunk or found.chunk, {"hard": hard, "exact": self._exact, "recompute": found.recompute}
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, optimiser and the places in the streams of minibatches."""
@@ -146,7 +165,8 @@ def initial_supernet(config: Config, space: SearchSpace, task: ImageTask) -> nn.
     """The supernet of a run with weights drawn from the run's seed; the global generator stays untouched."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return make_supernet(space, **network_arguments(config, task.image_shape[0], task.num_classes))
+        arguments = network_arguments(config, task.image_shape[0], task.num_classes)
+        return make_supernet(space, **arguments, entangled=config.space.entangled)
 
 
 def network_arguments(config: Config, image_channels: int, classes: int) -> dict[str, int | str]:
@@ -158,3 +178,10 @@ def network_arguments(config: Config, image_channels: int, classes: int) -> dict
         "cells": config.space.cells,
         "reduction": config.space.reduction,
     }
+
+
+def _activations(choice: str, device: torch.device) -> torch.dtype:
+    """The number format that `search.activations` asks for."""
+    if choice == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[choice]

@@ -11,49 +11,49 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call
 
-#: loss [S] of images x, samples [S, N], labels y, and whether the samples are known to be one-hots
-LossPass = Callable[[Tensor, Tensor, Tensor, bool | None], Tensor]
+from modnas_fast.supernets.nb201 import NB201Supernet
+from modnas_fast.supernets.passes import PartLosses, Passes, backward_in_parts
 
-
-class CapturedSupernet:
-    """The losses of a supernet on a GPU, replayed from graphs; their values and gradients are the supernet's own.
+class CapturedPasses(Passes):
+    """The passes through a supernet on a GPU, replayed from graphs; values and gradients are those of `Passes`.
 
     Args:
-        supernet: on a GPU; called with images x [B, C, H, W], samples [S, N], labels y [B] and `hard`, it returns
-            losses [S] without reading the samples. Its weights must stay where they are in memory.
-
-    What a pass keeps for its own backward pass is overwritten by the next call: differentiate first.
+        supernet: on a GPU; must compute losses without reading samples. Its weights must stay where they are in memory.
     """
 
-    def __init__(self, supernet: nn.Module) -> None:
-        self._supernet = supernet
+    def __init__(self, supernet: NB201Supernet) -> None:
+        super().__init__(supernet)
         self._weights = dict(supernet.named_parameters())
         self._graphs: dict[tuple, Callable[..., Tensor]] = {}
         self._memory: tuple[int, int] | None = None
 
-    def frozen_loss(self, x: Tensor, onehot: Tensor, y: Tensor, hard: bool | None = None) -> Tensor:
-        """Losses [S] with a gradient by the samples alone, where they want one."""
-        return self._replay(self._frozen, hard, (x, onehot, y))
+    def add_weight_gradients(
+        self, x: Tensor, onehot: Tensor, y: Tensor, chunk: int | None = None, **how: bool | None
+    ) -> Tensor:
+        """As in `Passes`."""
+        weights = self._weights.values()
+        return backward_in_parts(lambda part: self._replay(self._trained, how, (x, part, y, *weights)), onehot, chunk)
 
-    def loss(self, x: Tensor, onehot: Tensor, y: Tensor, hard: bool | None = None) -> Tensor:
-        """Losses [S] with a gradient by the weights alone."""
-        return self._replay(self._trained, hard, (x, onehot.detach(), y, *self._weights.values()))
+    def _frozen_losses(self, x: Tensor, y: Tensor, how: dict[str, bool | None]) -> PartLosses:
+        return lambda part: self._replay(self._frozen, how, (x, part, y))
 
-    def _frozen(self, hard: bool | None, x: Tensor, onehot: Tensor, y: Tensor) -> Tensor:
+    def _frozen(self, how: dict[str, bool | None], x: Tensor, onehot: Tensor, y: Tensor) -> Tensor:
         weights = {name: weight.detach() for name, weight in self._weights.items()}
-        return functional_call(self._supernet, weights, (x, onehot, y, hard))
+        return functional_call(self._supernet, weights, (x, onehot, y), how)
 
-    def _trained(self, hard: bool | None, x: Tensor, onehot: Tensor, y: Tensor, *weights: Tensor) -> Tensor:
-        return functional_call(self._supernet, dict(zip(self._weights, weights)), (x, onehot, y, hard))
+    def _trained(self, how: dict[str, bool | None], x: Tensor, onehot: Tensor, y: Tensor, *weights: Tensor) -> Tensor:
+        return functional_call(self._supernet, dict(zip(self._weights, weights)), (x, onehot, y), how)
 
-    def _replay(self, function: Callable[..., Tensor], hard: bool | None, inputs: tuple[Tensor, ...]) -> Tensor:
+    def _replay(
+        self, function: Callable[..., Tensor], how: dict[str, bool | None], inputs: tuple[Tensor, ...]
+    ) -> Tensor:
         x, onehot = inputs[:2]
-        key = (function.__name__, hard, x.shape, onehot.shape, onehot.requires_grad)
+        key = (function.__name__, *how.items(), x.shape, x.dtype, onehot.shape, onehot.requires_grad)
         if key not in self._graphs:
-            self._graphs[key] = self._capture(partial(function, hard), inputs)
+            self._graphs[key] = self._capture(partial(function, how), inputs)
         return self._graphs[key](*inputs).clone()  # the graph's own output is overwritten by the next call
 
     def _capture(self, function: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> Callable[..., Tensor]:

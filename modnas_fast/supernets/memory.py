@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
+from modnas_fast.errors import InputError
 from modnas_fast.supernets.nb201 import NB201Supernet
 from modnas_fast.supernets.shared_layers import SharedCell, SharedResidual
 
@@ -84,7 +86,14 @@ def _image_set(supernet: NB201Supernet, stage: int, batch: int, height: int, wid
     return batch * supernet.stem.out_channels * shrink * -(-height // shrink) * -(-width // shrink)
 
 
-def device_chunk(
+class Plan(NamedTuple):
+    """How a pass is made."""
+
+    chunk: int  # devices whose activations exist at a time
+    recompute: bool  # as in `NB201Supernet.predict`
+
+
+def plan(
     supernet: NB201Supernet,
     images: torch.Size,
     itemsize: int,
@@ -92,17 +101,33 @@ def device_chunk(
     implementation: str,
     computed: str,
     free: int | None,
-    recompute: bool = False,
-) -> int:
-    """How many of `devices` fit into memory at a time, from 1 to `devices`; `free` in bytes, None where not known.
+) -> Plan:
+    """As many of `devices` at a time as fit, recomputing where not even one would fit otherwise.
 
-    One device at a time is the least there is: it may not fit either, see `fits`.
+    Args:
+        supernet, images, itemsize, implementation, computed: as in `activation_bytes`.
+        devices: T.
+        free: bytes, None where not known.
+
+    Raises InputError where the activations of one device take more than there is.
     """
-    kept, working = activation_bytes(supernet, images, itemsize, implementation, computed, recompute)
-    room = float("inf") if free is None else SHARE * free
+    for recompute in (False, True):
+        kept, working = activation_bytes(supernet, images, itemsize, implementation, computed, recompute)
+        if free is None or kept + working <= SHARE * free:
+            break
+    if free is not None and kept + working > free:
+        raise InputError(
+            f"search.batch_size: one network on {images[0]} images takes up to {(kept + working) / 1e9:.3g} GB, of "
+            f"which {free / 1e9:.3g} GB are free; lower it, or set space.channels or task.resize lower"
+        )
+    room = devices * (kept + working) if free is None else SHARE * free
     if implementation == "composed":
-        return max(1, min(devices, int(min(CPU_BUDGET, room - working) // kept)))
-    return max(1, min(devices, int(min(room / (kept + working), devices))))
+        return Plan(_within(devices, (min(CPU_BUDGET, room) - working) // kept), recompute)
+    return Plan(_within(devices, room // (kept + working)), recompute)
+
+
+def _within(devices: int, count: float) -> int:
+    return max(1, min(devices, int(count)))
 
 
 def free_memory(device: torch.device) -> int | None:

@@ -22,25 +22,16 @@ _INCOMING = [[e for e, (_, target) in enumerate(EDGES) if target == node] for no
 
 
 class Memo:
-    """Runs a function once per distinct key, tuple of input tensors, told apart by identity, and mode of autograd.
+    """Runs a function once per distinct key, tuple of input tensors, told apart by identity, and mode of autograd."""
 
-    Args:
-        constants: where values go, and are looked up, into which nothing goes that wants a gradient; they can outlive
-            this memo.
-    """
-
-    def __init__(self, constants: Memo | None = None) -> None:
+    def __init__(self) -> None:
         self._values: dict[tuple, tuple[Tensor, tuple[Tensor, ...]]] = {}
-        self._constants = self._values if constants is None else constants._values
 
     def __call__(self, key: object, function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
         full_key = (key, torch.is_grad_enabled(), *(id(x) for x in inputs))
-        known = self._values.get(full_key) or self._constants.get(full_key)
-        if known is None:
-            known = function(*inputs), inputs  # keeps the inputs, and so their ids, alive
-            wanted = known[0].requires_grad or any(x.requires_grad for x in inputs)
-            (self._values if wanted else self._constants)[full_key] = known
-        return known[0]
+        if full_key not in self._values:
+            self._values[full_key] = function(*inputs), inputs  # keeps the inputs, and so their ids, alive
+        return self._values[full_key][0]
 
 
 class Kernels:
@@ -93,15 +84,19 @@ class Choice:
         return list(self._active[edge])
 
 
-def cell(x: Tensor, kernels: Kernels, choice: Choice, memo: Memo) -> Tensor:
-    """The cell's output [B, C, H, W] of one network whose input is x; `memo` gives what is known of x already."""
+def cell(x: Tensor, kernels: Kernels, choice: Choice, memo: Memo, memo_of_input: Memo) -> Tensor:
+    """The cell's output [B, C, H, W] of one network whose input is x.
+
+    `memo` holds what earlier calls computed, `memo_of_input` what they computed of x itself; the two may be one.
+    """
     nodes: list[Tensor | None] = [x]  # None stands for zeros
     for node in range(1, NUM_NODES):
         running = [(e, k) for e, k in choice.running(node) if nodes[EDGES[e][0]] is not None]
         terms = []
         for edge, operation in running:
+            source = EDGES[edge][0]
             with torch.set_grad_enabled(torch.is_grad_enabled() and choice.weights[edge][operation] != 0):
-                terms.append(_operation(kernels, edge, operation, nodes[EDGES[edge][0]], memo))
+                terms.append(_operation(kernels, edge, operation, nodes[source], memo if source else memo_of_input))
         nodes.append(_node(choice, node, running, terms, x, memo))
     return memo("zeros", torch.zeros_like, x) if nodes[-1] is None else nodes[-1]
 
@@ -214,4 +209,4 @@ def mixed_cell(x: Tensor, kernels_1x1: Tensor, kernels_3x3: Tensor, sample: Tens
     states = x.movedim(2, -1).contiguous().movedim(-1, 2).unbind(0)
     kernels, memo = Kernels(kernels_1x1, kernels_3x3), Memo()
     rows = zip(sample.unbind(0), active.tolist(), states * (len(sample) // len(states)), strict=True)
-    return torch.stack([cell(state, kernels, Choice(row, runs), memo) for row, runs, state in rows])
+    return torch.stack([cell(state, kernels, Choice(row, runs), memo, memo) for row, runs, state in rows])

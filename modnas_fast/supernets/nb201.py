@@ -91,8 +91,9 @@ class NB201Supernet(nn.Module):
         """Logits [T, B, classes] of T architectures on one minibatch x [B, image_channels, H, W].
 
         Args:
-            x, onehot: as in `forward`.
-            hard: whether every sample is an exact one-hot; None: looked at, which waits for a GPU.
+            x, onehot: as in `forward`; samples on the CPU go with images anywhere.
+            hard: whether every sample is an exact one-hot; None: looked at, but not on a GPU, which would be waited for:
+                there they are taken as soft.
             exact: the gradient by hard samples is exact for operations not chosen too, which are computed for it;
                 False: the published code's, which computes the chosen ones and gives all others the same gradient.
             recompute: save memory where the cells of all devices are computed together: activations inside of cells are
@@ -112,12 +113,13 @@ class NB201Supernet(nn.Module):
         hard: bool | None = None,
         exact: bool = True,
         recompute: bool = False,
-        constants: composed.Memo | None = None,
+        memo_of_state: composed.Memo | None = None,
     ) -> Tensor:
-        """`predict` behind `embed`; `constants` may hold what earlier calls computed from the same state."""
+        """`predict` behind `embed`; `memo_of_state` may hold what earlier calls computed of the same state."""
         sample, active, single_path = self._active(onehot, hard, exact)
+        sample, active = sample.to(state.device), active.to(state.device)
         if self.network_by_network(state.device):
-            return self._network_by_network(state, sample, active, composed.Memo(constants))
+            return self._network_by_network(state, sample, active, memo_of_state)
         return self._side_by_side(state, sample, active, recompute, single_path)
 
     def network_by_network(self, device: torch.device) -> bool:
@@ -127,7 +129,7 @@ class NB201Supernet(nn.Module):
     def _active(self, onehot: Tensor, hard: bool | None, exact: bool) -> tuple[Tensor, Tensor, bool]:
         """Samples [T, 6, 5], which operations are to be computed, and whether that is at most one per edge."""
         if hard is None:
-            hard = bool(((onehot == 0) | (onehot == 1)).all())
+            hard = onehot.device.type == "cpu" and bool(((onehot == 0) | (onehot == 1)).all())
         wants_gradient = onehot.requires_grad and torch.is_grad_enabled()
         if hard and not wants_gradient:
             onehot = self._space.canonical(onehot)
@@ -136,26 +138,34 @@ class NB201Supernet(nn.Module):
             return sample, sample > 0, True
         return sample, torch.ones_like(sample, dtype=torch.bool), False
 
-    def _network_by_network(self, state: Tensor, sample: Tensor, active: Tensor, shared: composed.Memo) -> Tensor:
+    def _network_by_network(
+        self, state: Tensor, sample: Tensor, active: Tensor, memo_of_state: composed.Memo | None
+    ) -> Tensor:
         """All cells of a network make the same choices: two networks share all of it, or parts of the first cell."""
         kernels = [composed.Kernels(*layer.kernels()) if isinstance(layer, SharedCell) else None for layer in self.layers]
         outputs: dict[object, Tensor] = {}
-        keys = []
+        keys, memo = [], composed.Memo()
         for row, runs in zip(sample.unbind(0), active.tolist(), strict=True):
             choice = composed.Choice(row, runs)
             keys.append(choice if choice.needs_gradient else choice.key)
             if keys[-1] not in outputs:
-                outputs[keys[-1]] = self._one_network(state, choice, kernels, shared)
+                outputs[keys[-1]] = self._one_network(state, choice, kernels, memo, memo_of_state or memo)
         return torch.stack([outputs[key] for key in keys])
 
     def _one_network(
-        self, state: Tensor, choice: composed.Choice, kernels: list[composed.Kernels | None], shared: composed.Memo
+        self,
+        state: Tensor,
+        choice: composed.Choice,
+        kernels: list[composed.Kernels | None],
+        memo: composed.Memo,
+        memo_of_state: composed.Memo,
     ) -> Tensor:
-        for depth, (layer, own) in enumerate(zip(self.layers, kernels)):
+        for layer, own in zip(self.layers, kernels):
             if own is None:
                 state = layer(state)
             else:
-                state = composed.cell(state, own, choice, composed.Memo() if depth else shared)
+                state = composed.cell(state, own, choice, memo, memo_of_state)
+                memo = memo_of_state = composed.Memo()  # behind the first cell nothing is shared
         return self._classify(state)
 
     def _side_by_side(

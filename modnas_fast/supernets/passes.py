@@ -6,7 +6,7 @@ however devices are divided, and only one part's activations exist at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,59 +16,77 @@ from torch import Tensor, nn
 from modnas_fast.supernets.mixed_cell_composed import Memo
 from modnas_fast.supernets.nb201 import NB201Supernet, cross_entropies
 
+#: losses [t] of samples [t, N]
+PartLosses = Callable[[Tensor], Tensor]
 
-def device_losses(
-    supernet: NB201Supernet, x: Tensor, onehot: Tensor, y: Tensor, chunk: int | None = None, **how: bool | None
-) -> Tensor:
-    """Task losses [T] with a gradient by the samples, where they want one, but none by the weights.
 
-    Args:
-        supernet, x, onehot, y: as in `NB201Supernet.forward`.
-        chunk: devices whose activations exist at a time; None: all.
-        how: keywords of `NB201Supernet.predict`.
+class Passes:
+    """The passes through one supernet.
 
-    The gradient is computed at once, so that activations are gone when this returns; it cannot be differentiated again.
+    Both methods take images x, samples onehot [T, N] and labels y as `NB201Supernet.forward` does, the number of devices
+    whose activations exist at a time (`chunk`; None: all), and the keywords of `NB201Supernet.predict`.
     """
-    return _DeviceLosses.apply(onehot, supernet, x, y, chunk or len(onehot), how)
+
+    def __init__(self, supernet: NB201Supernet) -> None:
+        self._supernet = supernet
+
+    def device_losses(
+        self, x: Tensor, onehot: Tensor, y: Tensor, chunk: int | None = None, **how: bool | None
+    ) -> Tensor:
+        """Task losses [T] with a gradient by the samples, where they want one, but none by the weights.
+
+        The gradient is computed at once: activations are gone when this returns. It cannot be differentiated again.
+        """
+        with frozen(self._supernet):
+            return _DeviceLosses.apply(onehot, self._frozen_losses(x, y, how), chunk or len(onehot))
+
+    def add_weight_gradients(
+        self, x: Tensor, onehot: Tensor, y: Tensor, chunk: int | None = None, **how: bool | None
+    ) -> Tensor:
+        """Task losses [T] without a gradient; that of their mean is added to `.grad` of the weights."""
+        state = self._supernet.embed(x)
+        leaf = state.detach().requires_grad_()
+        losses = backward_in_parts(
+            lambda part: cross_entropies(self._supernet.predict_from(leaf, part, **how), y), onehot, chunk
+        )
+        if leaf.grad is not None:
+            state.backward(leaf.grad)
+        return losses
+
+    def _frozen_losses(self, x: Tensor, y: Tensor, how: dict[str, bool | None]) -> PartLosses:
+        state, memo = self._supernet.embed(x), Memo()
+        return lambda part: cross_entropies(self._supernet.predict_from(state, part, memo_of_state=memo, **how), y)
 
 
 class _DeviceLosses(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, onehot: Tensor, supernet: NB201Supernet, x: Tensor, y: Tensor, chunk: int, how: dict[str, Any]
-    ) -> Tensor:
-        losses, gradients, constants = [], [], Memo()
-        with frozen(supernet):
-            state = supernet.embed(x)
-            for part in onehot.split(chunk):
-                loss, gradient = _loss_and_gradient(supernet, state, part, y, ctx.needs_input_grad[0], constants, how)
-                losses.append(loss)
-                gradients.append(gradient)
-        if ctx.needs_input_grad[0]:
+    def forward(ctx: Any, onehot: Tensor, losses_of: PartLosses, chunk: int) -> Tensor:
+        wanted, losses, gradients = ctx.needs_input_grad[0], [], []
+        for part in onehot.detach().split(chunk):
+            with torch.set_grad_enabled(wanted):
+                leaf = part.detach().requires_grad_(wanted)
+                found = losses_of(leaf)
+                if wanted:
+                    gradients += torch.autograd.grad(found.sum(), leaf)
+            losses.append(found.detach())
+        if wanted:
             ctx.save_for_backward(torch.cat(gradients))
         return torch.cat(losses)
 
     @staticmethod
     def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
         (gradients,) = ctx.saved_tensors
-        return cotangent[:, None] * gradients, None, None, None, None, None
+        return cotangent[:, None] * gradients, None, None
 
 
-def _loss_and_gradient(
-    supernet: NB201Supernet,
-    state: Tensor,
-    onehot: Tensor,
-    y: Tensor,
-    wanted: bool,
-    constants: Memo,
-    how: dict[str, Any],
-) -> tuple[Tensor, Tensor]:
-    """Losses [t] of a part of the devices, and ∂loss_t/∂onehot_t [t, N] where it is wanted."""
-    with torch.set_grad_enabled(wanted):
-        leaf = onehot.detach().requires_grad_(wanted)
-        losses = cross_entropies(supernet.predict_from(state, leaf, constants=constants, **how), y)
-        gradient = torch.autograd.grad(losses.sum(), leaf)[0] if wanted else leaf
-    return losses.detach(), gradient
+def backward_in_parts(losses_of: PartLosses, onehot: Tensor, chunk: int | None) -> Tensor:
+    """Losses [T]; the gradient of their mean is added to what `losses_of` depends on."""
+    losses = []
+    for part in onehot.detach().split(chunk or len(onehot)):
+        found = losses_of(part)
+        (found.sum() / len(onehot)).backward()
+        losses.append(found.detach())
+    return torch.cat(losses)
 
 
 @contextmanager
@@ -82,22 +100,3 @@ def frozen(module: nn.Module) -> Iterator[None]:
     finally:
         for parameter in wanted:
             parameter.requires_grad_(True)
-
-
-def add_weight_gradients(
-    supernet: NB201Supernet, x: Tensor, onehot: Tensor, y: Tensor, chunk: int | None = None, **how: bool | None
-) -> Tensor:
-    """Task losses [T]; the gradient of their mean is added to `.grad` of the weights.
-
-    Arguments as in `device_losses`; samples get no gradient.
-    """
-    onehot, losses = onehot.detach(), []
-    state = supernet.embed(x)
-    leaf = state.detach().requires_grad_()
-    for part in onehot.split(chunk or len(onehot)):
-        part_losses = cross_entropies(supernet.predict_from(leaf, part, **how), y)
-        (part_losses.sum() / len(onehot)).backward()
-        losses.append(part_losses.detach())
-    if leaf.grad is not None:
-        state.backward(leaf.grad)
-    return torch.cat(losses)

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from modnas_fast.spaces import NB201Space
 from modnas_fast.supernets import NB201Supernet
-from modnas_fast.supernets.captured import CapturedSupernet
+from modnas_fast.supernets.captured import CapturedPasses
+from modnas_fast.supernets.passes import Passes
 
 SPACE = NB201Space()
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device to capture graphs on")
@@ -73,55 +74,57 @@ def batch(seed: int = 0, samples: int = 3, images: int = 8, device: str = "cpu")
     return x.to(device), SPACE.sample(samples, generator).to(device), y.to(device)
 
 
-def assert_same_passes(device: str) -> None:
+def assert_same_passes(device: str, chunk: int | None) -> None:
     """Over minibatches and updates of the weights: both losses, the gradient by samples, and that by weights."""
-    supernet, plain = make_supernet(device), make_supernet(device)
-    captured = CapturedSupernet(supernet)
-    optimizers = [torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9) for net in (supernet, plain)]
+    supernets = make_supernet(device), make_supernet(device)
+    both = CapturedPasses(supernets[0]), Passes(supernets[1])
+    optimizers = [torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9) for net in supernets]
     for seed in range(4):
         x, onehot, y = batch(seed, device=device)
-        found, wanted = (onehot.clone().requires_grad_() for _ in range(2))
-        losses = captured.frozen_loss(x, found, y, True), plain(x, wanted, y, True)
-        gradients = [torch.autograd.grad(loss.sum(), s)[0] for loss, s in zip(losses, (found, wanted))]
+        samples = [onehot.clone().requires_grad_() for _ in both]
+        losses = [passes.device_losses(x, own, y, chunk, hard=True) for passes, own in zip(both, samples)]
+        gradients = [torch.autograd.grad(loss.sum(), own)[0] for loss, own in zip(losses, samples)]
         torch.testing.assert_close(*losses)
         torch.testing.assert_close(*gradients)
-        with torch.no_grad():
-            torch.testing.assert_close(captured.frozen_loss(x, onehot, y), plain(x, onehot, y))
-        for net, optimizer, loss in zip((supernet, plain), optimizers, (captured.loss, plain)):
+        torch.testing.assert_close(*(passes.device_losses(x, onehot, y, chunk) for passes in both))
+        for net, passes, optimizer in zip(supernets, both, optimizers):
             optimizer.zero_grad(set_to_none=True)
-            loss(x, onehot, y, True).mean().backward()
+            passes.add_weight_gradients(x, onehot, y, chunk, hard=True)
             torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0)
             optimizer.step()
-        for first, second in zip(supernet.parameters(), plain.parameters(), strict=True):
+        for first, second in zip(*(net.parameters() for net in supernets), strict=True):
             torch.testing.assert_close(first.grad, second.grad)
             torch.testing.assert_close(first, second)
 
 
-def test_values_and_gradients_are_those_of_the_plain_passes(recorder: Recorder) -> None:
-    assert_same_passes("cpu")
-    assert len(recorder.captured) == 3
+@pytest.mark.parametrize(("chunk", "captures"), [(None, 3), (2, 6)])
+def test_values_and_gradients_are_those_of_the_plain_passes(
+    recorder: Recorder, chunk: int | None, captures: int
+) -> None:
+    assert_same_passes("cpu", chunk)
+    assert len(recorder.captured) == captures
 
 
 @needs_gpu
 def test_graphs_give_values_and_gradients_of_the_plain_passes() -> None:
-    assert_same_passes("cuda")
+    assert_same_passes("cuda", None)
 
 
 def test_each_combination_of_shapes_is_captured_once(recorder: Recorder) -> None:
-    captured = CapturedSupernet(make_supernet())
+    passes = CapturedPasses(make_supernet())
     for seed in range(2):
         for samples, images in ((3, 8), (2, 8), (3, 4)):
             x, onehot, y = batch(seed, samples, images)
-            captured.frozen_loss(x, onehot, y)
-            captured.frozen_loss(x, onehot.requires_grad_(), y)
-            captured.loss(x, onehot, y)
+            passes.device_losses(x, onehot, y)
+            passes.device_losses(x, onehot.requires_grad_(), y)
+            passes.add_weight_gradients(x, onehot, y)
     assert len(recorder.captured) == 9
 
 
 def test_weights_are_captured_where_they_lie_and_inputs_elsewhere(recorder: Recorder) -> None:
     supernet = make_supernet()
     x, onehot, y = batch()
-    CapturedSupernet(supernet).loss(x, onehot, y)
+    CapturedPasses(supernet).add_weight_gradients(x, onehot, y)
     (own,) = recorder.captured
     assert all(mine is not given and torch.equal(mine, given) for mine, given in zip(own, (x, onehot, y)))
     assert all(mine is given for mine, given in zip(own[3:], supernet.parameters(), strict=True))
@@ -129,18 +132,19 @@ def test_weights_are_captured_where_they_lie_and_inputs_elsewhere(recorder: Reco
 
 def test_frozen_weights_get_no_gradient_and_samples_none_from_training(recorder: Recorder) -> None:
     supernet = make_supernet()
-    captured = CapturedSupernet(supernet)
+    passes = CapturedPasses(supernet)
     x, onehot, y = batch()
-    captured.frozen_loss(x, onehot.requires_grad_(), y).sum().backward()
+    passes.device_losses(x, onehot.requires_grad_(), y).sum().backward()
     assert onehot.grad.any() and all(p.grad is None for p in supernet.parameters())
     onehot.grad = None
-    captured.loss(x, onehot, y).sum().backward()
+    passes.add_weight_gradients(x, onehot, y)
     assert onehot.grad is None and supernet.stem.weight.grad.any()
 
 
-def test_a_loss_outlives_the_next_call(recorder: Recorder) -> None:
-    captured = CapturedSupernet(make_supernet())
-    first = captured.frozen_loss(*batch(0))
+def test_losses_outlive_the_next_call(recorder: Recorder) -> None:
+    passes = CapturedPasses(make_supernet())
+    x, onehot, y = batch(0)
+    first = passes.device_losses(x, onehot, y)
     kept = first.clone()
-    second = captured.frozen_loss(*batch(1))
+    second = passes.device_losses(*batch(1))
     assert torch.equal(first, kept) and not torch.equal(first, second)

@@ -10,8 +10,9 @@ from supernet_inputs import space
 from torch import Tensor
 
 from modnas_fast import implementations
+from modnas_fast.errors import InputError
 from modnas_fast.supernets import NB201Supernet, make_supernet, memory
-from modnas_fast.supernets.memory import activation_bytes, device_chunk, free_memory
+from modnas_fast.supernets.memory import activation_bytes, free_memory, plan
 
 IMAGES = torch.Size([8, 3, 12, 12])
 
@@ -70,24 +71,32 @@ def test_recomputation_keeps_inputs_only() -> None:
     assert same == activation_bytes(small(), IMAGES, 2, "composed", "weights")[0]
 
 
-@pytest.mark.parametrize("implementation", ["composed", "triton"])
+@pytest.mark.parametrize("implementation", ["composed", "triton", "reference"])
 def test_what_is_taken_at_a_time_fits(implementation: str) -> None:
+    supernet, chunks = small(), []
+    for free in (10**7, 2 * 10**7, 10**8, 10**12, None):
+        chosen = plan(supernet, IMAGES, 4, 13, implementation, "weights", free)
+        kept, working = activation_bytes(supernet, IMAGES, 4, implementation, "weights", chosen.recompute)
+        chunks.append(chosen.chunk)
+        if free is not None:
+            at_once = 1 if implementation == "composed" else chosen.chunk
+            assert chosen.chunk * kept + working * at_once <= memory.SHARE * free
+    assert chunks == sorted(chunks) and chunks[-2:] == [13, 13] and chunks[0] < 13
+
+
+def test_recomputation_comes_before_giving_up() -> None:
     supernet = small()
-    kept, working = activation_bytes(supernet, IMAGES, 4, implementation, "weights")
-    for free in (1, 10**6, 3 * 10**6, 10**7, 10**8, 10**12, None):
-        chunk = device_chunk(supernet, IMAGES, 4, 13, implementation, "weights", free)
-        assert 1 <= chunk <= 13
-        if free is not None and chunk > 1:
-            needed = chunk * kept + working * (1 if implementation == "composed" else chunk)
-            assert needed <= memory.SHARE * free
-    assert device_chunk(supernet, IMAGES, 4, 13, implementation, "weights", None) == 13
-    assert device_chunk(supernet, IMAGES, 4, 13, implementation, "weights", 1) == 1
+    kept, working = activation_bytes(supernet, IMAGES, 4, "triton", "weights")
+    assert plan(supernet, IMAGES, 4, 13, "triton", "weights", int(2 * (kept + working))) == (1, False)
+    assert plan(supernet, IMAGES, 4, 13, "triton", "weights", kept + working) == (1, True)
+    with pytest.raises(InputError, match="search.batch_size: one network on 8 images takes up to .* GB, of which .* GB are free"):
+        plan(supernet, IMAGES, 4, 13, "triton", "weights", working)
 
 
 def test_large_activations_on_a_cpu_go_one_device_at_a_time() -> None:
     supernet = make_supernet(space, image_channels=3, classes=10, channels=16, cells=5)
     images = torch.Size([256, 3, 32, 32])
-    assert device_chunk(supernet, images, 4, 13, "composed", "weights", 10**12) == 1
+    assert plan(supernet, images, 4, 13, "composed", "weights", 10**12).chunk == 1
 
 
 def test_free_memory_of_this_machine() -> None:
