@@ -36,7 +36,6 @@ from modnas_fast.evaluate import Evaluator, SupernetErrors, front
 from modnas_fast.files import write_json
 from modnas_fast.history import History
 from modnas_fast.metapredictor import CostModel, predictor_quality, train_metapredictor
-from modnas_fast.placement import search_device
 from modnas_fast.predictors import make_metapredictor
 from modnas_fast.progress import Reporter
 from modnas_fast.runfolder import (
@@ -143,9 +142,8 @@ class Run(StagedRun):
         return network_arguments(self.config, self._task.image_shape[0], self._task.num_classes)
 
     def _evaluator(self, supernet: nn.Module, predictor: nn.Module) -> Evaluator:
-        device = search_device(self.config.search.device)
-        task = self._task.to(device)
-        errors = SupernetErrors(supernet.to(device), task, task.validation, self.config.evaluation.batch_size)
+        task = self._task.to(self._device)
+        errors = SupernetErrors(supernet.to(self._device), task, task.validation, self.config.evaluation.batch_size)
         return Evaluator(self._space, errors, CostModel([predictor]))
 
     # ---- measuring ----
@@ -343,6 +341,6 @@ class Run(StagedRun):
             self.config.verify,
             augment=self.config.task.augment,
             seed=self.config.seed,
-            device=search_device(self.config.search.device),
+            device=self._device,
             on_epoch=on_epoch,
         )

@@ -17,6 +17,7 @@ from modnas_fast.datasets import ImageTask, load_task
 from modnas_fast.devices import threads_restored
 from modnas_fast.errors import InputError
 from modnas_fast.files import read_json, write_json
+from modnas_fast.placement import search_device
 from modnas_fast.progress import Reporter, Silent
 from modnas_fast.result import Result
 from modnas_fast.runfolder import RESULT_FILE
@@ -46,6 +47,7 @@ class StagedRun(ABC):
         from modnas_fast.report import write_report  # loads matplotlib: only where a report is written
 
         if not (self.folder / RESULT_FILE).exists():
+            _ = self._device  # one that is missing shall not be told after minutes of measuring
             write_json(self.folder / RESULT_FILE, self._run_stages())
         with self._reporter.stage("Writing the report", 1):
             write_report(self.folder)
@@ -54,6 +56,11 @@ class StagedRun(ABC):
     @abstractmethod
     def _run_stages(self) -> dict[str, Any]:
         """The content of result.json."""
+
+    @cached_property
+    def _device(self) -> torch.device:
+        """Where weights are trained and images classified."""
+        return search_device(self.config.search.device)
 
     @cached_property
     def _task(self) -> ImageTask:

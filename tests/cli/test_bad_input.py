@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from pictures import fill, picture
 
 DEVICE = "cpu_t1_b1_fp32"
@@ -139,6 +140,14 @@ def images(folder: Path) -> None:
 def test_data(command: Any, tmp_path: Path, data: str, text: str) -> None:
     images(tmp_path)
     assert_refused(command("search", "--data", data), "data", text)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_this_machine_lacks(command: Any, tmp_path: Path) -> None:
+    """Before anything is measured."""
+    ended = command("search", "--out", "run", "--set", "search.device=cuda")
+    assert_refused(ended, "search.device: cuda was asked for", "set search.device to auto or cpu")
+    assert not (tmp_path / "run").exists() and "done in" not in ended.err
 
 
 def test_a_device_that_this_machine_lacks(command: Any) -> None:

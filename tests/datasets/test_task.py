@@ -10,6 +10,7 @@ from modnas_fast.datasets.augment import augment_batch, random_crop, random_flip
 from modnas_fast.datasets.splits import stratified_split, stratified_subset
 from modnas_fast.datasets.task import ImageTask, Split, channel_statistics, make_task
 from modnas_fast.errors import InputError
+from stand_in_gpu import GPU, stand_in_gpu
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -157,3 +158,21 @@ def test_stratified_subset_keeps_proportions(count: int) -> None:
     assert (counts - count * torch.tensor([100, 60, 7]) / 167).abs().max() <= 3
     with pytest.raises(ValueError, match="count"):
         stratified_subset(labels, 8, seeded(), least=3)
+
+
+# ---- on a GPU ----
+
+
+def test_batches_are_made_where_the_images_lie_and_nobody_waits() -> None:
+    task = task_of(50)
+    with stand_in_gpu(may_wait=True):
+        there = task.to(GPU)
+    with stand_in_gpu():
+        x, y = next(there.batches(there.train, 16, seeded(), augment=True, drop_last=True))
+    assert x.device == y.device == GPU and x.shape == (16, 3, 8, 8) and x.dtype == torch.float32
+
+
+def test_what_lies_there_is_not_copied() -> None:
+    task = task_of()
+    same = task.to("cpu")
+    assert same.train is task.train and same.mean is task.mean
