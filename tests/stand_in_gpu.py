@@ -4,11 +4,13 @@ torch's fake tensors know shapes, types and devices, and compute everything but 
 (`.item()`, `bool(tensor)`, a mask as an index) and tensors of two devices in one operation are errors. `NoWaiting`
 adds what is possible, but lets the CPU wait for the GPU: copies from it, and copies to it out of ordinary memory.
 The device is called `lazy`: without a CUDA build of torch, autograd refuses tensors that claim to be on `cuda`.
+
+`StandInGraphs` take the place of CUDA graphs; they compute on the CPU, with numbers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from typing import Any
@@ -67,3 +69,47 @@ def stand_in_gpu(may_wait: bool = False) -> Iterator[None]:
         # Adam counts its steps in a tensor on the CPU, which it may read
         patches.setattr(import_module("torch.optim.adam"), "_get_value", lambda count: 1.0)
         yield
+
+
+class StandInGraphs:
+    """In place of torch.cuda.make_graphed_callables: what it returns computes anew, and writes memory of its own."""
+
+    POOL = (0, 7)
+
+    def __init__(self) -> None:
+        self.captured: list[tuple[Tensor, ...]] = []
+        """The inputs of every capture."""
+
+    @classmethod
+    def instead_of_cuda(cls, monkeypatch: pytest.MonkeyPatch) -> StandInGraphs:
+        """Takes the place of torch's functions until the end of the test."""
+        made = cls()
+        monkeypatch.setattr(torch.cuda, "make_graphed_callables", made)
+        monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: cls.POOL)
+        return made
+
+    def __call__(
+        self, function: Callable[..., Tensor], own: tuple[Tensor, ...], **options: Any
+    ) -> Callable[..., Tensor]:
+        assert options["pool"] == self.POOL and torch.is_grad_enabled()
+        self.captured.append(own)
+        output = torch.empty_like(function(*own).detach())
+
+        def replay(*inputs: Tensor) -> Tensor:
+            assert [v.shape for v in inputs] == [v.shape for v in own]
+            assert [v.requires_grad for v in inputs] == [v.requires_grad for v in own]
+            return _Written.apply(function(*inputs), output)
+
+        return replay
+
+
+class _Written(torch.autograd.Function):
+    """The loss, in the graph's own memory."""
+
+    @staticmethod
+    def forward(ctx: Any, loss: Tensor, output: Tensor) -> Tensor:
+        return output.copy_(loss).detach()
+
+    @staticmethod
+    def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor, None]:
+        return cotangent, None

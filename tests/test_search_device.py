@@ -19,8 +19,9 @@ from modnas_fast.implementations import chosen
 from modnas_fast.metapredictor import CostModel, MetaPredictor
 from modnas_fast.placement import to_device
 from modnas_fast.search import CALIBRATION_NETWORKS, Search
+from modnas_fast.supernets.captured import CapturedPasses
 from modnas_fast.task_objective import SupernetObjective, initial_supernet
-from stand_in_gpu import GPU, Waited, stand_in_gpu
+from stand_in_gpu import GPU, StandInGraphs, Waited, stand_in_gpu
 from test_search import config, make_devices, make_images, seeded, space
 from test_search import make_search as make_search_on_cpu
 
@@ -105,6 +106,23 @@ def test_no_variant_of_the_hypernetwork_s_step_waits(make_search: MakeSearch, ch
     with stand_in_gpu():
         search._hyper_step(log=False)
     assert_on_gpu(search.hypernet)
+
+
+@pytest.mark.parametrize("kind", ["leave_one_out", "reinmax"])
+def test_captured_passes_make_the_same_search(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With stand-ins for graphs, on the CPU: 3 steps of warm-up, then 4 of both networks, one of which calibrates."""
+    options = config(architect={"kind": kind})
+    plain, graphs = make_search_on_cpu(options), StandInGraphs.instead_of_cuda(monkeypatch)
+    captured = make_search_on_cpu(options)
+    captured._objective._passes = CapturedPasses(captured._objective.supernet)
+    for search in (plain, captured):
+        for _ in range(7):
+            search.step()
+    pairs = [(search.hypernet, search._objective.supernet) for search in (captured, plain)]
+    for first, second in zip(*pairs, strict=True):
+        for mine, wanted in zip(first.parameters(), second.parameters(), strict=True):
+            torch.testing.assert_close(mine, wanted, rtol=1e-3, atol=1e-3)  # Adam raises rounding errors
+    assert len(graphs.captured) == 3
 
 
 @needs_gpu

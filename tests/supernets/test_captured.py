@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 import torch
 from torch import Tensor
@@ -13,52 +10,15 @@ from modnas_fast.spaces import NB201Space
 from modnas_fast.supernets import NB201Supernet
 from modnas_fast.supernets.captured import CapturedPasses
 from modnas_fast.supernets.passes import Passes
+from stand_in_gpu import StandInGraphs
 
 SPACE = NB201Space()
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device to capture graphs on")
-#: what stands in for graphs where there is no GPU
-POOL = (0, 7)
-
-
-class Recorder:
-    """In place of torch.cuda.make_graphed_callables: what it returns computes anew, and writes memory of its own."""
-
-    def __init__(self) -> None:
-        self.captured: list[tuple[Tensor, ...]] = []
-
-    def __call__(
-        self, function: Callable[..., Tensor], own: tuple[Tensor, ...], **options: Any
-    ) -> Callable[..., Tensor]:
-        assert options["pool"] == POOL and torch.is_grad_enabled()
-        self.captured.append(own)
-        output = torch.empty_like(function(*own).detach())
-
-        def replay(*inputs: Tensor) -> Tensor:
-            assert [v.shape for v in inputs] == [v.shape for v in own]
-            assert [v.requires_grad for v in inputs] == [v.requires_grad for v in own]
-            return _Written.apply(function(*inputs), output)
-
-        return replay
-
-
-class _Written(torch.autograd.Function):
-    """The loss, in the graph's own memory."""
-
-    @staticmethod
-    def forward(ctx: Any, loss: Tensor, output: Tensor) -> Tensor:
-        return output.copy_(loss).detach()
-
-    @staticmethod
-    def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor, None]:
-        return cotangent, None
 
 
 @pytest.fixture
-def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
-    made = Recorder()
-    monkeypatch.setattr(torch.cuda, "make_graphed_callables", made)
-    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: POOL)
-    return made
+def graphs(monkeypatch: pytest.MonkeyPatch) -> StandInGraphs:
+    return StandInGraphs.instead_of_cuda(monkeypatch)
 
 
 def make_supernet(device: str = "cpu") -> NB201Supernet:
@@ -99,10 +59,10 @@ def assert_same_passes(device: str, chunk: int | None) -> None:
 
 @pytest.mark.parametrize(("chunk", "captures"), [(None, 3), (2, 6)])
 def test_values_and_gradients_are_those_of_the_plain_passes(
-    recorder: Recorder, chunk: int | None, captures: int
+    graphs: StandInGraphs, chunk: int | None, captures: int
 ) -> None:
     assert_same_passes("cpu", chunk)
-    assert len(recorder.captured) == captures
+    assert len(graphs.captured) == captures
 
 
 @needs_gpu
@@ -110,7 +70,7 @@ def test_graphs_give_values_and_gradients_of_the_plain_passes() -> None:
     assert_same_passes("cuda", None)
 
 
-def test_each_combination_of_shapes_is_captured_once(recorder: Recorder) -> None:
+def test_each_combination_of_shapes_is_captured_once(graphs: StandInGraphs) -> None:
     passes = CapturedPasses(make_supernet())
     for seed in range(2):
         for samples, images in ((3, 8), (2, 8), (3, 4)):
@@ -118,19 +78,19 @@ def test_each_combination_of_shapes_is_captured_once(recorder: Recorder) -> None
             passes.device_losses(x, onehot, y)
             passes.device_losses(x, onehot.requires_grad_(), y)
             passes.add_weight_gradients(x, onehot, y)
-    assert len(recorder.captured) == 9
+    assert len(graphs.captured) == 9
 
 
-def test_weights_are_captured_where_they_lie_and_inputs_elsewhere(recorder: Recorder) -> None:
+def test_weights_are_captured_where_they_lie_and_inputs_elsewhere(graphs: StandInGraphs) -> None:
     supernet = make_supernet()
     x, onehot, y = batch()
     CapturedPasses(supernet).add_weight_gradients(x, onehot, y)
-    (own,) = recorder.captured
+    (own,) = graphs.captured
     assert all(mine is not given and torch.equal(mine, given) for mine, given in zip(own, (x, onehot, y)))
     assert all(mine is given for mine, given in zip(own[3:], supernet.parameters(), strict=True))
 
 
-def test_frozen_weights_get_no_gradient_and_samples_none_from_training(recorder: Recorder) -> None:
+def test_frozen_weights_get_no_gradient_and_samples_none_from_training(graphs: StandInGraphs) -> None:
     supernet = make_supernet()
     passes = CapturedPasses(supernet)
     x, onehot, y = batch()
@@ -141,7 +101,7 @@ def test_frozen_weights_get_no_gradient_and_samples_none_from_training(recorder:
     assert onehot.grad is None and supernet.stem.weight.grad.any()
 
 
-def test_losses_outlive_the_next_call(recorder: Recorder) -> None:
+def test_losses_outlive_the_next_call(graphs: StandInGraphs) -> None:
     passes = CapturedPasses(make_supernet())
     x, onehot, y = batch(0)
     first = passes.device_losses(x, onehot, y)
