@@ -1,4 +1,4 @@
-"""Runs CMake for the compiled core and maps the folder kernels/ to the subpackage modnas_fast.kernels.
+"""Runs CMake for the compiled core and maps the folders kernels/ and bench/ to subpackages of modnas_fast.
 
 Two environment variables steer the build:
 
@@ -89,8 +89,9 @@ class CMakeBuild(build_ext):
 
 
 setup(
-    packages=[*find_packages(include=["modnas_fast", "modnas_fast.*"]), "modnas_fast.kernels"],
-    package_dir={"modnas_fast.kernels": "kernels"},
+    packages=[*find_packages(include=["modnas_fast", "modnas_fast.*"]), "modnas_fast.kernels", "modnas_fast.bench"],
+    package_dir={"modnas_fast.kernels": "kernels", "modnas_fast.bench": "bench"},
+    exclude_package_data={"modnas_fast.bench": ["results/*"]},
     ext_modules=[Extension(CORE, sources=[])]
     if choice("MODNAS_FAST_BUILD", ("all", "none")) == "all"
     else [],

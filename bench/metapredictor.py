@@ -1,6 +1,6 @@
 """Ranking and speed of the metapredictors on published tables of all 15,625 cells of NAS-Bench-201.
 
-    MODNAS_DATA=FOLDER python bench/metapredictor.py [--quick] [--json FILE] [--threads N]
+    MODNAS_DATA=FOLDER modnas-fast bench metapredictor [--quick] [--json FILE] [--threads N]
 
 Each predictor sees 900 random networks on every search device and the ten reference networks of the others; it is
 judged on every network. The split is that of the paper; further ones are random halves of HELP's 27 settings.
@@ -8,10 +8,7 @@ judged on every network. The split is that of the paper; further ones are random
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -23,14 +20,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from modnas_fast import doctor
+from modnas_fast.bench.runner import Parser, count, medians, run, source_folder, write_results
 from modnas_fast.devices.table import PAPER_SEARCH, PAPER_UNSEEN
 from modnas_fast.graph_predictor import GraphMetaPredictor, PlainGraphPredictor, adapt, train_graph_predictor
+from modnas_fast.errors import InputError
 from modnas_fast.metapredictor import predictor_quality
 
-sys.path[:0] = [str(Path(__file__).parents[1] / "tests"), str(Path(__file__).parent)]
+source_folder([], "metapredictor")
 from cost_tables import SPACE, Costs, help_latencies, pi5_energies
-from min_norm import commit, medians
 
 NETWORKS = 900
 Make = Callable[..., nn.Module]
@@ -82,7 +79,7 @@ def adapted(predictor: GraphMetaPredictor, table: Costs) -> Tensor:
     return torch.stack([one(table.onehot, d) for one, d in zip(own, table.d, strict=True)], dim=1)
 
 
-def run(name: str, search: Costs, unseen: Costs | None, seed: int, steps: int) -> dict[str, Any]:
+def judged(name: str, search: Costs, unseen: Costs | None, seed: int, steps: int) -> dict[str, Any]:
     predictor, seconds = trained(name, search, seed, steps)
     row: dict[str, Any] = {"predictor": name, "seed": seed, "steps": steps, "seconds": seconds}
     row["search"] = quality(predictor(search.onehot[:, None], search.d), search)
@@ -134,42 +131,38 @@ def speed(table: Costs, rounds: int) -> dict[str, float]:
     return medians({"15,625 networks": whole, "50 networks, forward and backward": step}, rounds)
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Trains, judges, prints."""
-    parser = argparse.ArgumentParser(description="ranking and speed of the metapredictors on published tables")
+    parser = Parser("metapredictor", __doc__)
     parser.add_argument("--quick", action="store_true", help="one seed of the default predictor, on the paper's split")
-    parser.add_argument("--json", type=Path, help="also write the results to this file")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--steps", type=int, default=1500)
-    arguments = parser.parse_args()
+    parser.add_argument("--steps", type=count, default=1500, help="of training; default: 1500")
+    given = parser.parse_args(arguments)
     if "MODNAS_DATA" not in os.environ:
-        raise SystemExit("MODNAS_DATA must name the folder that holds nb201/")
-    torch.set_num_threads(arguments.threads)
-    folder, steps, quick = Path(os.environ["MODNAS_DATA"]), arguments.steps, arguments.quick
+        raise InputError("bench metapredictor: MODNAS_DATA must name the folder that holds nb201/")
+    torch.set_num_threads(given.threads)
+    folder, steps, quick = Path(os.environ["MODNAS_DATA"]), given.steps, given.quick
     table = help_latencies(folder)
     search, unseen = table.only(PAPER_SEARCH), table.only(PAPER_UNSEEN)
     results: dict[str, Any] = {"paper": [], "random": [], "energy": []}
     for name in list(VARIANTS)[: 1 if quick else None]:
-        rows = [run(name, search, unseen, seed, steps) for seed in range(3 if name == "graph" and not quick else 1)]
+        rows = [judged(name, search, unseen, seed, steps) for seed in range(3 if name == "graph" and not quick else 1)]
         results["paper"] += rows
         if name == "graph":
             per_device(rows)
         summary(name, rows)
     if not quick:
-        results["random"] = [run("graph", *random_split(table, seed), seed, steps) for seed in range(4)]
+        results["random"] = [judged("graph", *random_split(table, seed), seed, steps) for seed in range(4)]
         summary("graph, random splits", results["random"])
         energies = pi5_energies(folder)
-        results["energy"] = [run(name, energies, None, 0, steps) for name in ("graph", "graph, live operations only")]
+        results["energy"] = [judged(name, energies, None, 0, steps) for name in ("graph", "graph, live operations only")]
         for row in results["energy"]:
             summary(f"energy: {row['predictor']}", [row])
     results["speed"] = speed(search, 9)
     for what, seconds in results["speed"].items():
         print(f"{what}, {len(PAPER_SEARCH)} devices: {1e3 * seconds:.1f} ms")
-    if arguments.json:
-        about = {"op": "metapredictor", "commit": commit(), "threads": arguments.threads, "networks": NETWORKS}
-        machine = doctor.diagnose().to_dict()
-        arguments.json.write_text(json.dumps({**about, **machine, "results": results}, indent=1) + "\n")
+    if given.json:
+        write_results(given.json, "metapredictor", results, networks=NETWORKS)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

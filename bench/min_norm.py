@@ -1,6 +1,6 @@
 """min_norm, gramian and combine against TorchJD, quadprog, the reference and the classic loop, on the same inputs.
 
-    python bench/min_norm.py [--quick] [--json FILE] [--plot FILE.png] [--threads N]
+    modnas-fast bench min_norm [--quick] [--json FILE] [--plot FILE.png] [--threads N]
 
 Contenders take turns in one process; a time is a median, a ratio is one of medians, above 1 where ours is faster.
 Refuses to run where an answer of ours is wrong. Peers without a batch axis are looped over at most 256 problems of
@@ -9,13 +9,7 @@ a batch and their time per problem is scaled up.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import statistics
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,29 +17,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from modnas_fast import doctor, implementations
+from modnas_fast import implementations
+from modnas_fast.bench.classic import classic_step
+from modnas_fast.bench.runner import Parser, copy_bandwidth, medians, ratios, run, shown, source_folder, write_results
+from modnas_fast.errors import InputError
 from modnas_fast.mgd import combine, gramian, min_norm
 
-sys.path[:0] = [str(Path(__file__).parents[1] / "tests"), str(Path(__file__).parent)]
+source_folder(["quadprog", "torchjd"], "min_norm")
 import gramians
-import peers
+
+from modnas_fast.bench import peers
 
 T = 13
 SAMPLE = 256
-Times = dict[str, float]
-
-
-def medians(contenders: dict[str, Callable[[], object]], rounds: int) -> Times:
-    """Median seconds of one call of each, in turns, after one call of each that is not counted."""
-    for run in contenders.values():
-        run()
-    times: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(rounds):
-        for name, run in contenders.items():
-            start = time.perf_counter()
-            run()
-            times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in times.items()}
 
 
 def relative_gaps(gram: Tensor, weights: Tensor) -> Tensor:
@@ -76,10 +60,6 @@ def check() -> None:
         raise RuntimeError("gramian is wrong; run the tests first")
     if not torch.allclose(combine(weights, jacobian), (weights @ wide).float(), rtol=1e-6, atol=0):
         raise RuntimeError("combine is wrong; run the tests first")
-
-
-def ratios(times: Times, ours: str = "ours") -> Times:
-    return {name: value / times[ours] for name, value in times.items() if name != ours}
 
 
 def reference(gram: Tensor) -> Tensor:
@@ -115,14 +95,6 @@ def batch(count: int, rounds: int) -> dict[str, Any]:
     return {"batch": count, "T": T, "seconds": times, "ratio": ratios(times)}
 
 
-def copy_bandwidth(rounds: int) -> float:
-    """Bytes read and written per second by a copy of 256 MB."""
-    source = torch.ones(64_000_000)
-    target = torch.empty_like(source)
-    seconds = medians({"copy": lambda: target.copy_(source)}, rounds)["copy"]
-    return 2 * source.numel() * source.element_size() / seconds
-
-
 def step(jacobian: Tensor) -> Tensor:
     """One whole MGD step."""
     return combine(min_norm(gramian(jacobian)).weights, jacobian)
@@ -138,7 +110,7 @@ def whole_step(width: int, rounds: int, bandwidth: float) -> dict[str, Any]:
         {
             "ours": lambda: step(jacobian),
             "torchjd": lambda: peers.torchjd_step(jacobian),
-            "classic loop": lambda: peers.classic_step(jacobian),
+            "classic loop": lambda: classic_step(jacobian),
             "gramian": lambda: gramian(jacobian),
             "J @ J.T": lambda: jacobian @ jacobian.T,
             "combine": lambda: combine(weights, jacobian),
@@ -180,25 +152,6 @@ def over_threads(count: int, rounds: int, most: int) -> dict[str, Any]:
     return {"batch": count, "T": T, "seconds": times, "speedup": {k: times["1"] / v for k, v in times.items()}}
 
 
-def commit() -> str | None:
-    """The commit of the source tree, None outside of one."""
-    done = subprocess.run(
-        ["git", "rev-parse", "--verify", "--quiet", "HEAD"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.stdout.strip() or None
-
-
-def shown(seconds: float) -> str:
-    for unit, size in (("s", 1.0), ("ms", 1e-3)):
-        if seconds >= size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds * 1e6:.3g} us"
-
-
 def report(title: str, row: dict[str, Any]) -> None:
     print(f"\n{title}")
     for name, seconds in row["seconds"].items():
@@ -235,17 +188,15 @@ def plot(results: dict[str, Any], path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Checks, measures, prints."""
-    parser = argparse.ArgumentParser(description="the min-norm solver against its peers, in turns")
+    parser = Parser("min_norm", __doc__)
     parser.add_argument("--quick", action="store_true", help="few rounds and small sizes: a minute instead of ten")
-    parser.add_argument("--json", type=Path, help="also write the results to this file")
-    parser.add_argument("--plot", type=Path, help="also draw them into this file")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="for all contenders")
-    arguments = parser.parse_args()
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="also draw them into this file")
+    given = parser.parse_args(arguments)
     if "c++" not in implementations.available("min_norm", "cpu"):
-        raise SystemExit(implementations.chosen("min_norm", "cpu").reason)
-    quick, threads = arguments.quick, arguments.threads
+        raise InputError(f"bench min_norm: {implementations.chosen('min_norm', 'cpu').reason}")
+    quick, threads = given.quick, given.threads
     torch.set_num_threads(threads)
     check()
     results: dict[str, Any] = {"single": [], "batch": [], "step": []}
@@ -268,13 +219,11 @@ def main() -> None:
         row = over_threads(count, 9 if quick else 41, os.cpu_count() or 1)
         results["threads"].append(row)
         report(f"threads, a batch of {count:,}", row)
-    if arguments.plot:
-        plot(results, arguments.plot)
-    if arguments.json:
-        about = {"op": "min_norm", "commit": commit(), "copy_bytes_per_second": bandwidth, "threads": threads}
-        machine = doctor.diagnose().to_dict()
-        arguments.json.write_text(json.dumps({**about, **machine, "results": results}, indent=1) + "\n")
+    if given.plot:
+        plot(results, given.plot)
+    if given.json:
+        write_results(given.json, "min_norm", results, copy_bytes_per_second=bandwidth)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

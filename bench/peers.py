@@ -1,9 +1,8 @@
-"""What the min-norm solver is compared with: TorchJD, quadprog, and the classic loop in an own rewrite."""
+"""What the min-norm solver is compared with: TorchJD and quadprog, which are test extras, and the classic loop."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import combinations
 
 import numpy as np
 import quadprog
@@ -11,10 +10,7 @@ import torch
 from torch import Tensor
 from torchjd.aggregation import MGDA, MGDAWeighting
 
-#: the classic loop has no limit; this one only ends runs that would not end
-MOST_STEPS = 100_000
-#: tensors per device in the classic code's whole step: 50 tables and their keys
-PARAMETERS = 51
+from modnas_fast.bench.classic import classic_weights
 
 
 def torchjd_weights(gramian: Tensor) -> Tensor:
@@ -34,69 +30,6 @@ def quadprog_weights(gramian: Tensor) -> Tensor:
     constraints = np.vstack([np.ones(size), np.eye(size)]).T
     bounds = np.append(1.0, np.zeros(size))
     return torch.from_numpy(quadprog.solve_qp(matrix, np.zeros(size), constraints, bounds, meq=1)[0])
-
-
-def _line(vv: float | Tensor, vu: float | Tensor, uu: float | Tensor) -> tuple[float | Tensor, float | Tensor]:
-    """Share of v at the shortest point between v and u, kept off the ends as the classic code does, and its cost."""
-    if vu >= vv:
-        return 0.999, vv
-    if vu >= uu:
-        return 0.001, uu
-    share = (uu - vu) / (vv + uu - 2 * vu)
-    return share, uu + share * (vu - uu)
-
-
-def _frank_wolfe(products: list[list[float]] | list[list[Tensor]]) -> np.ndarray:
-    """Best pair, then Frank-Wolfe until the weights change by less than 1e-5; the last step is discarded."""
-    size = len(products)
-    least, pair, share = 1e8, (0, 1), 0.5
-    for i, j in combinations(range(size), 2):
-        of_first, cost = _line(products[i][i], products[i][j], products[j][j])
-        if cost < least:
-            least, pair, share = cost, (i, j), of_first
-    weights = np.zeros(size)
-    weights[pair[0]], weights[pair[1]] = share, 1 - share
-    matrix = np.array([[float(product) for product in row] for row in products])
-    for _ in range(MOST_STEPS if size > 2 else 0):
-        towards = int(np.argmin(matrix @ weights))
-        kept, _ = _line(float(weights @ matrix @ weights), float(weights @ matrix[:, towards]), matrix[towards, towards])
-        moved = kept * weights
-        moved[towards] += 1 - kept
-        if np.abs(moved - weights).sum() < 1e-5:
-            break
-        weights = moved
-    return weights
-
-
-def classic_weights(gramian: Tensor) -> Tensor:
-    """The classic Frank-Wolfe from a Gramian that is there already."""
-    return torch.from_numpy(_frank_wolfe(gramian.double().tolist()))
-
-
-def classic_step(jacobian: Tensor) -> Tensor:
-    """The classic code's whole step on gradients given per parameter, as it takes them.
-
-    The inner products are taken pair by pair and parameter by parameter as the sum of a product, each brought to the
-    host, where they stay tensors during the search for the best pair; then the loop, then the sum. A row counts as
-    PARAMETERS tensors of equal size: the hypernetwork's tables and its keys.
-    """
-    vectors = [row.chunk(PARAMETERS) for row in jacobian]
-    count = len(vectors)
-    products: list[list[Tensor]] = [[torch.zeros(())] * count for _ in range(count)]
-    for i in range(count):
-        for j in range(i, count):
-            total = torch.zeros(())
-            for ours, theirs in zip(vectors[i], vectors[j], strict=True):
-                total += torch.mul(ours, theirs).sum().cpu()
-            products[i][j] = products[j][i] = total
-    weights = _frank_wolfe(products)
-    sums = []
-    for parts in zip(*vectors, strict=True):
-        update = torch.zeros_like(parts[0])
-        for part, weight in zip(parts, weights, strict=True):
-            update += float(weight) * part
-        sums.append(update)
-    return torch.cat(sums)
 
 
 SOLVERS: dict[str, Callable[[Tensor], Tensor]] = {

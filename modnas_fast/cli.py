@@ -1,4 +1,4 @@
-"""The command line: search, pick, report, reproduce, baselines, data, doctor."""
+"""The command line: search, pick, report, reproduce, baselines, bench, data, doctor."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from modnas_fast.cli_baselines import baselines
+from modnas_fast.cli_bench import add_to as add_bench_to
 from modnas_fast.cli_data import data_app
 from modnas_fast.cli_reproduce import reproduce
 from modnas_fast.errors import InputError
@@ -322,6 +323,7 @@ def report(run: Annotated[Path, typer.Argument(help="Folder of a finished run.")
 
 app.command()(baselines)
 app.command()(reproduce)
+add_bench_to(app)
 
 
 @app.command()

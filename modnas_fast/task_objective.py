@@ -71,6 +71,7 @@ class SupernetObjective:
         space: the search space.
         task: images; `train` is for w, `validation` for losses and errors.
         device: for weights and images; None: the one that `config.search.device` asks for.
+        supernet: the shared weights; None: those that the run's seed begins with.
 
     On a GPU nothing but `errors` waits for it, and the supernet's passes are captured if `config.search.capture`.
     """
@@ -78,12 +79,17 @@ class SupernetObjective:
     trains = True
 
     def __init__(
-        self, config: Config, space: SearchSpace, task: ImageTask, device: torch.device | None = None
+        self,
+        config: Config,
+        space: SearchSpace,
+        task: ImageTask,
+        device: torch.device | None = None,
+        supernet: nn.Module | None = None,
     ) -> None:
         options = config.search
         self.device = device or search_device(options.device)
         task = task.to(self.device)
-        self.supernet = initial_supernet(config, space, task).to(self.device)
+        self.supernet = (supernet or initial_supernet(config, space, task)).to(self.device)
         captured = options.capture and self.device.type == "cuda"
         self._passes = CapturedPasses(self.supernet) if captured else Passes(self.supernet)
         self._activations = _activations(options.activations, self.device)
@@ -132,6 +138,8 @@ class SupernetObjective:
 
     def _plan(self, x: Tensor, onehot: Tensor, hard: bool | None) -> tuple[int, dict[str, bool | None]]:
         """Devices at a time, and how; made once per kind of pass, so that a search repeats itself bit for bit."""
+        if self._chunk is not None:
+            return self._chunk, {"hard": hard, "exact": self._exact}
         by_samples = onehot.requires_grad
         computed = "weights" if hard and not by_samples else "samples" if hard and not self._exact else "all"
         key = (x.shape, len(onehot), computed)
@@ -142,7 +150,7 @@ class SupernetObjective:
                 self.supernet, x.shape, x.element_size(), len(onehot), implementation, computed, free
             )
         found = self._plans[key]
-        return self._chunk or found.chunk, {"hard": hard, "exact": self._exact, "recompute": found.recompute}
+        return found.chunk, {"hard": hard, "exact": self._exact, "recompute": found.recompute}
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, optimiser and the places in the streams of minibatches."""

@@ -17,18 +17,20 @@ needs_compiler = pytest.mark.skipif(
     shutil.which(os.environ.get("CXX", "c++")) is None, reason="there is no C++ compiler"
 )
 SOURCES = ("pyproject.toml", "setup.py", "CMakeLists.txt", "MANIFEST.in", "README.md", "LICENSE",
-           "CHANGELOG.md", "CONTRIBUTING.md", "Makefile", "constraints.txt", "csrc", "kernels",
+           "CHANGELOG.md", "CONTRIBUTING.md", "Makefile", "constraints.txt", "bench", "csrc", "kernels",
            "modnas_fast")  # fmt: skip
 USE_IT = """
 import sys
 
 # An editable install beside this one would lend it what it lacks.
 sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in getattr(finder, "__module__", "")]
-import modnas_fast, modnas_fast.kernels, torch
+import modnas_fast, modnas_fast.bench.search_step, modnas_fast.kernels, torch
 from modnas_fast import implementations
+from modnas_fast.cli_bench import available
 from modnas_fast.mgd import min_norm
 answer = min_norm(torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
 assert answer.weights.tolist() == [0.5, 0.5]
+assert "search_step" in available()
 print(modnas_fast.__file__, implementations.chosen("min_norm", "cpu").name)
 """
 
@@ -84,13 +86,15 @@ def check_wheel(wheel: Path, compiled: bool) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert {
         "modnas_fast/__init__.py",
+        "modnas_fast/bench/__init__.py",
+        "modnas_fast/bench/search_step.py",
         "modnas_fast/kernels/__init__.py",
         "modnas_fast/kernels/gramian.py",
         "modnas_fast/mgd/min_norm.py",
     } <= set(names)
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"modnas_fast"}
     assert any(name.startswith("modnas_fast/_C.") for name in names) == compiled
-    assert not [name for name in names if name.endswith((".cpp", ".h", ".cu", ".pyc"))]
+    assert not [name for name in names if name.endswith((".cpp", ".h", ".cu", ".pyc")) or "/results/" in name]
     entry = next(name for name in names if name.endswith("entry_points.txt"))
     assert "modnas-fast = modnas_fast.cli:main" in zipfile.ZipFile(wheel).read(entry).decode()
 
@@ -122,7 +126,8 @@ def test_the_sdist_builds_a_compiled_wheel(sources: Path, tmp_path: Path) -> Non
             tmp_path / "unpacked", **({"filter": "data"} if sys.version_info >= (3, 12) else {})
         )
     wanted = {"CMakeLists.txt", "setup.py", "LICENSE", "csrc/bindings.cpp", "csrc/min_norm/min_norm.h",
-              "csrc/min_norm/cuda.cu", "csrc/tests/test_min_norm.cpp", "kernels/__init__.py",
+              "csrc/min_norm/cuda.cu", "csrc/tests/test_min_norm.cpp", "bench/__init__.py",
+              "bench/search_step.py", "bench/results/min_norm.json", "kernels/__init__.py",
               "modnas_fast/__init__.py"}  # fmt: skip
     assert wanted <= names
     assert not [name for name in names if name.endswith((".so", ".pyc"))]
@@ -132,12 +137,13 @@ def test_the_sdist_builds_a_compiled_wheel(sources: Path, tmp_path: Path) -> Non
     assert use(wheel, tmp_path) == "c++"
 
 
-def test_the_subpackage_of_kernels_has_one_name() -> None:
+@pytest.mark.parametrize("folder", ["bench", "kernels"])
+def test_a_subpackage_of_another_folder_has_one_name(folder: str) -> None:
     program = (
-        "import modnas_fast.kernels as k, importlib.util as u; print(k.__name__, u.find_spec('kernels'))"
+        f"import modnas_fast.{folder} as p, importlib.util as u; print(p.__name__, u.find_spec({folder!r}))"
     )
     done = run([sys.executable, "-c", program], Path(sys.prefix))
-    assert done.stdout.split() == ["modnas_fast.kernels", "None"], done.stderr
+    assert done.stdout.split() == [f"modnas_fast.{folder}", "None"], done.stderr
 
 
 @pytest.mark.parametrize(
