@@ -167,6 +167,15 @@ def shown(seconds: float) -> str:
     return f"{seconds * 1e6:.3g} us"
 
 
+def shown_bytes(size: int) -> str:
+    """An amount of memory with a unit that suits it.
+
+    >>> shown_bytes(24_300_000_000), shown_bytes(7_000_000)
+    ('24.3 GB', '7 MB')
+    """
+    return f"{size / 1e9:.3g} GB" if size >= 1e9 else f"{size / 1e6:.3g} MB"
+
+
 def source_folder(needed: Sequence[str], name: str) -> Path:
     """The source tree's folder tests/, put on the path for its makers of inputs, with the packages `needed` there.
 

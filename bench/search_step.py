@@ -40,6 +40,7 @@ from modnas_fast.bench.runner import (
     run,
     seconds_of,
     shown,
+    shown_bytes,
     torch_device,
     write_results,
 )
@@ -115,6 +116,7 @@ def foretold(setting: Setting, name: str) -> tuple[float, int]:
     step()
     with peak_memory(setting.where) as peak:
         seconds = seconds_of(step, setting.where)
+    gc.collect()
     return scale * seconds, int(scale * peak[0])
 
 
@@ -123,10 +125,9 @@ def admitted(setting: Setting, names: list[str]) -> tuple[dict[str, Contender], 
     contenders, skipped = {}, {}
     for name in names:
         seconds, size = foretold(setting, name)
-        gc.collect()
         free = free_memory(setting.where)
         if size > MEMORY_SHARE * free:
-            skipped[name] = f"would take about {size / 1e9:.0f} GB of memory, {free / 1e9:.0f} GB are free"
+            skipped[name] = f"would take about {shown_bytes(size)} of memory, {shown_bytes(free)} are free"
             continue
         contenders[name] = MAKERS[name](setting)
         contenders[name].expected_seconds, contenders[name].expected_bytes = seconds, size
@@ -186,7 +187,7 @@ def times_table(row: dict[str, Any]) -> Table:
             shown(seconds),
             f"{ratio:.2f} ×" if ratio else "",
             shown(row["seconds_per_device"][name]),
-            f"{row['peak_bytes'][name] / 1e9:.2f} GB",
+            shown_bytes(row["peak_bytes"][name]),
             *([f"{hours[name]:.1f} h"] if hours else []),
         )
     return table
@@ -275,6 +276,9 @@ def main(arguments: list[str] | None = None) -> None:
     console = Console()
     step_agreement.check(given.device, given.compile)
     names = [name for name in MAKERS if name != "compiled" or given.compile]
+    facts = {"device": given.device, "rounds": given.rounds}
+    if given.json:
+        facts["copy_bytes_per_second"] = copy_bandwidth(3, given.device)
     results = []
     for batch in given.batch:
         for devices in given.devices:
@@ -282,13 +286,11 @@ def main(arguments: list[str] | None = None) -> None:
             row = measured(setting, names, given.rounds, given.parts, console)
             results.append(row)
             show(row, console)
+            if given.json:
+                write_results(given.json, "search_step", results, **facts)
             release(given.device)
     if given.plot:
         plot(results, given.plot)
-    if given.json:
-        bandwidth = copy_bandwidth(3, given.device)
-        facts = {"device": given.device, "rounds": given.rounds, "copy_bytes_per_second": bandwidth}
-        write_results(given.json, "search_step", results, **facts)
 
 
 def show(row: dict[str, Any], console: Console) -> None:

@@ -1,0 +1,56 @@
+"""`modnas-fast bench`: which benchmarks there are, and that their options are their own."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+import pytest
+
+from modnas_fast import cli_bench
+
+
+def test_help_lists_what_is_installed(command: Any) -> None:
+    ended = command("bench", "--help")
+    assert ended.code == 0 and ended.err == ""
+    for name in cli_bench.BENCHMARKS:
+        there = importlib.util.find_spec(f"modnas_fast.bench.{name}") is not None
+        assert (f"  {name} " in ended.out) == there
+    assert "  search_step " in ended.out and "bench search_step --quick" in ended.out
+
+
+def test_help_behind_a_name_is_the_benchmark_s(command: Any) -> None:
+    ended = command("bench", "search_step", "--help")
+    assert ended.code == 0
+    assert "usage: modnas-fast bench search_step" in ended.out
+    for option in ("--devices", "--batch", "--rounds", "--parts", "--compile", "--json", "--plot", "--quick", "--threads"):
+        assert option in ended.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("nothing",), "bench: wanted one of search_step, "),
+        (("runner",), "got 'runner'"),
+        (("search_step", "--devices", "none"), "--devices: wanted a whole number of at least 1, got 'none'"),
+        (("search_step", "more"), "unrecognized arguments: more"),
+    ],
+)
+def test_what_it_does_not_know_is_one_line(command: Any, arguments: tuple[str, ...], text: str) -> None:
+    ended = command("bench", *arguments)
+    assert ended.code == 2 and ended.out == ""
+    (line,) = ended.err.splitlines()
+    assert line.startswith("modnas-fast: bench") and text in line
+
+
+def test_a_missing_subpackage_is_told(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli_bench, "available", dict)
+    ended = command("bench", "search_step")
+    assert ended.code == 2 and "none is installed; reinstall modnas-fast" in ended.err
+
+
+def test_a_tiny_step(command: Any, tmp_path: Any) -> None:
+    sizes = ("--devices", "2", "--batch", "4", "--channels", "2", "--cells", "1", "--side", "8", "--rounds", "1")
+    ended = command("bench", "search_step", *sizes, "--threads", "1", "--json", "step.json")
+    assert ended.code == 0, ended.err
+    assert "published loop" in ended.out and (tmp_path / "step.json").exists()
