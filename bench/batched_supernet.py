@@ -67,7 +67,14 @@ class BatchedSupernet(nn.Module):
         self.layers = nn.ModuleList(
             BatchedCell(layer) if isinstance(layer, PublishedCell) else layer for layer in published.layers
         )
-        for cell in self.layers if compiled else ():
+        if compiled:
+            self._compile()
+
+    def _compile(self) -> None:
+        """Each new shape of a cell is compiled anew; beyond torch's limit of 8 it would quietly run eagerly."""
+        torch._dynamo.config.recompile_limit = 64
+        torch._dynamo.config.fail_on_recompile_limit_hit = True
+        for cell in self.layers:
             if isinstance(cell, BatchedCell):
                 cell.compile(dynamic=False)
 

@@ -16,20 +16,13 @@ Refuses to run where losses or gradients differ by more than 1e-8 in float64.
 from __future__ import annotations
 
 import argparse
-import gc
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
-from rich.table import Table
 
 from modnas_fast.bench import step_agreement
-from modnas_fast.bench.batched_supernet import BatchedSupernet
-from modnas_fast.bench.published_step import PublishedStep
-from modnas_fast.bench.published_supernet import PublishedSupernet
 from modnas_fast.bench.runner import (
     Parser,
     copy_bandwidth,
@@ -40,98 +33,16 @@ from modnas_fast.bench.runner import (
     run,
     seconds_of,
     shown,
-    shown_bytes,
     torch_device,
     write_results,
 )
-from modnas_fast.bench.step_parts import (
-    Function,
-    free_memory,
-    functions_of_published,
-    functions_of_search,
-    peak_memory,
-    seconds_by_kind,
-    seconds_by_part,
-)
-from modnas_fast.bench.step_setting import Setting, make_search
-from modnas_fast.search import Search
+from modnas_fast.bench.step_contenders import MAKERS, OURS, Contender, admitted, release
+from modnas_fast.bench.step_parts import peak_memory, seconds_by_kind, seconds_by_part
+from modnas_fast.bench.step_setting import Setting
+from modnas_fast.bench.step_tables import parts_table, plot, times_table
 
 #: steps of the paper's search: 100 epochs of 98
 PAPER_STEPS = 9800
-#: devices and images of the small step that foretells time and memory of large ones
-PROBE = (2, 8)
-#: of the free memory, what a contender may be foretold to take
-MEMORY_SHARE = 0.8
-OURS = "ours"
-
-
-@dataclass
-class Contender:
-    """One way to make a step."""
-
-    state: Search | PublishedStep
-    functions: list[Function]
-    #: what the small step foretold, or 0
-    expected_seconds: float = 0.0
-    expected_bytes: int = 0
-    #: of the first step
-    first_seconds: float = 0.0
-    peak_bytes: int = 0
-
-
-def published(setting: Setting) -> Contender:
-    step = PublishedStep(setting)
-    return Contender(step, functions_of_published(step))
-
-
-def plain_batched(setting: Setting, compiled: bool = False) -> Contender:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(setting.config.seed)
-        supernet = PublishedSupernet(setting.classes, setting.channels, setting.cells)
-    search = make_search(setting, BatchedSupernet(supernet, compiled))
-    return Contender(search, functions_of_search(search))
-
-
-def ours(setting: Setting) -> Contender:
-    search = make_search(setting)
-    return Contender(search, functions_of_search(search))
-
-
-MAKERS: dict[str, Callable[[Setting], Contender]] = {
-    "published loop": published,
-    "plain batched": plain_batched,
-    "compiled": lambda setting: plain_batched(setting, compiled=True),
-    OURS: ours,
-}
-
-
-def foretold(setting: Setting, name: str) -> tuple[float, int]:
-    """Seconds and bytes of a step in proportion to T and B, from a small one; zeros where that is no smaller."""
-    small = setting.smaller(*PROBE)
-    scale = setting.devices * setting.batch / (small.devices * small.batch)
-    if scale <= 4:
-        return 0.0, 0
-    # eager stands for compiled: compiling takes minutes, and the step itself hardly more
-    step = MAKERS["plain batched" if name == "compiled" else name](small).state.step
-    step()
-    with peak_memory(setting.where) as peak:
-        seconds = seconds_of(step, setting.where)
-    gc.collect()
-    return scale * seconds, int(scale * peak[0])
-
-
-def admitted(setting: Setting, names: list[str]) -> tuple[dict[str, Contender], dict[str, str]]:
-    """The contenders that memory suffices for, and why others are left out."""
-    contenders, skipped = {}, {}
-    for name in names:
-        seconds, size = foretold(setting, name)
-        free = free_memory(setting.where)
-        if size > MEMORY_SHARE * free:
-            skipped[name] = f"would take about {shown_bytes(size)} of memory, {shown_bytes(free)} are free"
-            continue
-        contenders[name] = MAKERS[name](setting)
-        contenders[name].expected_seconds, contenders[name].expected_bytes = seconds, size
-    return contenders, skipped
 
 
 def measured(setting: Setting, names: list[str], rounds: int, parts: bool, console: Console) -> dict[str, Any]:
@@ -141,7 +52,7 @@ def measured(setting: Setting, names: list[str], rounds: int, parts: bool, conso
         console.print(f"{name}: left out, it {reason}")
     expected = sum(one.expected_seconds for one in contenders.values())
     if expected > 5:
-        console.print(f"expected: about {shown(expected * (1 + rounds + 2 * parts))}")
+        console.print(f"expected: up to about {shown(expected * (1 + rounds + 2 * parts))}")
     for one in contenders.values():
         with peak_memory(setting.where) as peak:
             one.first_seconds = seconds_of(one.state.step, setting.where)
@@ -169,77 +80,6 @@ def profiled(contender: Contender, where: str) -> dict[str, Any]:
     """Seconds of one step by half and part, and of another by kind of operation."""
     by_part = seconds_by_part(contender.state, contender.functions, where)
     return {"by_part": by_part, "by_kind": seconds_by_kind(contender.state.step, where)}
-
-
-def times_table(row: dict[str, Any]) -> Table:
-    """A line per contender."""
-    title = f"one step: T = {row['T']}, batch {row['batch']}, C = {row['C']}, N = {row['N']}"
-    table = Table(title=title, title_justify="left")
-    table.add_column("contender")
-    hours = row.get("estimated_paper_hours", {})
-    headings = ["step", "over ours", "per device", "peak memory", *(["100 epochs, estimate"] if hours else [])]
-    for heading in headings:
-        table.add_column(heading, justify="right")
-    for name, seconds in row["seconds"].items():
-        ratio = row["ratio"].get(name)
-        table.add_row(
-            name,
-            shown(seconds),
-            f"{ratio:.2f} ×" if ratio else "",
-            shown(row["seconds_per_device"][name]),
-            shown_bytes(row["peak_bytes"][name]),
-            *([f"{hours[name]:.1f} h"] if hours else []),
-        )
-    return table
-
-
-def parts_table(row: dict[str, Any]) -> Table:
-    """Shares of a step by part, then by kind of operation; a column per contender."""
-    found = row["parts"]
-    title = f"where a step's time goes: T = {row['T']}, batch {row['batch']}"
-    table = Table("", *[f"{name}" for name in found], title=title, title_justify="left")
-    for half in ("Φ step", "w step"):
-        columns = [parts["by_part"][half] for parts in found.values()]
-        totals = [sum(sum(half.values()) for half in parts["by_part"].values()) for parts in found.values()]
-        _shares(table, half, columns, totals)
-    columns = [parts["by_kind"] for parts in found.values()]
-    _shares(table, "both, by kind of operation", columns, [sum(column.values()) for column in columns])
-    return table
-
-
-def _shares(table: Table, heading: str, columns: list[dict[str, float]], totals: list[float]) -> None:
-    """A section of the table: the sums in the line of the heading, the largest shares first."""
-    sums = [f"{shown(sum(column.values()))}  {sum(column.values()) / total:4.0%}" for column, total in zip(columns, totals)]
-    table.add_row(heading, *sums, style="bold")
-    names = sorted({name for column in columns for name in column}, key=lambda name: -max(c.get(name, 0) for c in columns))
-    for name in names:
-        cells = [f"{shown(c[name])}  {c[name] / total:4.0%}" if name in c else "" for c, total in zip(columns, totals)]
-        table.add_row(f"  {name}", *cells)
-    table.add_section()
-
-
-def plot(results: list[dict[str, Any]], path: Path) -> None:
-    """Seconds of a step over T, a panel per size of the minibatch."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    from modnas_fast.files import replacing
-
-    batches = sorted({row["batch"] for row in results})
-    figure, axes = plt.subplots(1, len(batches), figsize=(1 + 4 * len(batches), 4), squeeze=False, layout="constrained")
-    names = [name for name in MAKERS if any(name in row["seconds"] for row in results)]
-    for axis, batch in zip(axes[0], batches, strict=True):
-        for number, name in enumerate(names):
-            points = [(row["T"], row["seconds"][name]) for row in results if row["batch"] == batch and name in row["seconds"]]
-            if points:
-                axis.loglog(*zip(*points, strict=True), marker="o", label=name, color=f"C{number}")
-        axis.set(xlabel="T, devices", ylabel="seconds per step", title=f"batch {batch}")
-        axis.legend(frameon=False)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=150, format="png")
-    plt.close(figure)
 
 
 def options(arguments: list[str] | None) -> argparse.Namespace:
@@ -283,6 +123,7 @@ def main(arguments: list[str] | None = None) -> None:
     for batch in given.batch:
         for devices in given.devices:
             setting = Setting(devices, batch, given.channels, given.cells, given.side, where=given.device)
+            torch.compiler.reset()  # graphs of other sizes would count against its limit
             row = measured(setting, names, given.rounds, given.parts, console)
             results.append(row)
             show(row, console)
@@ -300,14 +141,6 @@ def show(row: dict[str, Any], console: Console) -> None:
         console.print(f"compiling took {shown(row['compile_seconds'])}, which is not part of the times")
     if "parts" in row:
         console.print(parts_table(row))
-
-
-def release(where: str) -> None:
-    """Gives memory of the last setting back; graphs of other sizes count against torch.compile's limit."""
-    torch.compiler.reset()
-    gc.collect()
-    if where != "cpu":
-        torch.cuda.empty_cache()
 
 
 if __name__ == "__main__":

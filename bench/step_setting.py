@@ -100,9 +100,9 @@ class _Moving(SupernetObjective):
 def make_search(setting: Setting, supernet: nn.Module | None = None) -> Search:
     """Our `Search` as users run it, but on noise; with another supernet where one is given."""
     config, task = setting.config, made_up_task(setting)
-    supernet = initial_supernet(config, SPACE, task) if supernet is None else supernet
-    kind = SupernetObjective if setting.where == "cpu" else _Moving
-    objective = kind(config, SPACE, task, supernet.to(setting.where))
+    weights = (initial_supernet(config, SPACE, task) if supernet is None else supernet).to(setting.where)
+    objective_of = SupernetObjective if setting.where == "cpu" else _Moving
+    with patch("modnas_fast.task_objective.initial_supernet", lambda *_: weights):
+        objective = objective_of(config, SPACE, task)
     with patch("modnas_fast.search.CANDIDATES", CANDIDATES):
         return Search(config, SPACE, objective, made_up_devices(setting.devices), made_up_costs())
-

@@ -71,7 +71,6 @@ class SupernetObjective:
         space: the search space.
         task: images; `train` is for w, `validation` for losses and errors.
         device: for weights and images; None: the one that `config.search.device` asks for.
-        supernet: the shared weights; None: those that the run's seed begins with.
 
     On a GPU nothing but `errors` waits for it, and the supernet's passes are captured if `config.search.capture`.
     """
@@ -79,17 +78,12 @@ class SupernetObjective:
     trains = True
 
     def __init__(
-        self,
-        config: Config,
-        space: SearchSpace,
-        task: ImageTask,
-        device: torch.device | None = None,
-        supernet: nn.Module | None = None,
+        self, config: Config, space: SearchSpace, task: ImageTask, device: torch.device | None = None
     ) -> None:
         options = config.search
         self.device = device or search_device(options.device)
         task = task.to(self.device)
-        self.supernet = (supernet or initial_supernet(config, space, task)).to(self.device)
+        self.supernet = initial_supernet(config, space, task).to(self.device)
         captured = options.capture and self.device.type == "cuda"
         self._passes = CapturedPasses(self.supernet) if captured else Passes(self.supernet)
         self._activations = _activations(options.activations, self.device)

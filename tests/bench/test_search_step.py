@@ -11,10 +11,11 @@ import torch
 from rich.console import Console
 
 from modnas_fast.architect import Architect
-from modnas_fast.bench import search_step, step_agreement
+from modnas_fast.bench import search_step, step_agreement, step_contenders
 from modnas_fast.bench.published_step import PublishedStep
 from modnas_fast.bench.published_supernet import PublishedSupernet
-from modnas_fast.bench.search_step import MAKERS, admitted, foretold, main, options
+from modnas_fast.bench.search_step import main, options
+from modnas_fast.bench.step_contenders import MAKERS, admitted, foretold
 from modnas_fast.bench.step_parts import functions_of_search, kind_of, peak_memory, seconds_by_part
 from modnas_fast.bench.step_setting import SPACE, Setting, make_search
 from modnas_fast.errors import InputError
@@ -153,8 +154,8 @@ def test_large_steps_are_foretold_and_left_out_where_memory_is_short(monkeypatch
     seconds, size = foretold(large, "ours")
     assert seconds > 0 and size >= 0
     assert foretold(SMALL, "ours") == (0, 0)
-    monkeypatch.setattr(search_step, "foretold", lambda setting, name: (1.0, 10**10))
-    monkeypatch.setattr(search_step, "free_memory", lambda where: 4 * 10**9)
+    monkeypatch.setattr(step_contenders, "foretold", lambda setting, name: (1.0, 10**10))
+    monkeypatch.setattr(step_contenders, "free_memory", lambda where: 4 * 10**9)
     contenders, skipped = admitted(SMALL, CONTENDERS)
     assert contenders == {}
     assert skipped == dict.fromkeys(CONTENDERS, "would take about 10 GB of memory, 4 GB are free")
@@ -162,7 +163,7 @@ def test_large_steps_are_foretold_and_left_out_where_memory_is_short(monkeypatch
 
 def test_what_is_left_out_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     sizes = {"ours": 10**12}
-    monkeypatch.setattr(search_step, "foretold", lambda setting, name: (0.0, sizes.get(name, 0)))
+    monkeypatch.setattr(step_contenders, "foretold", lambda setting, name: (0.0, sizes.get(name, 0)))
     row = search_step.measured(SMALL, ["plain batched", "ours"], 1, False, Console())
     assert list(row["seconds"]) == ["plain batched"] and row["ratio"] == {}
     assert "ours: left out, it would take about 1e+03 GB" in capsys.readouterr().out
