@@ -49,7 +49,7 @@ def measured(setting: Setting, names: list[str], rounds: int, parts: bool, conso
     """One row of the results: everything of one setting."""
     contenders, skipped = admitted(setting, names)
     for name, reason in skipped.items():
-        console.print(f"{name}: left out, it {reason}")
+        console.print(f"{name}: left out, it {reason}", soft_wrap=True)
     expected = sum(one.expected_seconds for one in contenders.values())
     if expected > 5:
         console.print(f"expected: up to about {shown(expected * (1 + rounds + 2 * parts))}")

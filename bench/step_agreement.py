@@ -13,6 +13,7 @@ from modnas_fast.bench.batched_supernet import BatchedSupernet
 from modnas_fast.bench.published_step import PublishedHypernetwork, drawn, reinmax
 from modnas_fast.bench.published_supernet import PublishedSupernet, as_ours
 from modnas_fast.bench.step_setting import SPACE
+from modnas_fast.errors import InputError
 from modnas_fast.metahypernet import BankHypernetwork
 from modnas_fast.spaces.nb201_network import AVG_POOL, CONV_1X1, CONV_3X3, NONE, SKIP
 from modnas_fast.supernets import NB201Supernet
@@ -31,13 +32,13 @@ Loss = Callable[[Tensor], Tensor]
 
 
 def check(where: str = "cpu", compiled: bool = False) -> None:
-    """Raises RuntimeError with what differs: then no time is worth printing."""
+    """Raises InputError with what differs: then no time is worth printing."""
     with torch.random.fork_rng(devices=[] if where == "cpu" else None):
         torch.manual_seed(0)
         gaps = supernet_gaps(where, compiled) | {"hypernetwork": hypernetwork_gap(), "ReinMax": reinmax_gap()}
     wrong = [f"{name} by {gap:.1e}" for name, gap in gaps.items() if not gap <= TOLERANCE]
     if wrong:
-        raise RuntimeError(f"the contenders do not agree: {', '.join(wrong)}; run the tests first")
+        raise InputError(f"bench search_step: contenders do not agree: {', '.join(wrong)}; run the tests first")
 
 
 def supernet_gaps(where: str = "cpu", compiled: bool = False) -> dict[str, float]:

@@ -40,7 +40,7 @@ def test_nothing_is_measured_where_one_is_wrong(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(
         step_agreement, "as_ours", lambda weights: {name: 1.001 * value for name, value in right(weights).items()}
     )
-    with pytest.raises(RuntimeError, match="do not agree: loss, ours by .*gradient by w, ours"):
+    with pytest.raises(InputError, match="contenders do not agree: loss, ours by .*gradient by w, ours"):
         main([*TINY, "--devices", "2"])
 
 
