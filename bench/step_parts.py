@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import threading
 import time
 from collections import defaultdict
@@ -26,15 +28,19 @@ from modnas_fast.search import Search
 HALVES = {"_hyper_step": "Φ step", "_weight_step": "w step", "hyper_step": "Φ step", "weight_step": "w step"}
 #: parts that are no function of the method's but stand between them
 REST = "other"
-#: kinds of operations and what their names hold, the first that fits; depthwise convolutions are pooling
+#: kinds of operations, and what the names of torch's operations and of CUDA kernels hold, in lower case; the first
+#: that fits. Depthwise convolutions are pooling.
 KINDS = {
-    "pooling": ("avg_pool",),
-    "convolution": ("conv",),
-    "batch norm": ("batch_norm",),
-    "relu": ("relu", "threshold", "clamp_min"),
-    "weights and sums": ("aten::add", "aten::mul", "aten::sum", "aten::bmm", "aten::mm", "aten::matmul", "aten::div"),
-    "copies": ("copy_", "cat", "clone", "fill_", "zero_"),
-    "compiled": ("triton_", "Compiled", "graph_"),
+    "compiled": ("triton_", "compiledfx"),
+    "pooling": ("avg_pool", "depthwise"),
+    "convolution": ("conv", "fprop", "dgrad", "wgrad", "winograd"),
+    "batch norm": ("batch_norm", "batchnorm", "bn_fw", "bn_bw"),
+    "relu": ("relu", "threshold", "clamp"),
+    "copies": ("copy", "aten::cat", "catarray", "clone", "fill", "zero_", "memset", "nchwtonhwc", "nhwctonchw"),
+    "weights and sums": (
+        *("aten::add", "aten::mul", "aten::sum", "aten::bmm", "aten::mm", "aten::matmul", "aten::div"),
+        *("functor_add", "mulfunctor", "divfunctor", "sum_functor", "gemm"),
+    ),
     "own operators": ("modnas_fast",),
 }
 
@@ -154,8 +160,7 @@ def seconds_by_part(
 def seconds_by_kind(step: Callable[[], object], where: str = "cpu") -> dict[str, float]:
     """Time of the operations of one step, forward and backward together, by kind, the longest first.
 
-    On the CPU each operation is timed as it runs, on CUDA its kernels by torch's profiler. On the CPU compiled code is
-    not seen.
+    On the CPU each operation is timed as it runs, in compiled code none; on CUDA torch's profiler times the kernels.
     """
     seconds = _on_cpu(step) if where == "cpu" else _on_cuda(step)
     return dict(sorted(seconds.items(), key=lambda item: -item[1]))
@@ -184,27 +189,28 @@ def _on_cpu(step: Callable[[], object]) -> dict[str, float]:
 
 
 def _on_cuda(step: Callable[[], object]) -> dict[str, float]:
+    """By the names of kernels: those of a captured graph belong to no operation."""
     activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
-    with torch.profiler.profile(activities=activities, record_shapes=True) as profile:
+    with torch.profiler.profile(activities=activities) as profile:
         step()
         torch.cuda.synchronize()
     seconds: dict[str, float] = defaultdict(float)
-    for event in profile.key_averages(group_by_input_shape=True):
-        if event.device_type == torch.profiler.DeviceType.CPU:  # its kernels' time counts with the operation
-            seconds[kind_of(event.key, event.input_shapes)] += event.self_device_time_total * 1e-6
+    for event in profile.key_averages():
+        if event.device_type == torch.autograd.DeviceType.CUDA:
+            seconds[kind_of(event.key)] += event.self_device_time_total * 1e-6
     return seconds
 
 
-def kind_of(operation: str, shapes: Sequence[Sequence[int]] = ()) -> str:
-    """The kind of an operation of torch's by its name and the shapes of its inputs.
+def kind_of(name: str, shapes: Sequence[Sequence[int]] = ()) -> str:
+    """The kind of an operation or kernel by its name, and of a convolution by the shapes of its inputs.
 
     >>> kind_of("aten::native_batch_norm"), kind_of("aten::embedding")
     ('batch norm', 'other')
     >>> kind_of("aten::convolution", [[64, 16, 32, 32], [16, 1, 3, 3]])
     'pooling'
     """
-    for kind, names in KINDS.items():
-        if any(name in operation for name in names):
+    for kind, parts in KINDS.items():
+        if any(part in name.lower() for part in parts):
             depthwise = any(list(shape[1:]) == [1, 3, 3] for shape in shapes)
             return "pooling" if kind == "convolution" and depthwise else kind
     return REST
@@ -223,6 +229,7 @@ def peak_memory(where: str = "cpu") -> Iterator[list[int]]:
         yield peak
         synchronize(where)
         return peak.append(torch.cuda.max_memory_allocated(where) - before)
+    _trim()
     before, most, ended = _resident(), [0], threading.Event()
 
     def watch() -> None:
@@ -239,9 +246,16 @@ def peak_memory(where: str = "cpu") -> Iterator[list[int]]:
     peak.append(max(most[0], _resident() - before))
 
 
+def _trim() -> None:
+    """Gives freed memory back to the system, so that its use anew shows; where the C library cannot, does nothing."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
 def _resident() -> int:
     """Bytes of this process in memory."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def free_memory(where: str = "cpu") -> int:

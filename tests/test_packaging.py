@@ -113,6 +113,9 @@ def test_every_file_of_the_package_is_in_the_wheel(sources: Path, tmp_path: Path
         for path in (ROOT / "modnas_fast").rglob("*")
         if path.is_file() and path.suffix not in (".so", ".pyc") and not path.name.startswith(".")
     }
+    wanted |= {
+        f"modnas_fast/{folder}/{path.name}" for folder in ("bench", "kernels") for path in (ROOT / folder).glob("*.py")
+    }
     assert wanted <= set(zipfile.ZipFile(wheel).namelist())
     assert use(wheel, tmp_path) == "reference"
 

@@ -108,19 +108,27 @@ def test_parts_of_a_step_are_told_apart_and_functions_put_back() -> None:
         ("aten::bmm", [], "weights and sums"),
         ("aten::copy_", [], "copies"),
         ("aten::softmax", [], "other"),
+        ("void at::native::vectorized_elementwise_kernel<4, at::native::CUDAFunctor_add<float>>", [], "weights and sums"),
+        ("void cudnn::bn_fw_tr_1C11_kernel_NCHW<float, float, 512, true, 1, true>", [], "batch norm"),
+        ("sm90_xmma_fprop_implicit_gemm_tf32f32_tf32f32_f32_nhwckrsc_nhwc", [], "convolution"),
+        ("void at::native::conv_depthwise2d_forward_kernel<3, float, int>", [], "pooling"),
+        ("void at::native::launch_clamp_scalar", [], "relu"),
+        ("triton_poi_fused__native_batch_norm_legit_relu_3", [], "compiled"),
+        ("Memcpy HtoD (Pinned -> Device)", [], "other"),
     ],
 )
 def test_kinds_of_operations(operation: str, shapes: list[list[int]], kind: str) -> None:
     assert kind_of(operation, shapes) == kind
 
 
-def test_peak_memory_sees_what_is_gone_again() -> None:
-    with peak_memory() as peak:
-        for _ in range(5):
-            held = torch.ones(25_000_000)
-            held += 1
-            del held
-    assert 60e6 < peak[0] < 300e6
+def test_peak_memory_sees_what_is_gone_again_every_time() -> None:
+    for _ in range(2):
+        with peak_memory() as peak:
+            for _ in range(5):
+                # small pieces: the C library keeps those for later
+                held = [torch.ones(10_000) for _ in range(2500)]
+                del held
+        assert 60e6 < peak[0] < 300e6
 
 
 # ---- the command ----
