@@ -71,9 +71,12 @@ class BatchedSupernet(nn.Module):
             self._compile()
 
     def _compile(self) -> None:
-        """Each new shape of a cell is compiled anew; beyond torch's limit of 8 it would quietly run eagerly."""
-        torch._dynamo.config.recompile_limit = 64
-        torch._dynamo.config.fail_on_recompile_limit_hit = True
+        """Each new shape of a cell is compiled anew; beyond torch's limit of 8 it would quietly run eagerly.
+
+        What was compiled for other supernets is forgotten.
+        """
+        torch.compiler.reset()
+        torch._dynamo.config.recompile_limit = 16
         for cell in self.layers:
             if isinstance(cell, BatchedCell):
                 cell.compile(dynamic=False)

@@ -158,9 +158,11 @@ def write_results(path: Path, op: str, results: Any, **facts: Any) -> None:
 def shown(seconds: float) -> str:
     """A time with a unit that suits it.
 
-    >>> shown(0.00123), shown(62.4)
-    ('1.23 ms', '62.4 s')
+    >>> shown(0.00123), shown(62.4), shown(1280)
+    ('1.23 ms', '62.4 s', '21 min')
     """
+    if seconds >= 300:
+        return f"{seconds / 60:.0f} min"
     for unit, size in (("s", 1.0), ("ms", 1e-3)):
         if seconds >= size:
             return f"{seconds / size:.3g} {unit}"

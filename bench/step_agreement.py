@@ -31,23 +31,23 @@ TOLERANCE = 1e-8
 Loss = Callable[[Tensor], Tensor]
 
 
-def check(where: str = "cpu", compiled: bool = False) -> None:
+def check(where: str = "cpu") -> None:
     """Raises InputError with what differs: then no time is worth printing."""
     with torch.random.fork_rng(devices=[] if where == "cpu" else None):
         torch.manual_seed(0)
-        gaps = supernet_gaps(where, compiled) | {"hypernetwork": hypernetwork_gap(), "ReinMax": reinmax_gap()}
+        gaps = supernet_gaps(where) | {"hypernetwork": hypernetwork_gap(), "ReinMax": reinmax_gap()}
     wrong = [f"{name} by {gap:.1e}" for name, gap in gaps.items() if not gap <= TOLERANCE]
     if wrong:
         raise InputError(f"bench search_step: contenders do not agree: {', '.join(wrong)}; run the tests first")
 
 
-def supernet_gaps(where: str = "cpu", compiled: bool = False) -> dict[str, float]:
+def supernet_gaps(where: str = "cpu") -> dict[str, float]:
     """Largest differences of losses and gradients between the published supernet and the others."""
     x = torch.randn(B, 3, SIDE, SIDE, dtype=torch.float64, device=where)
     y = torch.randint(0, CLASSES, (B,), device=where)
     onehot = torch.stack([SPACE.onehot(torch.tensor(indices)) for indices in ARCHITECTURES]).to(x)
     published = PublishedSupernet(CLASSES, CHANNELS, CELLS).to(x)
-    batched = BatchedSupernet(published, compiled)
+    batched = BatchedSupernet(published)
     ours = NB201Supernet(3, CLASSES, CHANNELS, CELLS).to(x)
     weights = dict(published.named_parameters())
     losses: dict[str, Loss] = {

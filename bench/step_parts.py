@@ -36,7 +36,7 @@ KINDS = {
     "convolution": ("conv", "fprop", "dgrad", "wgrad", "winograd"),
     "batch norm": ("batch_norm", "batchnorm", "bn_fw", "bn_bw"),
     "relu": ("relu", "threshold", "clamp"),
-    "copies": ("copy", "aten::cat", "catarray", "clone", "fill", "zero_", "memset", "nchwtonhwc", "nhwctonchw"),
+    "copies": ("copy", "aten::cat", "catarray", "clone", "fill", "zero_", "memset", "memcpy", "nchwtonhwc", "nhwctonchw"),
     "weights and sums": (
         *("aten::add", "aten::mul", "aten::sum", "aten::bmm", "aten::mm", "aten::matmul", "aten::div"),
         *("functor_add", "mulfunctor", "divfunctor", "sum_functor", "gemm"),

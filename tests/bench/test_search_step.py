@@ -114,7 +114,7 @@ def test_parts_of_a_step_are_told_apart_and_functions_put_back() -> None:
         ("void at::native::conv_depthwise2d_forward_kernel<3, float, int>", [], "pooling"),
         ("void at::native::launch_clamp_scalar", [], "relu"),
         ("triton_poi_fused__native_batch_norm_legit_relu_3", [], "compiled"),
-        ("Memcpy HtoD (Pinned -> Device)", [], "other"),
+        ("Memcpy HtoD (Pinned -> Device)", [], "copies"),
     ],
 )
 def test_kinds_of_operations(operation: str, shapes: list[list[int]], kind: str) -> None:
