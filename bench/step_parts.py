@@ -17,6 +17,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from modnas_fast import search as search_module
 from modnas_fast.architect import Architect
 from modnas_fast.bench import published_step
 from modnas_fast.bench.published_step import PublishedStep
@@ -63,8 +64,6 @@ _EVERYWHERE = (
 
 def functions_of_search(search: Search) -> list[Function]:
     """What our step calls."""
-    import modnas_fast.search
-
     objective = search._objective
     return [
         *_EVERYWHERE,
@@ -72,7 +71,7 @@ def functions_of_search(search: Search) -> list[Function]:
         Function(Architect, "__call__", "sampling"),
         Function(search._costs, "forward", "predictor"),
         Function(objective.supernet, "forward", "supernet forward"),
-        Function(modnas_fast.search, "descend", "MGD"),
+        Function(search_module, "descend", "MGD"),
         Function(search._hyper_optimizer, "step", "optimisers"),
         Function(objective._optimizer, "step", "optimisers"),
     ]

@@ -27,6 +27,18 @@ def test_help_behind_a_name_is_the_benchmark_s(command: Any) -> None:
         assert option in ended.out
 
 
+@pytest.mark.parametrize("name", ["min_norm", "metapredictor"])
+def test_benchmarks_of_a_source_tree(command: Any, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    ended = command("bench", name, "--help")
+    assert ended.code == 0 and f"usage: modnas-fast bench {name}" in ended.out and "--quick" in ended.out
+    ended = command("bench", name, "--threads", "0")
+    assert ended.code == 2 and len(ended.err.splitlines()) == 1
+    assert f"modnas-fast: bench {name}: argument --threads: wanted a whole number of at least 1" in ended.err
+    if name == "metapredictor":
+        monkeypatch.delenv("MODNAS_DATA", raising=False)
+        assert "MODNAS_DATA must name the folder that holds nb201/" in command("bench", name).err
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
