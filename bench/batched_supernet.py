@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from modnas_fast.bench.published_supernet import PublishedCell, PublishedSupernet
 from modnas_fast.spaces.nb201_network import EDGES, NUM_NODES, OPERATIONS
+from modnas_fast.supernets.nb201 import cross_entropies
 
 
 def per_image(function: Callable[..., Tensor], x: Tensor, *arguments: object, **options: object) -> Tensor:
@@ -83,16 +84,21 @@ class BatchedSupernet(nn.Module):
 
     def forward(self, x: Tensor, onehot: Tensor, y: Tensor) -> Tensor:
         """Task loss per device [T] on images x [B, 3, H, W] with samples [T, 30] and labels y [B]."""
+        return cross_entropies(self.predict_from(self.embed(x), onehot), y)
+
+    def embed(self, x: Tensor) -> Tensor:
+        """The stem's output [B, 1, C, H, W]."""
+        return normalized(self.stem(x)[:, None])
+
+    def predict_from(self, states: Tensor, onehot: Tensor, **_: object) -> Tensor:
+        """Logits [T, B, classes]; there is one way only, whatever the keywords of `NB201Supernet.predict` ask for."""
         sample = onehot.view(len(onehot), len(EDGES), len(OPERATIONS))
-        states = normalized(self.stem(x)[:, None])
         for layer in self.layers:
             if isinstance(layer, BatchedCell):
                 states = layer(states, sample)
             else:
                 states = residual(layer, states)
-        outputs = self.classifier(F.relu(normalized(states)).mean(dim=(3, 4)))  # [B, T, classes]
-        labels = y[:, None].expand(-1, len(onehot))
-        return F.cross_entropy(outputs.flatten(0, 1), labels.flatten(), reduction="none").view(labels.shape).mean(0)
+        return self.classifier(F.relu(normalized(states)).mean(dim=(3, 4))).transpose(0, 1)
 
 
 def residual(layer: nn.Module, x: Tensor) -> Tensor:

@@ -100,14 +100,9 @@ class PublishedSupernet(nn.Module):
 
 
 def as_ours(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Of weights by name of a `PublishedSupernet`, those that make our `NB201Supernet` equal to it, differentiably."""
-    ours = {}
-    for name, value in weights.items():
-        layer, found, edge = name.removesuffix(".kernel").partition(".edges.")
-        if not found:
-            ours[name] = value
-            continue
-        source, target = EDGES[int(edge)]
-        ours[f"{layer}.convolutions.{source}_{target}_nor_conv_3x3.weight"] = value
-        ours[f"{layer}.convolutions.{source}_{target}_nor_conv_1x1.weight"] = value[..., 1:2, 1:2]
+    """Of weights by name of a `PublishedSupernet`, those that make our entangled `NB201Supernet` equal, differentiably."""
+    ours = {name: value for name, value in weights.items() if ".edges." not in name}
+    for layer in dict.fromkeys(name.partition(".edges.")[0] for name in weights if ".edges." in name):
+        kernels = [weights[f"{layer}.edges.{edge}.kernel"] for edge in range(len(EDGES))]
+        ours[f"{layer}.kernels_3x3"] = torch.stack(kernels)
     return ours

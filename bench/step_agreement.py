@@ -48,12 +48,15 @@ def supernet_gaps(where: str = "cpu") -> dict[str, float]:
     onehot = torch.stack([SPACE.onehot(torch.tensor(indices)) for indices in ARCHITECTURES]).to(x)
     published = PublishedSupernet(CLASSES, CHANNELS, CELLS).to(x)
     batched = BatchedSupernet(published)
-    ours = NB201Supernet(3, CLASSES, CHANNELS, CELLS).to(x)
+    ours = NB201Supernet(3, CLASSES, CHANNELS, CELLS, entangled=True).to(x)
     weights = dict(published.named_parameters())
     losses: dict[str, Loss] = {
         "published": lambda sample: torch.stack([published(x, one, y) for one in sample]),
         "plain batched": lambda sample: batched(x, sample, y),
         "ours": lambda sample: functional_call(ours, as_ours(weights), (x, sample, y)),
+        "ours, published gradient": lambda sample: functional_call(
+            ours, as_ours(weights), (x, sample, y), {"exact": False}
+        ),
     }
     parameters = list(weights.values())
     wanted, wanted_gradient = _loss_and_gradient(losses["published"], onehot, parameters)
@@ -63,8 +66,10 @@ def supernet_gaps(where: str = "cpu") -> dict[str, float]:
             found, gradient = _loss_and_gradient(losses[name], sample, parameters)
             gaps[f"loss, {name}{path}"] = _gap([found], [wanted])
             gaps[f"gradient by w, {name}{path}"] = _gap(gradient, wanted_gradient)
-    by_sample = [_gradient(losses[name], onehot.clone().requires_grad_()) for name in ("plain batched", "ours")]
-    return gaps | {"gradient by samples, ours and plain batched": _gap(by_sample[:1], by_sample[1:])}
+    by_samples = {name: _gradient(loss, onehot.clone().requires_grad_()) for name, loss in losses.items()}
+    for name, other in (("ours", "plain batched"), ("ours, published gradient", "published")):
+        gaps[f"gradient by samples, {name} and {other}"] = _gap([by_samples[name]], [by_samples[other]])
+    return gaps
 
 
 def _loss_and_gradient(loss: Loss, sample: Tensor, parameters: list[nn.Parameter]) -> tuple[Tensor, list[Tensor]]:

@@ -14,13 +14,13 @@ from modnas_fast.bench.published_supernet import PublishedSupernet
 from modnas_fast.bench.runner import seconds_of, shown_bytes
 from modnas_fast.bench.step_parts import (
     Function,
-    free_memory,
     functions_of_published,
     functions_of_search,
     peak_memory,
 )
 from modnas_fast.bench.step_setting import Setting, make_search
 from modnas_fast.search import Search
+from modnas_fast.supernets.memory import free_memory
 
 #: devices and images of the small step that foretells time and memory of large ones; a GPU takes as long for less
 PROBES = {"cpu": (2, 8), "cuda": (4, 64)}
@@ -97,8 +97,8 @@ def admitted(setting: Setting, names: list[str]) -> tuple[dict[str, Contender], 
     contenders, skipped = {}, {}
     for name in names:
         seconds, size = foretold(setting, name)
-        free = free_memory(setting.where)
-        if size > MEMORY_SHARE * free:
+        free = free_memory(torch.device(setting.where))
+        if free is not None and size > MEMORY_SHARE * free:
             skipped[name] = f"would take about {shown_bytes(size)} of memory, {shown_bytes(free)} are free"
             continue
         contenders[name] = MAKERS[name](setting)

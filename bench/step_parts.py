@@ -70,7 +70,8 @@ def functions_of_search(search: Search) -> list[Function]:
         Function(search.hypernet, "forward", "hypernetwork"),
         Function(Architect, "__call__", "sampling"),
         Function(search._costs, "forward", "predictor"),
-        Function(objective.supernet, "forward", "supernet forward"),
+        Function(objective.supernet, "embed", "supernet forward"),
+        Function(objective.supernet, "predict_from", "supernet forward"),
         Function(search_module, "descend", "MGD"),
         Function(search._hyper_optimizer, "step", "optimisers"),
         Function(objective._optimizer, "step", "optimisers"),
@@ -255,13 +256,3 @@ def _trim() -> None:
 def _resident() -> int:
     """Bytes of this process in memory."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def free_memory(where: str = "cpu") -> int:
-    """Bytes that are free, or would be on demand."""
-    if where != "cpu":
-        return torch.cuda.mem_get_info(where)[0]
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError("/proc/meminfo does not tell the memory available")

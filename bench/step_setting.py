@@ -58,7 +58,7 @@ class Setting:
             preset="nb201-paper",
             space={"channels": self.channels, "cells": self.cells},
             scalarization={"kind": "linear"},
-            search={"batch_size": self.batch},
+            search={"batch_size": self.batch, "device": self.where},
         )
 
 
@@ -87,22 +87,16 @@ def made_up_costs() -> CostModel:
     return CostModel([predictor]).requires_grad_(False)
 
 
-class _Moving(SupernetObjective):
-    """Shared weights on another torch device than Φ and its samples, which the search keeps on the CPU."""
-
-    def loss(self, onehot: Tensor) -> Tensor:
-        return super().loss(onehot.to(self._x.device)).to(onehot.device)
-
-    def train_step(self, onehot: Tensor, share: float) -> None:
-        super().train_step(onehot.to(self._x.device), share)
-
-
 def make_search(setting: Setting, supernet: nn.Module | None = None) -> Search:
-    """Our `Search` as users run it, but on noise; with another supernet where one is given."""
-    config, task = setting.config, made_up_task(setting)
-    weights = (initial_supernet(config, SPACE, task) if supernet is None else supernet).to(setting.where)
-    objective_of = SupernetObjective if setting.where == "cpu" else _Moving
+    """Our `Search` as users run it, but on noise; with another supernet, eager and whole, where one is given."""
+    config = setting.config
+    if supernet is not None:
+        config = make_config(**config.model_dump(exclude={"search"}), search={
+            **config.search.model_dump(), "device_chunk": setting.devices, "capture": False, "activations": "float32",
+        })  # fmt: skip
+    task = made_up_task(setting)
+    weights = initial_supernet(config, SPACE, task) if supernet is None else supernet
     with patch("modnas_fast.task_objective.initial_supernet", lambda *_: weights):
-        objective = objective_of(config, SPACE, task)
+        objective = SupernetObjective(config, SPACE, task)
     with patch("modnas_fast.search.CANDIDATES", CANDIDATES):
         return Search(config, SPACE, objective, made_up_devices(setting.devices), made_up_costs())
