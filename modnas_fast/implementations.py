@@ -39,7 +39,7 @@ class Implementation(NamedTuple):
 
     op: str
     device_kind: str
-    name: str  # "reference", "composed", "c++", "cuda" or "triton"
+    name: str  # "reference", "composed" of library calls, "c++", "cuda" or "triton"
     reason: str
     remedy: str = ""  # how to get a faster one; empty when this is the fastest there is
 
@@ -163,7 +163,7 @@ def _version(number: int) -> str:
 
 
 def _library_calls() -> Availability:
-    return Availability(True, "library calls for each device, and none that its choices do not need")
+    return Availability(True, "library calls of torch, only for what a device uses")
 
 
 # Fast implementations per operation and kind of device, best first. The reference stands behind them all.
@@ -172,6 +172,7 @@ _FAST: dict[str, dict[str, list[tuple[str, Callable[[], Availability]]]]] = {
     "gramian": {"cpu": [("c++", _compiled_on_cpu)], "cuda": [("triton", _triton_on_cuda)]},
     "combine": {"cpu": [("c++", _compiled_on_cpu)], "cuda": [("triton", _triton_on_cuda)]},
     "mixed_cell": {"cpu": [("composed", _library_calls)], "cuda": [("triton", _triton_on_cuda)]},
+    "entangled_linear": {"cpu": [("composed", _library_calls)], "cuda": [("triton", _triton_on_cuda)]},
 }
 
 
