@@ -416,7 +416,6 @@ def _weight_gradient(
         if OF_INPUTS or OF_OUTPUTS:
             numbers = tl.load(weight + places, mask=inside, other=0.0)
             part *= _counted(numbers, used_out[:, None] & used_in[None, :]).to(WIDE)
-            of_device = slot.to(tl.int64) * count + device
             if OF_INPUTS:
                 sums = tl.sum(tl.where(used_out[:, None], part * factors_out[:, None], 0.0), axis=0)
                 place = (slot.to(tl.int64) * blocks_out + block_out) * count + device

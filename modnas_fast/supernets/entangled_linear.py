@@ -67,11 +67,13 @@ def entangled_linear(
     inputs = _checked_part(inputs, "inputs", count, weight.shape[1], x)
     outputs = _checked_part(outputs, "outputs", count, weight.shape[0], x)
     rows = x.flatten(1, -2)
-    name = implementations.chosen("entangled_linear", x.device.type).name
-    if name == "reference" or any(map(traced, filter(torch.is_tensor, (x, weight, bias, inputs, outputs)))):
-        y = entangled_linear_reference.entangled_linear(rows, weight, bias, inputs, outputs)
+    arguments = rows, weight, bias, inputs, outputs
+    if any(traced(argument) for argument in arguments if argument is not None):
+        y = entangled_linear_reference.entangled_linear(*arguments)
+    elif (name := implementations.chosen("entangled_linear", x.device.type).name) == "reference":
+        y = entangled_linear_reference.entangled_linear(*arguments)
     else:
-        y = _Entangled.apply(_module(name), rows, weight, bias, inputs, outputs)
+        y = _Entangled.apply(_module(name), *arguments)
     return y.reshape(count, *x.shape[1:-1], len(weight))
 
 

@@ -33,10 +33,15 @@ def entangled_linear(x: Tensor, weight: Tensor, bias: Tensor | None, inputs: Par
                 y[t, :, :n] += bias[:n]
         return y
     for t, (used_in, used_out) in enumerate(_devices(x, weight, inputs, outputs)):
-        product = _scaled(x[t % len(x)], used_in) @ weight[_block(used_out, used_in)].T
-        if bias is not None:
-            product += bias[used_out.index]
-        y[t][:, used_out.index] = _times(product, used_out)
+        left, right = _scaled(x[t % len(x)], used_in), weight[_block(used_out, used_in)].T
+        # Straight into y where it is all of the answer, else by way of a product that is scaled or scattered.
+        found = y[t, :, used_out.index] if used_out.mask is None else None
+        if bias is None:
+            found = torch.mm(left, right, out=found)
+        else:
+            found = torch.addmm(bias[used_out.index], left, right, out=found)
+        if used_out.mask is not None:
+            y[t][:, used_out.index] = _times(found, used_out)
     return y
 
 
@@ -165,8 +170,11 @@ def _gradients_by_devices(
     for t, (used_in, used_out) in enumerate(devices):
         s, block = t % len(x), _block(used_out, used_in)
         if of_x is not None:
-            product = _scaled(dy[t], used_out) @ weight[block]
-            of_x[s][:, used_in.index] += _times(product, used_in)
+            left, right = _scaled(dy[t], used_out), weight[block]
+            if used_in.mask is None:
+                _add_product(of_x[s, :, used_in.index], left, right)
+            else:
+                of_x[s][:, used_in.index] += _times(left @ right, used_in)
         if inputs_needed or outputs_needed:
             product = _whole_product(dy[t], x[s], used_in, used_out)
             by_weight = product * _whole_weight(weight, used_in, used_out)
@@ -178,7 +186,11 @@ def _gradients_by_devices(
             if of_weight is not None:
                 of_weight[block] += _over(product[block], used_out, used_in)
         elif of_weight is not None:
-            of_weight[block] += _scaled(dy[t], used_out).T @ _scaled(x[s], used_in)
+            left, right = _scaled(dy[t], used_out).T, _scaled(x[s], used_in)
+            if used_in.mask is None and used_out.mask is None:
+                _add_product(of_weight[block], left, right)
+            else:
+                of_weight[block] += left @ right
     return (
         torch.stack(of_inputs) if inputs_needed else None,
         torch.stack(of_outputs) if outputs_needed else None,
