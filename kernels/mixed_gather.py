@@ -1,0 +1,149 @@
+"""The gradient of a node of a cell: gathered from all edges that leave it, written once."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from modnas_fast.kernels.cell_layout import (
+    CONVOLUTION,
+    POOL,
+    SKIP,
+    TAPS,
+    devices_of,
+    edge_between,
+    factor,
+    is_inside,
+    load_channels,
+    load_pixels,
+    offset_of_tap,
+    operation_of,
+    place_of,
+    pool_count,
+    readable,
+    rounded,
+    statistics_of,
+    unit_of_convolution,
+    unit_of_gradient,
+)
+
+
+@triton.jit(
+    do_not_specialize=[
+        "source", "states", "node_states", "devices", "first_kinds", "kinds", "pixels", "height", "width", "tiles",
+    ]
+)  # fmt: skip
+def gather_gradient(
+    node,  # units [node_states] of the source
+    packed,  # [6, C out, 10, C in]
+    convolved,  # units, see cell_layout
+    statistics,  # [6, 2, T, 2, C]
+    means,  # [T, 6, 3, C], see mixed_reduction
+    sample,  # [T, 6, 5]
+    active,  # uint8 [T, 6, 5]
+    gradients,  # units [2, T] of nodes 1 and 2
+    out_gradient,  # units [T] of node 3
+    written,  # units [node_states]
+    source,
+    states,
+    node_states,
+    devices,
+    first_kinds,
+    kinds,
+    pixels,
+    height,
+    width,
+    tiles,
+    C: tl.constexpr,
+    PIXELS: tl.constexpr,
+    IN: tl.constexpr,
+    OUT: tl.constexpr,
+):
+    """One tile of pixels and channels of one state, summed over the devices that share it.
+
+    A convolution's own gradient exists in registers only: it is computed from that of the target wherever needed.
+    """
+    parts: tl.constexpr = (C + IN - 1) // IN
+    program = tl.program_id(0)
+    part, tile, state = program % parts, program // parts % tiles, program // parts // tiles
+    pixel, channel = tile * PIXELS + tl.arange(0, PIXELS), part * IN + tl.arange(0, IN)
+    inside = pixel < pixels
+    size = pixels.to(tl.int64) * C
+    accumulator: tl.constexpr = sample.dtype.element_ty
+    dtype: tl.constexpr = packed.dtype.element_ty
+    row, column = place_of(pixel, height, width)
+    total = tl.zeros((PIXELS, IN), dtype=accumulator)
+    first, last = devices_of(state, node_states, devices)
+    for device in range(first, last):
+        for target in range(source + 1, 4):
+            unit = unit_of_gradient(gradients, out_gradient, target, device, devices, size)
+            edge = edge_between(source, target)
+            mean = means + (device * 6 + edge) * 3 * C
+            for kind in range(0, 2):
+                operation = operation_of(device, source, target, CONVOLUTION + kind)
+                if tl.load(active + operation) != 0:
+                    weight = tl.load(sample + operation)
+                    values = unit_of_convolution(
+                        convolved, source, target, kind, device, states, devices, first_kinds, kinds, size
+                    )
+                    moments = statistics_of(statistics, source, target, kind, device, states, devices, C)
+                    for tap in range(kind, kind * 9 + 1):
+                        rows, columns = offset_of_tap(tap)
+                        read = pixel - rows * width - columns
+                        there = is_inside(pixel, row - rows, column - columns, pixels, height, width)
+                        kernel = packed + (edge * C * TAPS + tap) * C
+                        for start in range(0, C, OUT):
+                            out = start + tl.arange(0, OUT)
+                            behind = gradient_of_convolution(
+                                unit, values, moments, mean, kind, weight, read, there, out, C, accumulator
+                            )
+                            weights = kernel + out[:, None] * (TAPS * C) + channel[None, :]
+                            mask = (out < C)[:, None] & (channel < C)[None, :]
+                            weights = readable(tl.load(weights, mask=mask, other=0.0))
+                            total = tl.dot(
+                                factor(behind, dtype), weights, total, input_precision="ieee", out_dtype=accumulator
+                            )
+    image = load_pixels(node + state * size, pixel, inside, channel, C)
+    total = tl.where(image <= 0, 0.0, total)  # back through relu, which only convolutions have
+    for device in range(first, last):
+        for target in range(source + 1, 4):
+            unit = unit_of_gradient(gradients, out_gradient, target, device, devices, size)
+            operation = operation_of(device, source, target, 0)
+            if tl.load(active + operation + SKIP) != 0:
+                values = load_pixels(unit, pixel, inside, channel, C).to(accumulator)
+                total += tl.load(sample + operation + SKIP) * values
+            if tl.load(active + operation + POOL) != 0:
+                weight = tl.load(sample + operation + POOL)
+                total += weight * _spread(unit, pixel, pixels, height, width, channel, C, accumulator)
+    place = written + state * size + pixel.to(tl.int64)[:, None] * C + channel[None, :]
+    mask = inside[:, None] & (channel < C)[None, :]
+    tl.store(place, rounded(total, written.dtype.element_ty), mask=mask)
+
+
+@triton.jit
+def gradient_of_convolution(
+    gradient, values, moments, mean, kind, weight, pixel, there, channel, C: tl.constexpr, DTYPE: tl.constexpr
+):
+    """[pixels, channels] of the gradient of a convolution, through its batch normalisation; 0 outside.
+
+    weight · rstd · (g - mean(g) - y · mean(g · y)) with y what the normalisation gave, g the target's gradient.
+    """
+    scale = load_channels(moments + C, channel, C)
+    slope = scale * load_channels(mean + (kind + 1) * C, channel, C)
+    grads = load_pixels(gradient, pixel, there, channel, C).to(DTYPE) - load_channels(mean, channel, C)
+    centred = load_pixels(values, pixel, there, channel, C).to(DTYPE) - load_channels(moments, channel, C)
+    return tl.where(there[:, None], weight * scale * (grads - centred * slope), 0.0)
+
+
+@triton.jit
+def _spread(unit, pixel, pixels, height, width, channel, C: tl.constexpr, DTYPE: tl.constexpr):
+    """The transpose of the 3×3 average."""
+    row, column = place_of(pixel, height, width)
+    total = tl.zeros((pixel.shape[0], channel.shape[0]), dtype=DTYPE)
+    for tap in range(1, 10):
+        rows, columns = offset_of_tap(tap)
+        there = is_inside(pixel, row + rows, column + columns, pixels, height, width)
+        values = load_pixels(unit, pixel + rows * width + columns, there, channel, C).to(DTYPE)
+        count = tl.where(there, pool_count(row + rows, column + columns, height, width), 1)
+        total += values / count.to(DTYPE)[:, None]
+    return total
