@@ -108,6 +108,13 @@ def load_pixels(unit, pixel, there, channel, C: tl.constexpr):
 
 
 @triton.jit
+def load_kernel(packed, source, target, tap, out, channel, C: tl.constexpr):
+    """What one tap of an edge's kernel multiplies: two of output and input channels, whose shapes are broadcast."""
+    row = (edge_between(source, target) * C + out) * TAPS + tap
+    return readable(tl.load(packed + row * C + channel, mask=(out < C) & (channel < C), other=0.0))
+
+
+@triton.jit
 def load_channels(numbers, channel, C: tl.constexpr):
     """One number per channel, as a row."""
     return tl.load(numbers + channel, mask=channel < C, other=0.0)[None, :]

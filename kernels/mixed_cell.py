@@ -24,34 +24,36 @@ from modnas_fast.kernels.mixed_reduction import add_groups, reduce_gradient
 from modnas_fast.kernels.mixed_sum import add_edges
 from modnas_fast.kernels.mixed_weights import add_splits, multiply_gradients
 
+_ELEMENTS = 1024  # pixels times channels of a tile of elementwise kernels
 _NUMBERS = 4096  # of float64 that a program adding partial sums holds at a time
 _GROUP = 8  # tiles that one program of reduce_gradient sums
 _PROGRAMS = 512  # of multiply_gradients, about
-_MINIMUM = 16  # of each side of a matrix product
 
 
 class Tiles(NamedTuple):
-    """Sizes of tiles for one number of channels and bytes per number."""
+    """Sizes of tiles; what kernels take besides follows from them."""
 
-    pixels: int  # of elementwise kernels
-    channels: int
-    product_pixels: int  # of matrix products over pixels and channels
-    inner: int  # channels over which they sum at a time
-    outer: int  # channels that they give
-    weight_pixels: int  # over which gradients of kernels sum at a time
-    weight_columns: int  # taps times input channels that they give
-    warps: int = 4
+    convolved_pixels: int  # of convolve
+    gathered_pixels: int  # of gather_gradient
+    inner: int  # channels over which both sum at a time
+    outer: int  # channels that they and multiply_gradients give
+    weight_pixels: int  # over which multiply_gradients sums at a time
+    weight_columns: int  # taps times input channels that it gives
 
 
-def tiles_for(channels: int, width: int) -> Tiles:
-    """Sizes of tiles; `width` in bytes per number."""
-    block = min(64, max(_MINIMUM, triton.next_power_of_2(channels)))
-    pixels = 1024 // block
-    if width == 2:
-        return Tiles(pixels, block, 128, block, block, 32, 128)
-    if width == 4:
-        return Tiles(pixels, block, 64, 16, min(32, block), 16, 64)
-    return Tiles(pixels, block, 64, 16, min(32, block), 16, 64)
+# By bytes per number and channels. All fit into registers, 4 warps per program: tests/ops/test_mixed_cell_triton.py
+# compiles them and looks. They have not been timed.
+_TILES = {
+    (2, 16): Tiles(128, 64, 16, 16, 32, 256),
+    (2, 32): Tiles(128, 64, 32, 32, 32, 128),
+    (2, 64): Tiles(64, 64, 32, 64, 32, 128),
+    (4, 16): Tiles(128, 64, 16, 16, 16, 256),
+    (4, 32): Tiles(64, 32, 16, 32, 16, 128),
+    (4, 64): Tiles(64, 32, 16, 32, 16, 128),
+    (8, 16): Tiles(64, 64, 16, 16, 16, 128),
+    (8, 32): Tiles(64, 32, 16, 32, 16, 64),
+    (8, 64): Tiles(64, 32, 16, 32, 16, 64),
+}
 
 
 class _Cell(NamedTuple):
@@ -66,7 +68,12 @@ class _Cell(NamedTuple):
 
     @property
     def tiles(self) -> Tiles:
-        return tiles_for(self.x.shape[-1], self.x.element_size())
+        return _TILES[self.x.element_size(), self.block]
+
+    @property
+    def block(self) -> int:
+        """Channels that elementwise kernels take at a time, a power of 2 from 16 to 64."""
+        return min(64, max(16, triton.next_power_of_2(self.x.shape[-1])))
 
     @property
     def devices(self) -> int:
@@ -205,7 +212,7 @@ def _node(cell: _Cell, nodes: Tensor, node: int) -> Tensor:
 def _convolve(cell: _Cell, run: _Run, source: int) -> None:
     tiles, channels = cell.tiles, cell.x.shape[-1]
     node = _node(cell, run.nodes, source)
-    count, convolutions = triton.cdiv(cell.pixels, tiles.product_pixels), 2 * (3 - source)
+    count, convolutions = triton.cdiv(cell.pixels, tiles.convolved_pixels), 2 * (3 - source)
     partial = cell.sums(convolutions, len(node), count, 2, channels)
     states, devices, *kinds = cell.room
     convolve[(convolutions * triton.cdiv(channels, tiles.outer) * count * len(node),)](
@@ -222,12 +229,12 @@ def _convolve(cell: _Cell, run: _Run, source: int) -> None:
         *cell.image,
         count,
         C=channels,
-        PIXELS=tiles.product_pixels,
+        PIXELS=tiles.convolved_pixels,
         IN=tiles.inner,
         OUT=tiles.outer,
-        num_warps=tiles.warps,
+        num_warps=4,
     )
-    normalise[(convolutions * len(node) * triton.cdiv(channels, tiles.channels),)](
+    normalise[(convolutions * len(node) * triton.cdiv(channels, cell.block),)](
         partial,
         cell.active,
         run.statistics,
@@ -238,22 +245,22 @@ def _convolve(cell: _Cell, run: _Run, source: int) -> None:
         cell.pixels,
         count,
         C=channels,
-        TILE=tiles.product_pixels,
-        TILES=_rows(tiles, count),
-        CHANNELS=tiles.channels,
+        TILE=tiles.convolved_pixels,
+        TILES=_rows(cell, count),
+        CHANNELS=cell.block,
         num_warps=8,
     )
 
 
-def _rows(tiles: Tiles, count: int) -> int:
+def _rows(cell: _Cell, count: int) -> int:
     """Partial sums per channel that are added at a time."""
-    return min(_NUMBERS // tiles.channels, max(16, triton.next_power_of_2(count)))
+    return min(_NUMBERS // cell.block, max(16, triton.next_power_of_2(count)))
 
 
 def _add_edges(cell: _Cell, run: _Run, target: int, out: Tensor) -> None:
-    tiles, channels = cell.tiles, cell.x.shape[-1]
-    count = triton.cdiv(cell.pixels, tiles.pixels)
-    add_edges[(triton.cdiv(channels, tiles.channels) * count * cell.devices,)](
+    pixels, channels = _ELEMENTS // cell.block, cell.x.shape[-1]
+    count = triton.cdiv(cell.pixels, pixels)
+    add_edges[(triton.cdiv(channels, cell.block) * count * cell.devices,)](
         cell.x,
         *run,
         cell.sample,
@@ -264,8 +271,8 @@ def _add_edges(cell: _Cell, run: _Run, target: int, out: Tensor) -> None:
         *cell.image,
         count,
         C=channels,
-        PIXELS=tiles.pixels,
-        CHANNELS=tiles.channels,
+        PIXELS=pixels,
+        CHANNELS=cell.block,
         num_warps=4,
     )
 
@@ -293,10 +300,10 @@ def _backward(
 def _reduce(
     cell: _Cell, run: _Run, gradient: Tensor, means: Tensor, sample_gradient: Tensor | None, target: int
 ) -> None:
-    tiles, channels, devices = cell.tiles, cell.x.shape[-1], cell.devices
-    groups = triton.cdiv(cell.pixels, tiles.pixels * _GROUP)
+    pixels, channels, devices = _ELEMENTS // cell.block, cell.x.shape[-1], cell.devices
+    groups = triton.cdiv(cell.pixels, pixels * _GROUP)
     partial = cell.sums(devices, groups, target, 5, channels)
-    reduce_gradient[(target * triton.cdiv(channels, tiles.channels) * groups * devices,)](
+    reduce_gradient[(target * triton.cdiv(channels, cell.block) * groups * devices,)](
         cell.x,
         *run,
         cell.active,
@@ -308,8 +315,8 @@ def _reduce(
         groups,
         _GROUP,
         C=channels,
-        PIXELS=tiles.pixels,
-        CHANNELS=tiles.channels,
+        PIXELS=pixels,
+        CHANNELS=cell.block,
         SAMPLES=sample_gradient is not None,
         num_warps=4,
     )
@@ -323,8 +330,8 @@ def _reduce(
         cell.pixels,
         groups,
         C=channels,
-        GROUPS=_rows(tiles, groups),
-        CHANNELS=tiles.channels,
+        GROUPS=_rows(cell, groups),
+        CHANNELS=cell.block,
         SAMPLES=sample_gradient is not None,
         num_warps=8,
     )
@@ -335,7 +342,7 @@ def _gather(
 ) -> None:
     tiles, channels = cell.tiles, cell.x.shape[-1]
     node = _node(cell, run.nodes, source)
-    count = triton.cdiv(cell.pixels, tiles.product_pixels)
+    count = triton.cdiv(cell.pixels, tiles.gathered_pixels)
     states, *rest = cell.room
     gather_gradient[(triton.cdiv(channels, tiles.outer) * count * len(node),)](
         node,
@@ -355,10 +362,11 @@ def _gather(
         *cell.image,
         count,
         C=channels,
-        PIXELS=tiles.product_pixels,
+        PIXELS=tiles.gathered_pixels,
         IN=tiles.outer,
         OUT=tiles.inner,
-        num_warps=tiles.warps,
+        num_warps=4,
+        num_stages=2,
     )
 
 
@@ -387,7 +395,8 @@ def _multiply(cell: _Cell, run: _Run, means: Tensor, gradients: Tensor, out_grad
         PIXELS=tiles.weight_pixels,
         OUT=tiles.outer,
         COLUMNS=tiles.weight_columns,
-        num_warps=tiles.warps,
+        num_warps=4,
+        num_stages=2,
     )
     packed_gradient = cell.sums(*cell.packed.shape)
     at_a_time = min(64, max(1, triton.next_power_of_2(splits)))

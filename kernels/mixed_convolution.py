@@ -7,14 +7,12 @@ import triton.language as tl
 
 from modnas_fast.kernels.cell_layout import (
     CONVOLUTION,
-    TAPS,
-    edge_between,
     is_active,
     is_inside,
+    load_kernel,
     load_pixels,
     offset_of_tap,
     place_of,
-    readable,
     relu,
     rounded,
     statistics_of,
@@ -69,17 +67,15 @@ def convolve(
     pixel, out = tile * PIXELS + tl.arange(0, PIXELS), part * OUT + tl.arange(0, OUT)
     row, column = place_of(pixel, height, width)
     total = tl.zeros((PIXELS, OUT), dtype=accumulator)
-    for tap in range(kind, kind * 9 + 1):
+    steps: tl.constexpr = (C + IN - 1) // IN
+    for step in range(kind * steps, (kind * 9 + 1) * steps):  # one loop over taps and channels, for its pipeline
+        tap, channel = step // steps, step % steps * IN + tl.arange(0, IN)
         rows, columns = offset_of_tap(tap)
         read = pixel + rows * width + columns
         there = is_inside(pixel, row + rows, column + columns, pixels, height, width)
-        kernel = packed + (edge_between(source, target) * C * TAPS + tap) * C
-        for first in range(0, C, IN):
-            channel = first + tl.arange(0, IN)
-            image = relu(load_pixels(unit, read, there, channel, C))
-            weights = kernel + out[None, :] * (TAPS * C) + channel[:, None]
-            weights = tl.load(weights, mask=(out < C)[None, :] & (channel < C)[:, None], other=0.0)
-            total = tl.dot(image, readable(weights), total, input_precision="ieee", out_dtype=accumulator)
+        image = relu(load_pixels(unit, read, there, channel, C))
+        weights = load_kernel(packed, source, target, tap, out[None, :], channel[:, None], C)
+        total = tl.dot(image, weights, total, input_precision="ieee", out_dtype=accumulator)
 
     inside = pixel < pixels
     mask = inside[:, None] & (out < C)[None, :]

@@ -9,18 +9,17 @@ from modnas_fast.kernels.cell_layout import (
     CONVOLUTION,
     POOL,
     SKIP,
-    TAPS,
     devices_of,
     edge_between,
     factor,
     is_inside,
     load_channels,
+    load_kernel,
     load_pixels,
     offset_of_tap,
     operation_of,
     place_of,
     pool_count,
-    readable,
     rounded,
     statistics_of,
     unit_of_convolution,
@@ -73,12 +72,12 @@ def gather_gradient(
     dtype: tl.constexpr = packed.dtype.element_ty
     row, column = place_of(pixel, height, width)
     total = tl.zeros((PIXELS, IN), dtype=accumulator)
+    steps: tl.constexpr = (C + OUT - 1) // OUT
     first, last = devices_of(state, node_states, devices)
     for device in range(first, last):
         for target in range(source + 1, 4):
             unit = unit_of_gradient(gradients, out_gradient, target, device, devices, size)
-            edge = edge_between(source, target)
-            mean = means + (device * 6 + edge) * 3 * C
+            mean = means + (device * 6 + edge_between(source, target)) * 3 * C
             for kind in range(0, 2):
                 operation = operation_of(device, source, target, CONVOLUTION + kind)
                 if tl.load(active + operation) != 0:
@@ -87,22 +86,18 @@ def gather_gradient(
                         convolved, source, target, kind, device, states, devices, first_kinds, kinds, size
                     )
                     moments = statistics_of(statistics, source, target, kind, device, states, devices, C)
-                    for tap in range(kind, kind * 9 + 1):
+                    for step in range(kind * steps, (kind * 9 + 1) * steps):
+                        tap, out = step // steps, step % steps * OUT + tl.arange(0, OUT)
                         rows, columns = offset_of_tap(tap)
                         read = pixel - rows * width - columns
                         there = is_inside(pixel, row - rows, column - columns, pixels, height, width)
-                        kernel = packed + (edge * C * TAPS + tap) * C
-                        for start in range(0, C, OUT):
-                            out = start + tl.arange(0, OUT)
-                            behind = gradient_of_convolution(
-                                unit, values, moments, mean, kind, weight, read, there, out, C, accumulator
-                            )
-                            weights = kernel + out[:, None] * (TAPS * C) + channel[None, :]
-                            mask = (out < C)[:, None] & (channel < C)[None, :]
-                            weights = readable(tl.load(weights, mask=mask, other=0.0))
-                            total = tl.dot(
-                                factor(behind, dtype), weights, total, input_precision="ieee", out_dtype=accumulator
-                            )
+                        behind = gradient_of_convolution(
+                            unit, values, moments, mean, kind, weight, read, there, out, C, accumulator
+                        )
+                        weights = load_kernel(packed, source, target, tap, out[:, None], channel[None, :], C)
+                        total = tl.dot(
+                            factor(behind, dtype), weights, total, input_precision="ieee", out_dtype=accumulator
+                        )
     image = load_pixels(node + state * size, pixel, inside, channel, C)
     total = tl.where(image <= 0, 0.0, total)  # back through relu, which only convolutions have
     for device in range(first, last):

@@ -77,7 +77,8 @@ def reduce_gradient(
     with_average = tl.zeros((PIXELS, CHANNELS), dtype=accumulator)
     with_small = tl.zeros((PIXELS, CHANNELS), dtype=accumulator)
     with_large = tl.zeros((PIXELS, CHANNELS), dtype=accumulator)
-    for tile in range(group * tiles, group * tiles + tiles):
+    last = tl.minimum(group * tiles + tiles, (pixels + PIXELS - 1) // PIXELS)
+    for tile in range(group * tiles, last):
         pixel = tile * PIXELS + tl.arange(0, PIXELS)
         inside = pixel < pixels
         grad = load_pixels(gradients, pixel, inside, channel, C).to(accumulator)

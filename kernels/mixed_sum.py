@@ -59,9 +59,7 @@ def add_edges(
     for source in range(0, target):
         unit = unit_of_node(x, nodes, source, device, states, devices, size)
         first = operation_of(device, source, target, 0)
-        for operation in range(0, OPERATIONS):
-            if tl.load(active + first + operation) == 0:
-                total += tl.load(sample + first + operation)
+        total += _sum_of_not_computed(sample + first, active + first)
         if tl.load(active + first + SKIP) != 0:
             values = load_pixels(unit, pixel, inside, channel, C).to(accumulator)
             total += tl.load(sample + first + SKIP) * values
@@ -79,6 +77,14 @@ def add_edges(
                 total += scale * (values - load_channels(moments, channel, C))
     written = out + device * size + pixel.to(tl.int64)[:, None] * C + channel[None, :]
     tl.store(written, rounded(total, out.dtype.element_ty), mask=inside[:, None] & (channel < C)[None, :])
+
+
+@triton.jit
+def _sum_of_not_computed(sample, active):
+    """Of the weights of one edge; 0 as the caller promises, but the formula has them."""
+    operation = tl.arange(0, 8)
+    computed = tl.load(active + operation, mask=operation < OPERATIONS, other=1) != 0
+    return tl.sum(tl.load(sample + operation, mask=computed == 0, other=0.0), axis=0)
 
 
 @triton.jit

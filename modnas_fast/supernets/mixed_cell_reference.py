@@ -41,6 +41,10 @@ def _mixed_edge(node: Tensor, kernel_1x1: Tensor, kernel_3x3: Tensor, sample: Te
 
 
 def _batch_norm(y: Tensor) -> Tensor:
-    """[S, B, C, H, W] normalised with the statistics of each state's own B images."""
-    beside = y.transpose(0, 1).flatten(1, 2)  # [B, SC, H, W]
-    return F.batch_norm(beside, None, None, training=True).unflatten(1, (len(y), -1)).transpose(0, 1)
+    """[S, B, C, H, W] normalised with the statistics of each state's own B images, in float32 or wider.
+
+    In plain terms, since the library's (torch 2.13, CPU) has wrong gradients for one image of some memory layouts.
+    """
+    wide = y.to(torch.promote_types(y.dtype, torch.float32))
+    variance, mean = torch.var_mean(wide, (1, 3, 4), correction=0, keepdim=True)
+    return ((wide - mean) * (variance + 1e-5).rsqrt()).to(y.dtype)

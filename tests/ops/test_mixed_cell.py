@@ -30,6 +30,14 @@ def test_outputs_and_gradients_are_those_of_the_loops(selection: str, devices: i
             torch.testing.assert_close(found[name], expected[name], atol=1e-10, rtol=1e-10, msg=lambda m, n=name: n + m)
 
 
+def test_one_image_whose_memory_layout_is_ambiguous() -> None:
+    """The library's batch_norm went wrong here."""
+    inputs = make((1, 16, 3, 2), devices=1, selection="mixture")
+    expected, found = gradients(truth, inputs), gradients(mixed_cell, inputs)
+    for name in expected:
+        torch.testing.assert_close(found[name], expected[name], atol=1e-9, rtol=1e-9)
+
+
 @pytest.mark.parametrize("selection", SELECTIONS)
 def test_gradients_are_those_of_differences(selection: str, implementation: str) -> None:
     if implementation != "reference" and selection != "mixture":

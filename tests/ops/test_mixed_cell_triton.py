@@ -1,0 +1,193 @@
+"""The Triton kernels of mixed_cell: interpreted on the CPU, run on CUDA where there is any, compiled to machine code."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+from machine_code import Compiled, resources
+from mixed_cells import FLOATS, Inputs, gradients, make
+from torch import Tensor
+
+from modnas_fast import implementations
+from modnas_fast.supernets.mixed_cell import mixed_cell
+
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
+needs_compilation = pytest.mark.skipif(INTERPRETED, reason="TRITON_INTERPRET=1 leaves nothing to compile")
+KERNELS = (
+    "convolve", "normalise", "add_edges", "reduce_gradient", "add_groups", "gather_gradient", "multiply_gradients",
+    "add_splits",
+)  # fmt: skip
+
+
+@needs_triton
+def test_the_interpreted_kernels_agree_with_the_reference() -> None:
+    """In a process of its own, since the interpreter must be asked for before triton is imported."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "-k", "interpreted and not agree", __file__],
+        cwd=Path(__file__).parents[2], env={**os.environ, "TRITON_INTERPRET": "1"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed" in done.stdout and " skipped" not in done.stdout, done.stdout
+
+
+@pytest.fixture(params=["interpreted", "cuda"])
+def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Where the kernels run. Memory that they get holds NaN at first: what is not written must not be read."""
+    if request.param == "interpreted":
+        if not INTERPRETED:
+            pytest.skip("run under TRITON_INTERPRET=1 by another test of this file")
+        usable = implementations.Availability(True, "interpreted")
+        monkeypatch.setitem(implementations._FAST["mixed_cell"], "cpu", [("triton", lambda: usable)])
+    elif implementations.chosen("mixed_cell", "cuda").name != "triton":
+        pytest.skip(implementations.chosen("mixed_cell", "cuda").reason)
+    poisoned = []
+    for name in ("empty", "empty_like"):
+
+        def with_nan(*arguments: object, make: object = getattr(torch, name), **options: object) -> Tensor:
+            poisoned.append(make(*arguments, **options).fill_(torch.nan))
+            return poisoned[-1]
+
+        monkeypatch.setattr(torch, name, with_nan)
+    with implementations.using("triton"):
+        yield "cpu" if request.param == "interpreted" else "cuda"
+    assert poisoned, "no kernel ran"
+
+
+def fast(inputs: Inputs, device: str, needed: tuple[str, ...] = FLOATS, **options: bool) -> dict[str, Tensor]:
+    found = gradients(mixed_cell, Inputs(*(tensor.to(device) for tensor in inputs)), needed, **options)
+    return {name: tensor.cpu() for name, tensor in found.items()}
+
+
+def reference(inputs: Inputs) -> dict[str, Tensor]:
+    with implementations.using("reference"):
+        return gradients(mixed_cell, inputs)
+
+
+class Case(NamedTuple):
+    """Shape [B, C, H, W], T, and what is computed how."""
+
+    shape: tuple[int, int, int, int]
+    devices: int
+    selection: str
+    dtype: torch.dtype
+    shared: bool = False
+    single_path: bool = False
+
+
+FLOORS = {dtype: torch.finfo(dtype).eps for dtype in (torch.float32, torch.float16, torch.bfloat16)}
+FLOORS[torch.float64] = 1e-12  # the reference in this format is the truth, and has no error of its own to compare with
+CASES = [
+    Case((1, 3, 9, 8), 1, "path", torch.float64),  # several tiles
+    Case((1, 1, 2, 3), 1, "mixture", torch.float64),
+    Case((2, 3, 3, 5), 2, "some", torch.float32, shared=True),
+    Case((1, 17, 4, 3), 2, "path", torch.float32, single_path=True),
+    Case((1, 70, 2, 2), 1, "path", torch.float32),  # more channels than one block holds
+    Case((3, 16, 3, 3), 3, "path", torch.bfloat16, shared=True, single_path=True),
+    Case((2, 16, 3, 4), 1, "mixture", torch.bfloat16),
+    Case((2, 5, 4, 1), 1, "some", torch.float16),
+    Case((2, 3, 1, 2), 2, "none", torch.float32, shared=True),
+]
+
+
+@needs_triton
+@pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(str(part).replace("torch.", "") for part in case))
+def test_outputs_and_gradients_are_as_close_as_the_reference(device: str, case: Case) -> None:
+    exact = make(case.shape, case.devices, case.selection, case.shared, seed=sum(case.shape))
+    others = torch.promote_types(case.dtype, torch.float32)
+    given = exact.to(others)._replace(x=exact.x.to(case.dtype))
+    expected, plain = reference(exact), reference(given)
+    found = fast(given, device, single_path=case.single_path)
+    for name, truth in expected.items():
+        assert found[name].dtype == plain[name].dtype and found[name].shape == truth.shape
+        own = torch.linalg.vector_norm(plain[name].double() - truth)
+        floor = FLOORS[case.dtype] * (1 + torch.linalg.vector_norm(truth))
+        error = torch.linalg.vector_norm(found[name].double() - truth)
+        assert error <= 2 * own + floor, f"{name}: {error} beside {own}, floor {floor}"
+
+
+class Counted:
+    """A kernel that notes its launches."""
+
+    def __init__(self, name: str, kernel: object, launched: list[str]) -> None:
+        self.name, self.kernel, self.launched = name, kernel, launched
+
+    def __getitem__(self, grid: tuple[int, ...]) -> object:
+        self.launched.append(self.name)
+        return self.kernel[grid]
+
+
+@needs_triton
+def test_only_what_is_wanted_is_computed_and_always_the_same(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bits depend neither on what is recomputed or wanted besides, nor on the layout of x."""
+    from modnas_fast.kernels import mixed_cell as module
+
+    launched: list[str] = []
+    for name in KERNELS:
+        monkeypatch.setattr(module, name, Counted(name, getattr(module, name), launched))
+
+    def launches() -> dict[str, int]:
+        counted = {name: launched.count(name) for name in KERNELS if name in launched}
+        launched.clear()
+        return counted
+
+    inputs = make((1, 2, 6, 11), 1, "path", seed=4).to(torch.float32)
+    first = fast(inputs, device)
+    assert launches() == dict(zip(KERNELS, (3, 3, 3, 3, 3, 3, 1, 1)))
+    strided = inputs._replace(x=inputs.x.contiguous())
+    samples = fast(strided, device, ("sample",), recompute=True, single_path=True)
+    assert launches() == dict(zip(KERNELS, (6, 6, 5, 3, 3, 2)))  # neither node 3 again nor the gradient of x
+    weights = fast(inputs, device, ("kernels_1x1",))
+    assert launches() == dict(zip(KERNELS, (3, 3, 3, 3, 3, 2, 1, 1)))
+    for again in (samples, weights):
+        assert all(torch.equal(first[name], tensor) for name, tensor in again.items())
+
+
+def compiled_configurations() -> list[tuple[int, torch.dtype, int]]:
+    """(generation, dtype, channels): a part of those in use, since all take minutes; MODNAS_FAST_COMPILE_ALL=1 for all."""
+    if os.environ.get("MODNAS_FAST_COMPILE_ALL") == "1":
+        dtypes = torch.bfloat16, torch.float16, torch.float32, torch.float64
+        return [(sm, dtype, channels) for sm in (80, 90) for dtype in dtypes for channels in (3, 16, 32, 64, 128)]
+    return [(80, torch.bfloat16, 64), (80, torch.float32, 32), (90, torch.bfloat16, 16), (90, torch.float32, 64)]
+
+
+@needs_triton
+@needs_compilation
+@pytest.mark.parametrize(("generation", "dtype", "channels"), compiled_configurations(), ids=str)
+def test_kernels_compile_without_spilling_registers(
+    generation: int, dtype: torch.dtype, channels: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from modnas_fast.kernels import mixed_cell as module
+
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    kernels = {name: Once(getattr(module, name), generation) for name in KERNELS}
+    for name, kernel in kernels.items():
+        monkeypatch.setattr(module, name, kernel)
+    inputs = make((4, channels, 8, 8), 2, "mixture").to(torch.float32)
+    inputs = inputs._replace(x=inputs.x.to(dtype)).requiring(*FLOATS)
+    out = module.mixed_cell(*inputs, recompute=False, single_path=False)
+    out.backward(torch.zeros_like(out))
+    limit = {80: 163, 90: 227}[generation] * 1024
+    for name, kernel in kernels.items():
+        (code,) = kernel.found
+        used = resources(code)
+        assert used["STACK"] == 0, f"{name} spills: {used}"
+        assert code.metadata.shared <= limit, f"{name} takes {code.metadata.shared} bytes of shared memory"
+        if name in ("convolve", "gather_gradient", "multiply_gradients") and dtype != torch.float32:
+            assert "mma" in code.asm["ptx"], f"{name} leaves the tensor cores idle"
+
+
+class Once(Compiled):
+    """Compiles a kernel the first time only: all its launches have one form."""
+
+    def compile(self, *arguments: object, **options: object) -> None:
+        if not self.found:
+            super().compile(*arguments, **options)
