@@ -46,7 +46,7 @@ PUBLIC = {
     ],
     "modnas_fast.report": ["write_report", "write_reproduction"],
     "modnas_fast.spaces": ["Architecture", "Choice", "Graph", "NB201Space", "SearchSpace", "make_space"],
-    "modnas_fast.supernets": ["NB201Supernet", "inherit_weights", "make_supernet"],
+    "modnas_fast.supernets": ["NB201Supernet", "entangled_linear", "inherit_weights", "make_supernet", "mixed_cell"],
 }
 
 

@@ -3,13 +3,15 @@
 from torch import nn
 
 from modnas_fast.spaces import SearchSpace
+from modnas_fast.supernets.entangled_linear import entangled_linear
+from modnas_fast.supernets.mixed_cell import mixed_cell
 from modnas_fast.supernets.nb201 import NB201Supernet, inherit_weights
 
-__all__ = ["NB201Supernet", "inherit_weights", "make_supernet"]
+__all__ = ["NB201Supernet", "entangled_linear", "inherit_weights", "make_supernet", "mixed_cell"]
 
 _SUPERNETS = {"nb201": NB201Supernet}
 
 
 def make_supernet(space: SearchSpace, **task: int | str) -> nn.Module:
-    """The supernetwork of `space`; `task` as in `space.build`."""
+    """The supernetwork of `space`; `task` as in `space.build`, and what the supernet takes besides."""
     return _SUPERNETS[space.name](**task)
