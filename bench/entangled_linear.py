@@ -1,7 +1,5 @@
 """entangled_linear against plain masked PyTorch, a loop of F.linear on slices and the reference, on the same inputs.
 
-    python bench/entangled_linear.py [--quick] [--device cuda] [--json FILE] [--threads N]
-
 Sizes are those of transformer search spaces: R = 64 sequences of 32 tokens per device, layers of 192 to 1280 numbers,
 widths drawn evenly from the multiples of 64 up to the layer's. Contenders take turns in one process; a time is a
 median, a ratio is one of medians, above 1 where ours is faster. Refuses to run where an answer of ours is wrong.
@@ -9,24 +7,18 @@ median, a ratio is one of medians, above 1 where ours is faster. Refuses to run 
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from modnas_fast import doctor, implementations
+from modnas_fast import implementations
+from modnas_fast.bench.runner import Parser, medians, ratios, run, shown, torch_device, write_results
+from modnas_fast.errors import InputError
 from modnas_fast.supernets.entangled_linear import entangled_linear, needed_work
-
-sys.path.insert(0, str(Path(__file__).parent))
-from min_norm import commit, medians, ratios
 
 ROWS = 64 * 32
 LAYERS = ((192, 768), (640, 640), (768, 192), (1280, 1280))
@@ -125,23 +117,17 @@ def check(device: str, dtype: torch.dtype) -> None:
 
 def measure(p: Problem, rounds: int, with_reference: bool) -> dict[str, Any]:
     """Seconds of a forward pass without gradients and of a whole step."""
-    wait = torch.cuda.synchronize if p.x.is_cuda else lambda: None
     forwards = contenders(p, with_reference)
 
     def inference(run: Callable[[], Tensor]) -> None:
         with torch.no_grad():
             run()
-        wait()
-
-    def training(run: Callable[[], Tensor]) -> None:
-        step(p, run)
-        wait()
 
     shared = len(p.x) < len(p.inputs)
     works = needed_work(p.x.shape[1], p.inputs.tolist(), p.outputs.tolist(), p.x.element_size(), shared)
     row: dict[str, Any] = {"T": len(p.inputs), "K": p.x.shape[2], "N": len(p.weight), "shared": shared}
-    for name, kind, work in (("forward", inference, works[0]), ("step", training, works[0] + works[1])):
-        seconds = medians({key: partial(kind, run) for key, run in forwards.items()}, rounds)
+    for name, kind, work in (("forward", inference, works[0]), ("step", partial(step, p), works[0] + works[1])):
+        seconds = medians({key: partial(kind, run) for key, run in forwards.items()}, rounds, where=p.x.device.type)
         flops, moved = sum(work[::2]), sum(work[1::2])
         row[name] = {
             "seconds": seconds,
@@ -158,22 +144,20 @@ def report(row: dict[str, Any]) -> None:
     for name in ("forward", "step"):
         part = row[name]
         others = ", ".join(f"{key} {ratio:.2f} x" for key, ratio in part["ratio"].items())
-        print(f"  {name}: {part['seconds']['ours'] * 1e3:.2f} ms, "
+        print(f"  {name}: {shown(part['seconds']['ours'])}, "
               f"{part['needed_flops_per_second'] / 1e9:.0f} needed GFLOP/s; {others}")  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Checks, measures, prints."""
-    parser = argparse.ArgumentParser(description="the entangled linear layer against its peers, in turns")
+    parser = Parser("entangled_linear", __doc__)
     parser.add_argument("--quick", action="store_true", help="few rounds, T = 1 and 13, small layers")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--device", type=torch_device, default="cpu", help="cpu (default) or cuda")
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
-    parser.add_argument("--json", type=Path, help="also write the results to this file")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="for all contenders")
     options = parser.parse_args(arguments)
     serving = implementations.chosen("entangled_linear", options.device)
     if serving.name == "reference":
-        raise SystemExit(f"entangled_linear on {options.device}: {serving.reason}")
+        raise InputError(f"bench entangled_linear: nothing but the reference on {options.device}: {serving.reason}")
     torch.set_num_threads(options.threads)
     dtype = getattr(torch, options.dtype)
     check(options.device, dtype)
@@ -185,11 +169,9 @@ def main(arguments: list[str] | None = None) -> None:
                 results.append(measure(p, 3 if options.quick else 9, with_reference=count < 32))
                 report(results[-1])
     if options.json:
-        about = {"op": "entangled_linear", "commit": commit(), "threads": options.threads, "rows": ROWS}
-        about |= {"dtype": options.dtype, "implementation": serving.name}
-        machine = doctor.diagnose().to_dict()
-        options.json.write_text(json.dumps({**about, **machine, "results": results}, indent=1) + "\n")
+        facts = {"rows": ROWS, "dtype": options.dtype, "implementation": serving.name}
+        write_results(options.json, "entangled_linear", results, **facts)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

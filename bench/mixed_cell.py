@@ -1,0 +1,202 @@
+"""One cell of the supernet for T devices, forward and backward, against plain batched PyTorch on the same inputs.
+
+Cells are those of the paper's three stages (16, 32 and 64 channels on 32, 16 and 8 pixels), for random single paths,
+whose weights or samples get gradients as in the two halves of a search step, and for the full mixture.
+
+  ours         what serves the cell here: Triton kernels on CUDA, library calls on the CPU
+  plain        the reference, all operations of all devices in plain PyTorch
+  compiled     the same through torch.compile; on CUDA alone
+
+On CUDA the bytes that the kernels move, counted, are set beside the bandwidth of a copy measured in the same run.
+Contenders take turns in one process; a time is a median, a ratio is one of medians, above 1 where ours is faster.
+Refuses to run where an answer of ours is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+from torch.nn import functional as F
+
+from modnas_fast import implementations
+from modnas_fast.bench.runner import (
+    Parser,
+    copy_bandwidth,
+    count,
+    counts,
+    medians,
+    ratios,
+    run,
+    shown,
+    torch_device,
+    write_results,
+)
+from modnas_fast.errors import InputError
+from modnas_fast.spaces.nb201_network import EDGES, OPERATIONS
+from modnas_fast.supernets.mixed_cell import mixed_cell
+from modnas_fast.supernets.mixed_cell_bytes import bytes_moved
+
+#: channels and pixels of the stages
+STAGES = ((16, 32), (32, 16), (64, 8))
+#: what wants a gradient beside the cell's input, in the halves of a step and for the mixture
+KINDS = {"path, by weights": (True, False), "path, by samples": (False, True), "mixture, by both": (True, True)}
+
+
+class Problem(NamedTuple):
+    """Arguments of mixed_cell and the gradient of its output."""
+
+    x: Tensor
+    kernels_1x1: Tensor
+    kernels_3x3: Tensor
+    sample: Tensor
+    active: Tensor
+    gradient: Tensor
+
+    @property
+    def wanted(self) -> list[Tensor]:
+        """What wants a gradient."""
+        return [tensor for tensor in self[:4] if tensor.requires_grad]
+
+
+def problem(kind: str, devices: int, batch: int, stage: int, dtype: torch.dtype, where: str) -> Problem:
+    """Random numbers, the same ones each time."""
+    generator = torch.Generator().manual_seed(devices + stage)
+    channels, side = STAGES[stage]
+
+    def images() -> Tensor:
+        return torch.randn(devices, batch, side, side, channels, generator=generator).to(where, dtype).movedim(-1, 2)
+
+    kernels = (
+        torch.randn(len(EDGES), channels, channels, *size, generator=generator) / channels for size in ((), (3, 3))
+    )
+    by_weights, by_samples = KINDS[kind]
+    if kind.startswith("mixture"):
+        sample = torch.rand(devices, len(EDGES), len(OPERATIONS), generator=generator).softmax(-1)
+        active = torch.ones_like(sample, dtype=torch.bool)
+    else:
+        indices = torch.randint(len(OPERATIONS), (devices, len(EDGES)), generator=generator)
+        sample = F.one_hot(indices, len(OPERATIONS)).float()
+        active = sample > 0
+    small, large = (kernel.to(where).requires_grad_(by_weights) for kernel in kernels)
+    return Problem(
+        images().requires_grad_(), small, large, sample.to(where).requires_grad_(by_samples), active.to(where), images()
+    )
+
+
+def forward(p: Problem, kind: str) -> Tensor:
+    return mixed_cell(*p[:5], single_path=kind.startswith("path"))
+
+
+def plain(p: Problem, kind: str) -> Tensor:
+    with implementations.using("reference"):
+        return forward(p, kind)
+
+
+def step(p: Problem, call: Callable[[], Tensor]) -> list[Tensor]:
+    """The cell and all gradients that are wanted."""
+    out = call()
+    return [out.detach(), *torch.autograd.grad(out, p.wanted, p.gradient, allow_unused=True, materialize_grads=True)]
+
+
+def check(dtype: torch.dtype, where: str) -> None:
+    """Raises RuntimeError where an answer is wrong: then no time is worth printing."""
+    for kind in KINDS:
+        p = problem(kind, 3, 4, 0, dtype, where)
+        wide = Problem(*(t if t.dtype == torch.bool else t.detach().double().requires_grad_(t.requires_grad) for t in p))
+        truth, found, own = (
+            step(q, partial(call, q, kind)) for q, call in ((wide, plain), (p, forward), (p, plain))
+        )
+        for exact, ours, reference in zip(truth, found, own, strict=True):
+            scale = exact.abs().max() + 1e-30
+            error, allowed = ((other - exact).abs().max() / scale for other in (ours.double(), reference.double()))
+            if not error <= 3 * allowed + 1e-5:
+                raise RuntimeError(f"mixed_cell, {kind}: off by {float(error):.1e}; run the tests first")
+
+
+def measure(kind: str, p: Problem, rounds: int, bandwidth: float) -> dict[str, Any]:
+    """Seconds of the forward pass and of a whole step, and shares of the copy's bandwidth."""
+    where = p.x.device.type
+    calls = {"ours": partial(forward, p, kind), "plain": partial(plain, p, kind)}
+    if where == "cuda":
+        calls["compiled"] = torch.compile(calls["plain"])
+    times = {
+        "forward": medians({name: partial(_without_gradient, call) for name, call in calls.items()}, rounds, where=where),
+        "step": medians({name: partial(step, p, call) for name, call in calls.items()}, rounds, where=where),
+    }
+    row: dict[str, Any] = {"kind": kind, "T": len(p.sample), "batch": p.x.shape[1], "C": p.x.shape[2]}
+    for name, seconds in times.items():
+        row[name] = {"seconds": seconds, "ratio": ratios(seconds)}
+        if where == "cuda":
+            row[name]["bytes"] = moved = _bytes(p, name)
+            row[name]["fraction_of_copy_bandwidth"] = moved / seconds["ours"] / bandwidth
+    return row
+
+
+def _without_gradient(call: Callable[[], Tensor]) -> None:
+    with torch.no_grad():
+        call()
+
+
+def _bytes(p: Problem, name: str) -> int:
+    arguments = p.x.shape, p.x.element_size(), p.active.cpu()
+    gradients = {"weights": p.kernels_3x3.requires_grad, "samples": p.sample.requires_grad}
+    moved = bytes_moved(*arguments, "forward")
+    return moved + bytes_moved(*arguments, "backward", **gradients) if name == "step" else moved
+
+
+def table(rows: list[dict[str, Any]]) -> Table:
+    """A line per cell."""
+    found = Table("cell", "T", "batch", "C", title="forward pass, and with backward pass", title_justify="left")
+    names = [name for name in rows[0]["step"]["seconds"] if name != "ours"]
+    for part in ("forward", "step"):
+        for heading in (f"{part}, ours", *(f"{name} over ours" for name in names)):
+            found.add_column(heading, justify="right")
+        if "bytes" in rows[0][part]:
+            found.add_column("of copy bandwidth", justify="right")
+    for row in rows:
+        cells = [row["kind"], *(str(row[key]) for key in ("T", "batch", "C"))]
+        for part in ("forward", "step"):
+            cells += [shown(row[part]["seconds"]["ours"]), *(f"{row[part]['ratio'][name]:.2f} ×" for name in names)]
+            if "bytes" in row[part]:
+                cells.append(f"{row[part]['fraction_of_copy_bandwidth']:.0%}")
+        found.add_row(*cells)
+    return found
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Checks, measures, prints."""
+    parser = Parser("mixed_cell", __doc__)
+    parser.add_argument("--devices", type=counts, metavar="T,T", help="default: 13; on CUDA 13,64")
+    parser.add_argument("--batch", type=count, help="images; default: 16; on CUDA 256")
+    parser.add_argument("--rounds", type=count, default=5, help="turns of each contender; default: 5")
+    parser.add_argument("--device", type=torch_device, default="cpu", help="cpu (default) or cuda")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="default: float32; on CUDA bfloat16")
+    given = parser.parse_args(arguments)
+    cuda = given.device == "cuda"
+    serving = implementations.chosen("mixed_cell", given.device)
+    if serving.name == "reference":
+        raise InputError(f"bench mixed_cell: nothing but the reference on {given.device}: {serving.reason}")
+    dtype = getattr(torch, given.dtype or ("bfloat16" if cuda else "float32"))
+    torch.set_num_threads(given.threads)
+    check(dtype, given.device)
+    bandwidth = copy_bandwidth(5, given.device)
+    rows = []
+    for devices in given.devices or ([13, 64] if cuda else [13]):
+        for stage in range(len(STAGES)):
+            for kind in KINDS:
+                p = problem(kind, devices, given.batch or (256 if cuda else 16), stage, dtype, given.device)
+                rows.append(measure(kind, p, given.rounds, bandwidth))
+    Console().print(table(rows))
+    if given.json:
+        facts = {"device": given.device, "dtype": str(dtype), "implementation": serving.name}
+        write_results(given.json, "mixed_cell", rows, copy_bytes_per_second=bandwidth, **facts)
+
+
+if __name__ == "__main__":
+    run(main)
