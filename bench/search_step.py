@@ -6,7 +6,7 @@ clipped SGD). Sizes are the paper's, C = 16 and N = 5 on images of 32 × 32 pixe
 
   published loop   the published code's way, rewritten: one device at a time, NCHW, one operation per edge
   plain batched    all devices at once, every operation of every edge, our hypernetwork and MGD
-  compiled         the same through torch.compile; on CUDA always, on the CPU with --compile
+  compiled         the same through torch.compile: on CUDA unless --no-compile is given, on the CPU with --compile
   ours             what `modnas-fast search --preset nb201-paper` runs
 
 Contenders take turns in one process; a time is a median, a ratio is one of medians, above 1 where ours is faster.
