@@ -47,19 +47,19 @@ def excess(gram: Tensor, weights: Tensor) -> float:
 
 
 def check() -> None:
-    """Raises RuntimeError where an answer is wrong: then no time is worth printing."""
+    """Raises InputError where an answer is wrong: then no time is worth printing."""
     for size in (2, 3, T, 64):
         for kind, maker in gramians.HARD.items():
             gram = gramians.gramian(maker(8, size, size))
             answer = min_norm(gram)
             if (relative_gaps(gram, answer.weights) > 1e-10).any() or (answer.status != 0).any():
-                raise RuntimeError(f"min_norm is not optimal on {kind}, T = {size}; run the tests first")
+                raise InputError(f"bench min_norm: min_norm is not optimal on {kind}, T = {size}; run the tests first")
     jacobian = torch.randn(T, 5000)
     wide, weights = jacobian.double(), torch.rand(T, dtype=torch.float64)
     if not torch.allclose(gramian(jacobian), wide @ wide.T, rtol=1e-12, atol=1e-9):
-        raise RuntimeError("gramian is wrong; run the tests first")
+        raise InputError("bench min_norm: gramian is wrong; run the tests first")
     if not torch.allclose(combine(weights, jacobian), (weights @ wide).float(), rtol=1e-6, atol=0):
-        raise RuntimeError("combine is wrong; run the tests first")
+        raise InputError("bench min_norm: combine is wrong; run the tests first")
 
 
 def reference(gram: Tensor) -> Tensor:
