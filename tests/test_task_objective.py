@@ -9,8 +9,10 @@ import pytest
 import torch
 from torch.nn import functional
 
+from modnas_fast import task_objective
 from modnas_fast.config import Config, make_config
 from modnas_fast.datasets.task import ImageTask, Split, make_task
+from modnas_fast.errors import InputError
 from modnas_fast.optimizers import cosine_decay, set_learning_rate
 from modnas_fast.spaces import NB201Space
 from modnas_fast.task_objective import SupernetObjective, initial_supernet, network_arguments
@@ -28,17 +30,18 @@ def make_images(count: int = 30, classes: int = 3) -> ImageTask:
     return make_task("stripes", tuple("abc")[:classes], train=train, validation=other, test=other)
 
 
-def config(seed: int = 0) -> Config:
+def config(seed: int = 0, gradient: str = "exact", entangled: bool = False, **search: object) -> Config:
     return make_config(
         seed=seed,
-        space={"channels": 2, "cells": 1},
-        search={"batch_size": 10, "weight_learning_rate": 0.05, "device": "cpu"},
+        space={"channels": 2, "cells": 1, "entangled": entangled},
+        architect={"gradient": gradient},
+        search={"batch_size": 10, "weight_learning_rate": 0.05, "device": "cpu", **search},
         evaluation={"batch_size": 10},
     )
 
 
-def make_objective(seed: int = 0) -> SupernetObjective:
-    return SupernetObjective(config(seed), SPACE, make_images())
+def make_objective(seed: int = 0, **options: object) -> SupernetObjective:
+    return SupernetObjective(config(seed, **options), SPACE, make_images())
 
 
 def sample(count: int = 4, seed: int = 0) -> torch.Tensor:
@@ -75,6 +78,54 @@ def test_a_sample_gets_a_gradient_and_weights_get_none() -> None:
     objective.new_batch()
     (gradient,) = torch.autograd.grad(objective.loss(onehot).sum(), onehot)
     assert gradient.any() and all(p.grad is None for p in objective.supernet.parameters())
+
+
+def step_of(objective: SupernetObjective, onehot: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """The gradient of uneven losses by samples, and the weights after a step."""
+    objective.new_batch()
+    leaf = onehot.clone().requires_grad_()
+    losses = objective.loss(leaf, True)
+    (gradient,) = torch.autograd.grad((losses * torch.arange(1.0, len(losses) + 1)).sum(), leaf)
+    objective.train_step(onehot, 0.5, True)
+    return gradient, [parameter.detach() for parameter in objective.supernet.parameters()]
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 9])
+def test_devices_at_a_time_change_nothing(chunk: int) -> None:
+    whole, parts = (step_of(make_objective(device_chunk=size), sample()) for size in (None, chunk))
+    torch.testing.assert_close(parts[0], whole[0], rtol=1e-4, atol=1e-5)
+    for mine, wanted in zip(parts[1], whole[1], strict=True):
+        torch.testing.assert_close(mine, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_the_published_gradient_reaches_the_supernet() -> None:
+    objective, onehot = make_objective(gradient="published"), sample().requires_grad_()
+    objective.new_batch()
+    (found,) = torch.autograd.grad(objective.loss(onehot, True).sum(), onehot)
+    direct = objective.supernet(objective._x, onehot, objective._y, hard=True, exact=False)
+    (wanted,) = torch.autograd.grad(direct.sum(), onehot)
+    torch.testing.assert_close(found, wanted)
+    exact = objective.supernet(objective._x, onehot, objective._y, hard=True, exact=True)
+    assert not torch.allclose(found, torch.autograd.grad(exact.sum(), onehot)[0])
+
+
+def test_activations_in_bfloat16_stay_close() -> None:
+    torch.manual_seed(0)
+    exact, rounded = (step_of(make_objective(activations=name), sample()) for name in ("float32", "bfloat16"))
+    assert all(parameter.dtype == torch.float32 and parameter.isfinite().all() for parameter in rounded[1])
+    cosine = functional.cosine_similarity(exact[0].flatten(), rounded[0].flatten(), dim=0)
+    assert cosine > 0.9 and not torch.equal(exact[0], rounded[0])
+
+
+def test_entangled_kernels_can_be_asked_for() -> None:
+    names = [name for name, _ in make_objective(entangled=True).supernet.named_parameters()]
+    assert any("kernels_3x3" in name for name in names) and not any("kernels_1x1" in name for name in names)
+
+
+def test_networks_too_large_for_memory_are_told_before_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(task_objective, "free_memory", lambda device: 1000)
+    with pytest.raises(InputError, match="search.batch_size: one network on 10 images takes"):
+        make_objective().train_step(sample(), 0.0, True)
 
 
 def test_training_lowers_the_loss_and_its_rate() -> None:
