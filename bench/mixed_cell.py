@@ -93,9 +93,9 @@ def forward(p: Problem, kind: str) -> Tensor:
     return mixed_cell(*p[:5], single_path=kind.startswith("path"))
 
 
-def plain(p: Problem, kind: str) -> Tensor:
+def plain(p: Problem, _: str) -> Tensor:
     with implementations.using("reference"):
-        return forward(p, kind)
+        return mixed_cell(*p[:5])
 
 
 def step(p: Problem, call: Callable[[], Tensor]) -> list[Tensor]:
@@ -150,22 +150,19 @@ def _bytes(p: Problem, name: str) -> int:
     return moved + bytes_moved(*arguments, "backward", **gradients) if name == "step" else moved
 
 
-def table(rows: list[dict[str, Any]]) -> Table:
+def table(rows: list[dict[str, Any]], part: str) -> Table:
     """A line per cell."""
-    found = Table("cell", "T", "batch", "C", title="forward pass, and with backward pass", title_justify="left")
-    names = [name for name in rows[0]["step"]["seconds"] if name != "ours"]
-    for part in ("forward", "step"):
-        for heading in (f"{part}, ours", *(f"{name} over ours" for name in names)):
-            found.add_column(heading, justify="right")
-        if "bytes" in rows[0][part]:
-            found.add_column("of copy bandwidth", justify="right")
+    title = "forward pass" if part == "forward" else "forward and backward pass"
+    found = Table(title=title, title_justify="left")
+    found.add_column("cell", no_wrap=True)
+    peers = list(rows[0][part]["ratio"])
+    counted = "bytes" in rows[0][part]
+    for heading in ("T", "batch", "C", "ours", *(f"{name} / ours" for name in peers), *(["of a copy"] if counted else [])):
+        found.add_column(heading, justify="right")
     for row in rows:
-        cells = [row["kind"], *(str(row[key]) for key in ("T", "batch", "C"))]
-        for part in ("forward", "step"):
-            cells += [shown(row[part]["seconds"]["ours"]), *(f"{row[part]['ratio'][name]:.2f} ×" for name in names)]
-            if "bytes" in row[part]:
-                cells.append(f"{row[part]['fraction_of_copy_bandwidth']:.0%}")
-        found.add_row(*cells)
+        cells = [row["kind"], *(str(row[key]) for key in ("T", "batch", "C")), shown(row[part]["seconds"]["ours"])]
+        cells += [f"{row[part]['ratio'][name]:.2f} ×" for name in peers]
+        found.add_row(*cells, *([f"{row[part]['fraction_of_copy_bandwidth']:.0%}"] if counted else []))
     return found
 
 
@@ -192,7 +189,8 @@ def main(arguments: list[str] | None = None) -> None:
             for kind in KINDS:
                 p = problem(kind, devices, given.batch or (256 if cuda else 16), stage, dtype, given.device)
                 rows.append(measure(kind, p, given.rounds, bandwidth))
-    Console().print(table(rows))
+    for part in ("forward", "step"):
+        Console().print(table(rows, part))
     if given.json:
         facts = {"device": given.device, "dtype": str(dtype), "implementation": serving.name}
         write_results(given.json, "mixed_cell", rows, copy_bytes_per_second=bandwidth, **facts)

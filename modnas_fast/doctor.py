@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from modnas_fast import implementations
+from modnas_fast.placement import search_device
 
 PACKAGES = ("modnas-fast", "torch", "numpy", "triton")
 
@@ -54,6 +55,7 @@ class Diagnosis:
     core_cuda: str | None  # CUDA runtime inside the core
     driver_cuda: str | None  # CUDA version that the driver supports
     gpus: list[str]
+    search_device: str  # that a search computes on where search.device is auto
     operations: list[Serving]
     missing: list[Missing]
 
@@ -85,6 +87,7 @@ def diagnose() -> Diagnosis:
         core_cuda=_cuda_version(built.get("cuda_runtime")),
         driver_cuda=_cuda_version(_driver()),
         gpus=[torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
+        search_device=str(search_device("auto")),
         operations=_operations(),
         missing=_missing(built),
     )
@@ -124,6 +127,7 @@ def _facts(diagnosis: Diagnosis) -> list[tuple[str, str]]:
         ("CPU", f"{diagnosis.cpu}, {diagnosis.logical_cores} logical cores"),
         ("CUDA driver", f"CUDA {diagnosis.driver_cuda}" if diagnosis.driver_cuda else "none"),
         ("GPUs", ", ".join(diagnosis.gpus) or "none"),
+        ("a search runs on", diagnosis.search_device),
     ]
 
 
