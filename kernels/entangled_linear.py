@@ -66,33 +66,9 @@ def entangled_linear(
     Tiles outside a device's prefix, or beyond the last number of its mask that is not 0, are written as zeros and
     cost no product.
     """
-    x, weight = _with_rows(x), weight.contiguous()
-    count, used_in, used_out = _parts(x, weight, inputs, outputs)
-    rows, (size_out, size_in) = x.shape[1], weight.shape
-    y = torch.empty((count, rows, size_out), dtype=x.dtype, device=x.device)
-    tiles, blocks = _tiles(x, used_in.masked or used_out.masked, count, rows, size_out)
-    if y.numel():
-        with torch.cuda.device_of(x):
-            _forward[(blocks * count,)](
-                x,
-                x.stride(0) if len(x) > 1 else 0,
-                x.stride(1),
-                weight,
-                weight if bias is None else bias.contiguous(),
-                used_in.stops,
-                used_in.mask,
-                used_out.stops,
-                used_out.mask,
-                y,
-                rows,
-                size_in,
-                size_out,
-                BIAS=bias is not None,
-                MASKED_IN=used_in.masked,
-                MASKED_OUT=used_out.masked,
-                **_constants(tiles, x),
-            )
-    return y
+    used_in, used_out = _parts(x, weight, inputs, outputs)
+    with torch.cuda.device_of(x):
+        return _products(_with_rows(x), weight, bias, used_in, used_out, x.dtype)
 
 
 def gradients(
@@ -105,8 +81,8 @@ def gradients(
     needed: Sequence[bool],
 ) -> tuple[Tensor | None, ...]:
     """Gradients of x, weight, bias, inputs and outputs, None where not `needed`, from dy [T, R, N]."""
-    dy, x, weight = _with_rows(dy), _with_rows(x), weight.contiguous()
-    _, used_in, used_out = _parts(x, weight, inputs, outputs)
+    dy, x = _with_rows(dy), _with_rows(x)
+    used_in, used_out = _parts(x, weight, inputs, outputs)
     sums = dy.sum(1, dtype=_wide(x)) if bias is not None and (needed[2] or needed[4]) else None  # [T, N]
     with torch.cuda.device_of(x):
         of_x = _of_x(dy, x, weight, used_in, used_out) if needed[0] else None
@@ -126,29 +102,40 @@ def gradients(
 
 def _of_x(dy: Tensor, x: Tensor, weight: Tensor, used_in: _Part, used_out: _Part) -> Tensor:
     """A shared x gets the sum of what its devices give, each [R, K] and not rounded before."""
-    count, rows, _ = dy.shape
-    dtype = x.dtype if len(x) == count else _wide(x)
-    parts = torch.empty((count, rows, weight.shape[1]), dtype=dtype, device=x.device)
-    tiles, blocks = _tiles(x, used_in.masked or used_out.masked, *parts.shape)
-    if parts.numel():
-        _backward[(blocks * count,)](
-            dy,
-            dy.stride(0),
-            dy.stride(1),
-            weight,
+    if len(x) == len(dy):
+        return _products(dy, weight.T, None, used_out, used_in, x.dtype)
+    return _products(dy, weight.T, None, used_out, used_in, _wide(x)).sum(0, keepdim=True).to(x.dtype)
+
+
+def _products(
+    left: Tensor, right: Tensor, bias: Tensor | None, used_in: _Part, used_out: _Part, dtype: torch.dtype
+) -> Tensor:
+    """(((left_t · m_in,t) rightᵀ) + bias) · m_out,t: [T, R, N] of left [S, R, K] and right [N, K] of any strides."""
+    (_, rows, size_in), size_out, count = left.shape, len(right), len(used_in.stops)
+    y = torch.empty((count, rows, size_out), dtype=dtype, device=left.device)
+    tiles, blocks = _tiles(left, used_in.masked or used_out.masked, *y.shape)
+    if y.numel():
+        _products_of_tiles[(blocks * count,)](
+            left,
+            left.stride(0) if len(left) > 1 else 0,
+            left.stride(1),
+            right,
+            *right.stride(),
+            right if bias is None else bias.contiguous(),
             used_in.stops,
             used_in.mask,
             used_out.stops,
             used_out.mask,
-            parts,
+            y,
             rows,
-            weight.shape[1],
-            weight.shape[0],
+            size_in,
+            size_out,
+            BIAS=bias is not None,
             MASKED_IN=used_in.masked,
             MASKED_OUT=used_out.masked,
-            **_constants(tiles, x),
+            **_constants(tiles, left),
         )
-    return parts if len(x) == count else parts.sum(0, keepdim=True).to(x.dtype)
+    return y
 
 
 def _of_weight(
@@ -181,7 +168,7 @@ def _of_weight(
             x,
             x.stride(0) if len(x) > 1 else 0,
             x.stride(1),
-            weight,
+            weight.contiguous(),
             used_in.stops,
             used_in.mask,
             used_out.stops,
@@ -218,9 +205,9 @@ def _wide(x: Tensor) -> torch.dtype:
 
 def _parts(
     x: Tensor, weight: Tensor, inputs: Tensor | None, outputs: Tensor | None
-) -> tuple[int, _Part, _Part]:
+) -> tuple[_Part, _Part]:
     count = next((len(part) for part in (inputs, outputs) if part is not None), len(x))
-    return count, _part(inputs, count, weight.shape[1], x), _part(outputs, count, len(weight), x)
+    return _part(inputs, count, weight.shape[1], x), _part(outputs, count, len(weight), x)
 
 
 def _part(part: Tensor | None, count: int, size: int, x: Tensor) -> _Part:
@@ -262,11 +249,13 @@ def _constants(tiles: Tiles, x: Tensor) -> dict[str, Any]:
 
 
 @triton.jit(do_not_specialize=["rows"])
-def _forward(
-    x,  # [S, R, K]
-    x_device,
-    x_row,
-    weight,  # [N, K]
+def _products_of_tiles(
+    left,  # [S, R, K]
+    left_device,
+    left_row,
+    right,  # [N, K]
+    right_row,
+    right_column,
     bias,  # [N]
     stops_in,
     mask_in,
@@ -284,67 +273,31 @@ def _forward(
     STEP: tl.constexpr,
     WIDE: tl.constexpr,
 ):
-    device, row, column, first = _place(rows, size_out, ROWS, COLUMNS)
+    blocks, program = tl.cdiv(size_out, COLUMNS), tl.program_id(0)
+    device = program // blocks // tl.cdiv(rows, ROWS)
+    first = program % blocks * COLUMNS  # neighbouring programs share rows
+    column = first + tl.arange(0, COLUMNS)
+    row = program // blocks % tl.cdiv(rows, ROWS) * ROWS + tl.arange(0, ROWS)
+    rows_there, columns_there = (row < rows)[:, None], (column < size_out)[None, :]
     stop_in, stop_out = _stop(stops_in, device, size_in), _stop(stops_out, device, size_out)
     total = _product(
         tl.zeros((ROWS, COLUMNS), dtype=WIDE),
-        x + device.to(tl.int64) * x_device + row.to(tl.int64)[:, None] * x_row,
-        (row < rows)[:, None],
-        weight + column.to(tl.int64)[None, :] * size_in,
-        1,
-        (column < size_out)[None, :],
+        left + device.to(tl.int64) * left_device + row.to(tl.int64)[:, None] * left_row,
+        rows_there,
+        right + column.to(tl.int64)[None, :] * right_row,
+        right_column,
+        columns_there,
         mask_in + device.to(tl.int64) * size_in,
         tl.where(first < stop_out, stop_in, 0),
         MASKED_IN,
         STEP,
     )
     if BIAS:
-        total += tl.load(bias + column, mask=column < stop_out, other=0.0).to(total.dtype)[None, :]
+        total += tl.load(bias + column, mask=column < stop_out, other=0.0).to(WIDE)[None, :]
     used, factors = _factors(mask_out, device, column, size_out, stop_out, MASKED_OUT, WIDE)
     total = tl.where(used[None, :], total * factors[None, :], 0.0)
     found = y + (device.to(tl.int64) * rows + row[:, None]) * size_out + column[None, :]
-    tl.store(found, total.to(y.dtype.element_ty), mask=(row < rows)[:, None] & (column < size_out)[None, :])
-
-
-@triton.jit(do_not_specialize=["rows"])
-def _backward(
-    dy,  # [T, R, N]
-    dy_device,
-    dy_row,
-    weight,  # [N, K]
-    stops_in,
-    mask_in,
-    stops_out,
-    mask_out,
-    dx,  # [T, R, K]
-    rows,
-    size_in,
-    size_out,
-    MASKED_IN: tl.constexpr,
-    MASKED_OUT: tl.constexpr,
-    ROWS: tl.constexpr,
-    COLUMNS: tl.constexpr,
-    STEP: tl.constexpr,
-    WIDE: tl.constexpr,
-):
-    device, row, column, first = _place(rows, size_in, ROWS, COLUMNS)
-    stop_in, stop_out = _stop(stops_in, device, size_in), _stop(stops_out, device, size_out)
-    total = _product(
-        tl.zeros((ROWS, COLUMNS), dtype=WIDE),
-        dy + device.to(tl.int64) * dy_device + row.to(tl.int64)[:, None] * dy_row,
-        (row < rows)[:, None],
-        weight + column[None, :],
-        size_in,
-        (column < size_in)[None, :],
-        mask_out + device.to(tl.int64) * size_out,
-        tl.where(first < stop_in, stop_out, 0),
-        MASKED_OUT,
-        STEP,
-    )
-    used, factors = _factors(mask_in, device, column, size_in, stop_in, MASKED_IN, WIDE)
-    total = tl.where(used[None, :], total * factors[None, :], 0.0)
-    found = dx + (device.to(tl.int64) * rows + row[:, None]) * size_in + column[None, :]
-    tl.store(found, total.to(dx.dtype.element_ty), mask=(row < rows)[:, None] & (column < size_in)[None, :])
+    tl.store(found, total.to(y.dtype.element_ty), mask=rows_there & columns_there)
 
 
 @triton.jit(do_not_specialize=["count", "rows", "steps"])
@@ -429,15 +382,6 @@ def _weight_gradient(
 
 
 @triton.jit
-def _place(rows, columns, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
-    """Device, rows, columns and first column of this program's tile. Neighbouring programs share rows."""
-    blocks, program = tl.cdiv(columns, COLUMNS), tl.program_id(0)
-    first = program % blocks * COLUMNS
-    row = program // blocks % tl.cdiv(rows, ROWS) * ROWS + tl.arange(0, ROWS)
-    return program // blocks // tl.cdiv(rows, ROWS), row, first + tl.arange(0, COLUMNS), first
-
-
-@triton.jit
 def _stop(stops, device, size):
     """Where the part ends that a device uses: int32, in 0..size."""
     return tl.minimum(tl.maximum(tl.load(stops + device), 0), size).to(tl.int32)
@@ -473,8 +417,7 @@ def _product(
         a = tl.load(left + j[None, :], mask=left_there, other=0.0)
         b = tl.load(right + j.to(tl.int64)[:, None] * right_step, mask=right_there, other=0.0)
         if MASKED:
-            factors = tl.load(mask + j)
-            a, b = _scaled(a, factors[None, :]), tl.where((factors != 0)[:, None], b, 0.0)
+            a, b = _weighted(a, b, tl.load(mask + j))
         total = tl.dot(a, b, total, input_precision="ieee", out_dtype=total.dtype)
     if whole < stop:
         j = whole + tl.arange(0, STEP)
@@ -482,15 +425,16 @@ def _product(
         a = tl.load(left + j[None, :], mask=left_there & there[None, :], other=0.0)
         b = tl.load(right + j.to(tl.int64)[:, None] * right_step, mask=right_there & there[:, None], other=0.0)
         if MASKED:
-            factors = tl.load(mask + j, mask=there, other=0.0)
-            a, b = _scaled(a, factors[None, :]), tl.where((factors != 0)[:, None], b, 0.0)
+            a, b = _weighted(a, b, tl.load(mask + j, mask=there, other=0.0))
         total = tl.dot(a, b, total, input_precision="ieee", out_dtype=total.dtype)
     return total
 
 
 @triton.jit
-def _scaled(numbers, factors):
-    return tl.where(factors != 0, numbers.to(factors.dtype) * factors, 0.0).to(numbers.dtype)
+def _weighted(a, b, factors):
+    """a[r, j] factors[j] and b[j, c], both 0 where the factor is."""
+    used, columns = factors != 0, factors[None, :]
+    return tl.where(used[None, :], a.to(factors.dtype) * columns, 0.0).to(a.dtype), tl.where(used[:, None], b, 0.0)
 
 
 @triton.jit

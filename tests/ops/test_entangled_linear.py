@@ -16,7 +16,8 @@ from modnas_fast.errors import InputError
 from modnas_fast.supernets import entangled_linear as module
 from modnas_fast.supernets.entangled_linear import Work, entangled_linear, needed_work
 
-T, R, K, N = 3, 19, 21, 18  # with tiles of 16 under the interpreter: two each way
+T, R, K, N = 3, 11, 21, 18  # with tiles of 16 under the interpreter: two of inputs and of outputs
+MORE_ROWS = 19  # two tiles, and two slots that sums over rows are divided among
 NAMES = ("y", "x", "weight", "bias", "inputs", "outputs")
 
 
@@ -116,9 +117,9 @@ def part_of(form: str, widths: list[int], size: int, generator: torch.Generator)
     return mask * (torch.arange(size) < prefix[:, None])
 
 
-def made(shared: bool, inputs: str, outputs: str, bias: bool = True) -> Case:
+def made(shared: bool, inputs: str, outputs: str, bias: bool = True, rows: int = R) -> Case:
     generator = torch.Generator().manual_seed(0)
-    shapes = ((1 if shared else T, R, K), (N, K), (N,), (T, R, N))
+    shapes = ((1 if shared else T, rows, K), (N, K), (N,), (T, rows, N))
     x, weight, b, dy = (torch.randn(s, generator=generator, dtype=torch.float64) for s in shapes)
     used_in = part_of(inputs, [K, 0, 17], K, generator)
     used_out = part_of(outputs, [5, N, 16], N, generator)
@@ -187,7 +188,7 @@ def test_it_is_the_sliced_layer_of_each_device(
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16], ids=str)
 def test_errors_are_those_of_the_format(served: Served, dtype: torch.dtype) -> None:
     """Twice the reference's own, plus one unit of the last place."""
-    case = made(False, "mask", "mask").to(dtype)
+    case = made(False, "mask", "mask", rows=MORE_ROWS).to(dtype)
     wide = case.to(torch.float64)
     case = case._replace(inputs=wide.inputs.float(), outputs=wide.outputs.float())
     wide = wide._replace(inputs=case.inputs.double(), outputs=case.outputs.double())
@@ -212,19 +213,21 @@ def test_what_no_device_uses_reaches_nothing(served: Served, shared: bool, form:
     out_mask = torch.arange(N) < outputs[:, None] if form == "widths" else outputs != 0
     used_x = in_mask.any(0)[None, None] if shared else in_mask[:, None]
     used_weight = (out_mask[:, :, None] & in_mask[:, None]).any(0)
-    results = []
-    for filling in (0.0, float("nan"), float("inf")):
-        filled = case._replace(
-            x=torch.where(used_x, case.x, filling),
-            weight=torch.where(used_weight, case.weight, filling),
-            bias=torch.where(out_mask.any(0), case.bias, filling),
-            dy=torch.where(out_mask[:, None], case.dy, filling),
+
+    def filled(bad: float, worse: float) -> dict[str, Tensor]:
+        columns = torch.tensor([bad, worse]).repeat(K)
+        full = case._replace(
+            x=torch.where(used_x, case.x, columns[:K]),
+            weight=torch.where(used_weight, case.weight, columns[:K]),
+            bias=torch.where(out_mask.any(0), case.bias, columns[:N]),
+            dy=torch.where(out_mask[:, None], case.dy, columns[:N]),
         )
-        results.append(run(Case(*(t.to(served.device) for t in filled))))
-    assert (results[0]["y"].cpu()[~out_mask[:, None].expand(T, R, N)] == 0).all()
-    for result in results[1:]:
-        for name, value in result.items():
-            assert torch.equal(value, results[0][name]), name
+        return run(Case(*(t.to(served.device) for t in full)))
+
+    zeros, found = filled(0.0, 0.0), filled(float("nan"), float("inf"))
+    assert (zeros["y"].cpu()[~out_mask[:, None].expand(T, R, N)] == 0).all()
+    for name, value in found.items():
+        assert torch.equal(value, zeros[name]), name
 
 
 def test_nan_reaches_only_devices_that_use_it(served: Served) -> None:
@@ -277,7 +280,7 @@ def test_one_device_and_no_rows(served: Served) -> None:
 
 
 def test_equal_inputs_give_equal_bits_and_stay_as_they_are(served: Served) -> None:
-    case = made(False, "mask", "widths").to(torch.float32, served.device)
+    case = made(False, "mask", "widths", rows=MORE_ROWS).to(torch.float32, served.device)
     copies = Case(*(t.clone() for t in case))
     once, again = run(case), run(case)
     for name, value in once.items():
