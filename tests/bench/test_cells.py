@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -56,7 +57,7 @@ def test_entangled_linear_prints_ratios(
     assert "T = 13, K = 64, N = 128, own x" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("benchmark", [mixed_cell, entangled_linear])
-def test_bad_options_are_told_in_one_line(benchmark: object) -> None:
+@pytest.mark.parametrize("module", [mixed_cell, entangled_linear])
+def test_bad_options_are_told_in_one_line(module: ModuleType) -> None:
     with pytest.raises(InputError, match="--threads: wanted a whole number"):
-        benchmark.main(["--threads", "0"])
+        module.main(["--threads", "0"])
