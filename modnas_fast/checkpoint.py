@@ -13,7 +13,7 @@ from torch import nn
 from modnas_fast.errors import InputError
 from modnas_fast.files import replacing
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:

@@ -97,7 +97,7 @@ def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [{}, [], 3, "x", {"schema": 0, "state": {}}, {"schema": 1}, {"schema": "1"}]
+    "value", [{}, [], 3, "x", {"schema": 0, "state": {}}, {"schema": 2}, {"schema": 1, "state": {}}, {"schema": "2"}]
 )
 def test_other_contents_are_refused(tmp_path: Path, value: object) -> None:
     torch.save(value, tmp_path / "checkpoint.pt")
@@ -118,7 +118,7 @@ class Malicious:
 @pytest.mark.parametrize("kind", ["pickle", "torch", "zip"])
 def test_no_code_is_run_from_a_checkpoint(tmp_path: Path, kind: str) -> None:
     path, trace = tmp_path / "checkpoint.pt", tmp_path / "executed"
-    value = {"schema": 1, "state": Malicious(trace)}
+    value = {"schema": 2, "state": Malicious(trace)}
     if kind == "pickle":
         path.write_bytes(pickle.dumps(value))
     elif kind == "torch":
