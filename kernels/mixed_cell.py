@@ -396,7 +396,7 @@ def _multiply(cell: _Cell, run: _Run, means: Tensor, gradients: Tensor, out_grad
         OUT=tiles.outer,
         COLUMNS=tiles.weight_columns,
         num_warps=4,
-        num_stages=2,
+        num_stages=3,
     )
     packed_gradient = cell.sums(*cell.packed.shape)
     at_a_time = min(64, max(1, triton.next_power_of_2(splits)))

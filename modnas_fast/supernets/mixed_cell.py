@@ -52,8 +52,8 @@ def mixed_cell(
         [T, B, C, H, W] in the dtype of x, as a channels_last view of contiguous [T, B, H, W, C].
 
     Raises:
-        TypeError: wrong dtypes. ValueError: shapes or devices that do not fit, or B·H·W < 2, of which batch
-        normalisation has no variance.
+        TypeError: wrong dtypes.
+        ValueError: shapes or devices that do not fit, or B·H·W outside of 2 to 2^30.
 
     >>> x = torch.arange(4.0).view(1, 1, 1, 2, 2)
     >>> sample = torch.zeros(2, 6, 5)
@@ -99,5 +99,5 @@ def _check(x: Tensor, kernels_1x1: Tensor, kernels_3x3: Tensor, sample: Tensor, 
             raise ValueError(f"{name} is on {tensor.device}, x on {x.device}")
     if devices == 0 or channels == 0 or states not in (1, devices):
         raise ValueError(f"x {list(x.shape)} must have 1 or T = {devices} states, T > 0, and channels")
-    if batch * height * width < 2:
-        raise ValueError(f"x {list(x.shape)}: batch normalisation needs B·H·W of at least 2")
+    if not 2 <= batch * height * width <= 2**30:
+        raise ValueError(f"x {list(x.shape)}: B·H·W must be from 2, for batch normalisation, to 2^30")

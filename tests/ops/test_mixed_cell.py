@@ -11,6 +11,7 @@ from torch import Tensor
 
 from modnas_fast import implementations
 from modnas_fast.supernets.mixed_cell import mixed_cell
+from modnas_fast.supernets.mixed_cell_bytes import bytes_moved
 
 
 @pytest.fixture(params=["reference", "composed"], autouse=True)
@@ -126,7 +127,7 @@ def test_not_a_number_reaches_only_its_own_device() -> None:
         ({"kernels_3x3": torch.zeros(6, 3, 3, 1, 1)}, ValueError, r"kernels_3x3 must be \[6, 3, 3, 3, 3\]"),
         ({"kernels_3x3": torch.zeros(6, 3, 3, 3, 3, device="meta")}, ValueError, "kernels_3x3 is on meta, x on cpu"),
         ({"x": torch.zeros(3, 2, 3, 4, 5)}, ValueError, "must have 1 or T = 2 states"),
-        ({"x": torch.zeros(2, 1, 3, 1, 1)}, ValueError, "needs B·H·W of at least 2"),
+        ({"x": torch.zeros(2, 1, 3, 1, 1)}, ValueError, r"B·H·W must be from 2, for .* to 2\^30"),
     ],
 )
 def test_bad_inputs_are_named(changes: dict[str, Tensor], error: type[Exception], text: str) -> None:
@@ -139,3 +140,25 @@ def test_library_calls_serve_the_cpu() -> None:
     with implementations.using("composed"):
         assert implementations.chosen("mixed_cell", "cpu").name == "composed"
     assert implementations.available("mixed_cell", "cpu") == ("composed", "reference")
+
+
+def test_bytes_by_hand() -> None:
+    shape, everything = (2, 3, 5, 2, 2), torch.ones(2, 6, 5, dtype=torch.bool)
+    unit = 3 * 5 * 2 * 2 * 4
+    assert bytes_moved(shape, 4, everything, "forward") == 2 * 36 * unit
+    assert bytes_moved(shape, 4, everything, "backward") == 2 * 81 * unit
+    one = torch.zeros_like(everything)
+    one[0, 3, 3] = True  # one device convolves the shared input for the output; the other computes nothing
+    shared = (1, *shape[1:])
+    forward = (1 + 1) + 6 + 1  # the input read and its result written; six nodes written and the result read
+    assert bytes_moved(shared, 4, one, "forward") == forward * unit
+    # Six gradients and the result for sums; six nodes and gradients but one input, whose target and result are read;
+    # three for the kernel.
+    backward, gathered_for_x = (6 + 1) + (4 + 4) + 4 + 3, 4
+    assert bytes_moved(shared, 4, one, "backward") == backward * unit
+    assert bytes_moved(shared, 4, one, "backward", x=False) == (backward - gathered_for_x) * unit
+    assert bytes_moved(shared, 4, one, "backward", weights=False) == (backward - 3) * unit
+    one[1, 5, 1] = True  # an identity: its source is read for the sum and for the sample, its target for the gradient
+    assert bytes_moved(shared, 4, one, "forward") == (forward + 1) * unit
+    assert bytes_moved(shared, 4, one, "backward") == (backward + 2) * unit
+    assert bytes_moved(shared, 4, one, "backward", samples=False) == (backward + 1) * unit

@@ -127,7 +127,7 @@ def test_triton_serves_cuda_where_it_can(
     monkeypatch.delenv("CC", raising=False)
     implementations._at_load.cache_clear()
     try:
-        choices = [implementations.chosen(op, "cuda") for op in ("gramian", "combine")]
+        choices = [implementations.chosen(op, "cuda") for op in ("gramian", "combine", "mixed_cell")]
     finally:
         implementations._at_load.cache_clear()
     for choice in choices:
