@@ -21,8 +21,8 @@ class Tiles(NamedTuple):
     stages: int
 
 
-#: of products with the weight, by bytes of a number and whether there are masks; the first is taken where a result has
-#: at least _MANY tiles of it. Larger ones spill registers on compute capability 8.0 or 9.0.
+#: of products with the weight, by bytes of a number and whether there are masks; the first is taken where a result
+#: has at least _MANY tiles of it. Larger ones spill registers on compute capability 8.0 or 9.0.
 PRODUCT: dict[tuple[int, bool], tuple[Tiles, ...]] = {
     (2, False): (Tiles(128, 128, 64, 8, 3), Tiles(64, 64, 64, 4, 3)),
     (2, True): (Tiles(128, 128, 32, 8, 3), Tiles(64, 64, 64, 4, 3)),

@@ -43,12 +43,14 @@ def entangled_linear(
         outputs: the same for the N outputs.
 
     Differentiable once in x, weight, bias and masks. Outputs that a device does not use are exactly 0. What is left
-    out, by a width or by a mask of exactly 0, is never multiplied: NaN or infinity there reaches neither the result
-    nor any gradient. The gradient of a mask is the true derivative where the mask is 0, too, so that a straight-through
-    sample compares widths it did not choose; what is left out there and not finite counts as 0.
+    out, by a width or by a mask of exactly 0, counts as 0: NaN or infinity there (also in the gradient of an unused
+    output) reaches neither the result nor any gradient. A mask's gradient is the true derivative where the mask is 0,
+    too, so that a straight-through sample compares widths it did not choose: for it alone, what is left out counts,
+    unless it is not finite.
 
     Sums are in float32, or in float64 for float64; masks are read in that format. On CUDA nothing waits for the GPU,
-    widths are clamped to 0..K or 0..N, and equal inputs give equal bits. Under torch.compile and torch.func the plain
+    widths are clamped to 0..K or 0..N, and equal inputs give equal bits. A shared x with prefix widths costs one
+    product of the widest device on the CPU, and one per device on CUDA. Under torch.compile and torch.func the plain
     PyTorch reference is traced.
 
     Raises:
@@ -174,8 +176,7 @@ def _check(x: Any, weight: Any, bias: Any) -> None:
     if len(x) == 0:
         raise InputError("x must be of at least one device, but S = 0")
     if bias is not None and bias.shape != weight.shape[:1]:
-        raise InputError(f"bias must have shape [{len(weight)}], as weight has {len(weight)} outputs, "
-                         f"not {list(bias.shape)}")  # fmt: skip
+        raise InputError(f"bias must have shape [{len(weight)}], one number per output, not {list(bias.shape)}")
 
 
 def _count(x: Tensor, inputs: Any, outputs: Any) -> int:

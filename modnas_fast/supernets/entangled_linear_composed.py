@@ -178,13 +178,13 @@ def _gradients_by_devices(
         if inputs_needed or outputs_needed:
             product = _whole_product(dy[t], x[s], used_in, used_out)
             by_weight = product * _whole_weight(weight, used_in, used_out)
-            of_inputs.append(_over_outputs(by_weight, used_out))
-            of_outputs.append(_over_outputs(by_weight.T, used_in))
+            of_inputs.append(_over_used(by_weight, used_out))
+            of_outputs.append(_over_used(by_weight.T, used_in))
             if bias is not None:
                 left_out = _left_out(used_out, bias)
                 of_outputs[-1] += counted(bias, left_out) * counted(dy[t], left_out).sum(0, dtype=product.dtype)
             if of_weight is not None:
-                of_weight[block] += _over(product[block], used_out, used_in)
+                of_weight[block] += _times_both(product[block], used_out, used_in)
         elif of_weight is not None:
             left, right = _scaled(dy[t], used_out).T, _scaled(x[s], used_in)
             if used_in.mask is None and used_out.mask is None:
@@ -214,13 +214,13 @@ def _left_out(used: _Used, like: Tensor) -> Tensor:
     return torch.arange(len(like)) >= used.index.stop
 
 
-def _over_outputs(by_weight: Tensor, used: _Used) -> Tensor:
-    """Σ over what is used of the first axis, weighted by its factors."""
+def _over_used(by_weight: Tensor, used: _Used) -> Tensor:
+    """Σ over the used part of the first axis, weighted by its factors."""
     rows = by_weight[used.index]
     return rows.sum(0) if used.factors is None else used.factors @ rows
 
 
-def _over(product: Tensor, used_out: _Used, used_in: _Used) -> Tensor:
+def _times_both(product: Tensor, used_out: _Used, used_in: _Used) -> Tensor:
     if used_out.factors is not None:
         product = product * used_out.factors[:, None]
     return product if used_in.factors is None else product * used_in.factors
