@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import importlib.util
 import re
 import subprocess
 import tempfile
@@ -10,7 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-SPILLED = 32  # bytes per thread that may go to local memory; 3.9 spills none, 3.5 to 3.8 sometimes 16
+
+def _spilled() -> int:
+    """Bytes per thread that may go to local memory: none, but Triton 3.5 to 3.8 sometimes spills 16."""
+    found = importlib.metadata.version("triton") if importlib.util.find_spec("triton") else "0.0"
+    return 0 if tuple(map(int, found.split(".")[:2])) >= (3, 9) else 32
+
+
+SPILLED = _spilled()
 TYPES = {
     torch.float64: "fp64",
     torch.float32: "fp32",

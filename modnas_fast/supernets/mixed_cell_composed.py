@@ -57,7 +57,7 @@ class Choice:
     def __init__(self, sample: Tensor, active: Sequence[Sequence[bool]]) -> None:
         self.sample = sample
         self.weights = sample.detach().tolist()
-        self._active = active
+        self.active = active
         self.needs_gradient = sample.requires_grad and torch.is_grad_enabled()
         self.key = tuple(weight * runs for row in zip(self.weights, active) for weight, runs in zip(*row))
         self.leads_on = self._nodes_that_lead_on()
@@ -70,7 +70,7 @@ class Choice:
         return [(e, k) for e in edges for k in range(NONE + 1, len(OPERATIONS)) if self._runs(e, k)]
 
     def _runs(self, edge: int, operation: int) -> bool:
-        return self._active[edge][operation] and (self.needs_gradient or self.weights[edge][operation] != 0)
+        return self.active[edge][operation] and (self.needs_gradient or self.weights[edge][operation] != 0)
 
     def _nodes_that_lead_on(self) -> list[bool]:
         """Per node whether the output, or a gradient asked for, depends on its value."""
@@ -78,10 +78,6 @@ class Choice:
         for edge, (source, target) in reversed(list(enumerate(EDGES))):
             leads[source] |= leads[target] and any(self._runs(edge, k) for k in range(NONE + 1, len(OPERATIONS)))
         return leads
-
-    def computed(self, edge: int) -> list[bool]:
-        """Per operation of an edge whether it is active."""
-        return list(self._active[edge])
 
 
 def cell(x: Tensor, kernels: Kernels, choice: Choice, memo: Memo, memo_of_input: Memo) -> Tensor:
@@ -119,7 +115,7 @@ def _node(
         edges = _INCOMING[node]
         rows = choice.sample[edges[0] : edges[-1] + 1]
         places = [(edge - edges[0], operation) for edge, operation in running]
-        active = [choice.computed(edge) for edge in edges]
+        active = [choice.active[edge] for edge in edges]
         return _WeightedSum.apply(rows, places, active, weights, like, *terms)
     if not terms:
         return None
@@ -142,7 +138,7 @@ class _WeightedSum(torch.autograd.Function):
         ctx: Any,
         rows: Tensor,  # [edges, 5]
         places: list[tuple[int, int]],  # of the terms in rows
-        active: list[list[bool]],
+        active: list[Sequence[bool]],
         weights: list[float],
         like: Tensor,
         *terms: Tensor,
