@@ -5,6 +5,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from modnas_fast.kernels.cell_arguments import Cell, Run
 from modnas_fast.kernels.cell_layout import (
     CONVOLUTION,
     is_active,
@@ -22,12 +23,56 @@ from modnas_fast.kernels.cell_layout import (
 _EPS = tl.constexpr(1e-5)
 
 
+def convolve(cell: Cell, run: Run, source: int) -> None:
+    """Writes the convolutions of a node and their statistics into `run`."""
+    tiles, channels = cell.tiles, cell.x.shape[-1]
+    node = cell.node(run.nodes, source)
+    count, convolutions = triton.cdiv(cell.pixels, tiles.convolved_pixels), 2 * (3 - source)
+    partial = cell.sums(convolutions, len(node), count, 2, channels)
+    states, devices, *kinds = cell.room
+    _convolve[(convolutions * triton.cdiv(channels, tiles.outer) * count * len(node),)](
+        node,
+        cell.packed,
+        cell.active,
+        run.convolved,
+        partial,
+        source,
+        states,
+        len(node),
+        devices,
+        *kinds,
+        *cell.image,
+        count,
+        C=channels,
+        PIXELS=tiles.convolved_pixels,
+        IN=tiles.inner,
+        OUT=tiles.outer,
+        num_warps=4,
+    )
+    _normalise[(convolutions * len(node) * triton.cdiv(channels, cell.block),)](
+        partial,
+        cell.active,
+        run.statistics,
+        source,
+        states,
+        len(node),
+        devices,
+        cell.pixels,
+        count,
+        C=channels,
+        TILE=tiles.convolved_pixels,
+        TILES=cell.sums_at_a_time(count),
+        CHANNELS=cell.block,
+        num_warps=8,
+    )
+
+
 @triton.jit(
     do_not_specialize=[
         "source", "states", "node_states", "devices", "first_kinds", "kinds", "pixels", "height", "width", "tiles",
     ]
 )  # fmt: skip
-def convolve(
+def _convolve(
     node,  # units [node_states] of the source
     packed,  # [6, C out, 10, C in]
     active,  # uint8 [T, 6, 5]
@@ -95,7 +140,7 @@ def convolve(
 
 
 @triton.jit(do_not_specialize=["source", "states", "node_states", "devices", "pixels", "tiles"])
-def normalise(
+def _normalise(
     partial,  # as convolve leaves it
     active,  # uint8 [T, 6, 5]
     statistics,  # [6, 2, T, 2, C]: mean and 1/sqrt(variance + eps), in one per state

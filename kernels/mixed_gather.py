@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import triton
 import triton.language as tl
+from torch import Tensor
 
+from modnas_fast.kernels.cell_arguments import Cell, Run
 from modnas_fast.kernels.cell_layout import (
     CONVOLUTION,
     POOL,
@@ -27,12 +29,46 @@ from modnas_fast.kernels.cell_layout import (
 )
 
 
+def gather_gradient(
+    cell: Cell, run: Run, means: Tensor, gradients: Tensor, out_gradient: Tensor, source: int, written: Tensor
+) -> None:
+    """Writes the gradient of node 0, 1 or 2 from those of the nodes after it."""
+    tiles, channels = cell.tiles, cell.x.shape[-1]
+    node = cell.node(run.nodes, source)
+    count = triton.cdiv(cell.pixels, tiles.gathered_pixels)
+    states, *rest = cell.room
+    _gather_gradient[(triton.cdiv(channels, tiles.outer) * count * len(node),)](
+        node,
+        cell.packed,
+        run.convolved,
+        run.statistics,
+        means,
+        cell.sample,
+        cell.active,
+        gradients,
+        out_gradient,
+        written,
+        source,
+        states,
+        len(node),
+        *rest,
+        *cell.image,
+        count,
+        C=channels,
+        PIXELS=tiles.gathered_pixels,
+        IN=tiles.outer,
+        OUT=tiles.inner,
+        num_warps=4,
+        num_stages=2,
+    )
+
+
 @triton.jit(
     do_not_specialize=[
         "source", "states", "node_states", "devices", "first_kinds", "kinds", "pixels", "height", "width", "tiles",
     ]
 )  # fmt: skip
-def gather_gradient(
+def _gather_gradient(
     node,  # units [node_states] of the source
     packed,  # [6, C out, 10, C in]
     convolved,  # units, see cell_layout

@@ -1,10 +1,12 @@
-"""What the backward pass of a cell sums over images and pixels: means for batch normalisation, gradients of samples."""
+"""Sums over images and pixels on a cell's way back: means for batch normalisation, gradients of the sample."""
 
 from __future__ import annotations
 
 import triton
 import triton.language as tl
+from torch import Tensor
 
+from modnas_fast.kernels.cell_arguments import Cell, Run
 from modnas_fast.kernels.cell_layout import (
     CONVOLUTION,
     OPERATIONS,
@@ -24,13 +26,60 @@ from modnas_fast.kernels.mixed_sum import average
 # which is the same for all edges into a node and is kept for source 0 only.
 _ALONE = tl.constexpr(0)
 
+_GROUP = 8  # tiles that one program sums
+
+
+def reduce_gradient(
+    cell: Cell, run: Run, gradient: Tensor, means: Tensor, sample_gradient: Tensor | None, target: int
+) -> None:
+    """Writes the means [T, 6, 3, C] and, where given, the sample's gradient for all edges into a node.
+
+    Args:
+        gradient: units [T] of the node.
+    """
+    pixels, channels, devices = cell.elementwise_pixels, cell.x.shape[-1], cell.devices
+    groups = triton.cdiv(cell.pixels, pixels * _GROUP)
+    partial = cell.sums(devices, groups, target, 5, channels)
+    _reduce_gradient[(target * triton.cdiv(channels, cell.block) * groups * devices,)](
+        cell.x,
+        *run,
+        cell.active,
+        gradient,
+        partial,
+        target,
+        *cell.room,
+        *cell.image,
+        groups,
+        _GROUP,
+        C=channels,
+        PIXELS=pixels,
+        CHANNELS=cell.block,
+        SAMPLES=sample_gradient is not None,
+        num_warps=4,
+    )
+    _add_groups[(target * devices,)](
+        partial,
+        cell.active,
+        means,
+        means if sample_gradient is None else sample_gradient,
+        target,
+        devices,
+        cell.pixels,
+        groups,
+        C=channels,
+        GROUPS=cell.sums_at_a_time(groups),
+        CHANNELS=cell.block,
+        SAMPLES=sample_gradient is not None,
+        num_warps=8,
+    )
+
 
 @triton.jit(
     do_not_specialize=[
         "target", "states", "devices", "first_kinds", "kinds", "pixels", "height", "width", "groups", "tiles",
     ]
 )  # fmt: skip
-def reduce_gradient(
+def _reduce_gradient(
     x,  # units [S]
     nodes,  # units [2, T]
     convolved,  # units, see cell_layout
@@ -53,7 +102,7 @@ def reduce_gradient(
     CHANNELS: tl.constexpr,
     SAMPLES: tl.constexpr,
 ):
-    """The sums of one edge over a group of `tiles` tiles; those of identity and average where SAMPLES wants them."""
+    """The sums of one edge over a group of tiles; those of identity and average where SAMPLES wants them."""
     parts: tl.constexpr = (C + CHANNELS - 1) // CHANNELS
     program = tl.program_id(0)
     source, part = program % target, program // target % parts
@@ -118,7 +167,7 @@ def _normalised(
 
 
 @triton.jit(do_not_specialize=["target", "devices", "pixels", "groups"])
-def add_groups(
+def _add_groups(
     partial,  # as reduce_gradient leaves it
     active,  # uint8 [T, 6, 5]
     means,  # [T, 6, 3, C]: of the gradient, and of its products with both normalised convolutions
@@ -138,7 +187,6 @@ def add_groups(
     everywhere = pixels.to(tl.float64)
     dtype: tl.constexpr = means.dtype.element_ty
     mean = means + (device * 6 + edge_between(source, target)) * 3 * C
-    # The parts of this pointer are whole edges: gradients lie at source 0.
     alone = partial + device.to(tl.int64) * groups * target * OPERATIONS * C
     own = alone + source * OPERATIONS * C
     step = target * OPERATIONS * C

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import triton
 import triton.language as tl
+from torch import Tensor
 
+from modnas_fast.kernels.cell_arguments import Cell, Run
 from modnas_fast.kernels.cell_layout import (
     CONVOLUTION,
     OPERATIONS,
@@ -24,10 +26,31 @@ from modnas_fast.kernels.cell_layout import (
 )
 
 
+def add_edges(cell: Cell, run: Run, target: int, out: Tensor) -> None:
+    """Writes a node, whose edges' convolutions are done, into units `out` [T]."""
+    pixels, channels = cell.elementwise_pixels, cell.x.shape[-1]
+    count = triton.cdiv(cell.pixels, pixels)
+    _add_edges[(triton.cdiv(channels, cell.block) * count * cell.devices,)](
+        cell.x,
+        *run,
+        cell.sample,
+        cell.active,
+        out,
+        target,
+        *cell.room,
+        *cell.image,
+        count,
+        C=channels,
+        PIXELS=pixels,
+        CHANNELS=cell.block,
+        num_warps=4,
+    )
+
+
 @triton.jit(
     do_not_specialize=["target", "states", "devices", "first_kinds", "kinds", "pixels", "height", "width", "tiles"]
 )
-def add_edges(
+def _add_edges(
     x,  # units [S]
     nodes,  # units [2, T]
     convolved,  # units, see cell_layout
@@ -48,6 +71,7 @@ def add_edges(
     PIXELS: tl.constexpr,
     CHANNELS: tl.constexpr,
 ):
+    """One tile of pixels and channels of one device."""
     parts: tl.constexpr = (C + CHANNELS - 1) // CHANNELS
     program = tl.program_id(0)
     part, tile, device = program % parts, program // parts % tiles, program // parts // tiles

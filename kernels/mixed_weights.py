@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import triton
 import triton.language as tl
+from torch import Tensor
 
+from modnas_fast.kernels.cell_arguments import Cell, Run
 from modnas_fast.kernels.cell_layout import (
     CONVOLUTION,
     TAPS,
@@ -23,13 +25,53 @@ from modnas_fast.kernels.cell_layout import (
 )
 from modnas_fast.kernels.mixed_gather import gradient_of_convolution
 
+_PROGRAMS = 512  # of _multiply_gradients, about
+_NUMBERS = 1024  # of float64 that a program of _add_splits holds at a time
+
+
+def multiply_gradients(cell: Cell, run: Run, means: Tensor, gradients: Tensor, out_gradient: Tensor) -> Tensor:
+    """The gradient of the packed kernels, [6, C out, 10, C in] in the format of sums."""
+    tiles, channels = cell.tiles, cell.x.shape[-1]
+    count = triton.cdiv(cell.pixels, tiles.weight_pixels)
+    blocks = sum(triton.cdiv(taps * channels, tiles.weight_columns) for taps in (1, 9))
+    blocks *= 6 * triton.cdiv(channels, tiles.outer)
+    splits = max(1, min(_PROGRAMS // blocks, count))
+    partial = cell.sums(splits, *cell.packed.shape)
+    _multiply_gradients[(blocks * splits,)](
+        cell.x,
+        *run,
+        means,
+        cell.sample,
+        cell.active,
+        gradients,
+        out_gradient,
+        partial,
+        *cell.room,
+        *cell.image,
+        count,
+        splits,
+        C=channels,
+        PIXELS=tiles.weight_pixels,
+        OUT=tiles.outer,
+        COLUMNS=tiles.weight_columns,
+        num_warps=4,
+        num_stages=3,
+    )
+    packed_gradient = cell.sums(*cell.packed.shape)
+    at_a_time = min(64, max(1, triton.next_power_of_2(splits)))
+    numbers = _NUMBERS // at_a_time
+    _add_splits[(triton.cdiv(packed_gradient.numel(), numbers),)](
+        partial, packed_gradient, splits, packed_gradient.numel(), SPLITS=at_a_time, NUMBERS=numbers
+    )
+    return packed_gradient
+
 
 @triton.jit(
     do_not_specialize=[
         "states", "devices", "first_kinds", "kinds", "pixels", "height", "width", "tiles", "splits",
     ]
 )  # fmt: skip
-def multiply_gradients(
+def _multiply_gradients(
     x,  # units [S]
     nodes,  # units [2, T]
     convolved,  # units, see cell_layout
@@ -54,8 +96,10 @@ def multiply_gradients(
     OUT: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
-    """Some output channels by some columns (tap, input channel) of one convolution: a product over every splits-th tile
-    of pixels of all devices that compute it; zeros where none does."""
+    """Some output channels by some columns (tap, input channel) of one convolution's gradient.
+
+    A sum over every splits-th tile of pixels of all devices that compute it; zeros where none does.
+    """
     parts: tl.constexpr = (C + OUT - 1) // OUT
     small: tl.constexpr = (C + COLUMNS - 1) // COLUMNS
     blocks: tl.constexpr = small + (9 * C + COLUMNS - 1) // COLUMNS
@@ -106,7 +150,7 @@ def multiply_gradients(
 
 
 @triton.jit(do_not_specialize=["splits", "numbers"])
-def add_splits(
+def _add_splits(
     partial,  # [splits, numbers]
     out,  # [numbers]
     splits,

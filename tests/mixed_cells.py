@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -51,7 +52,7 @@ def make(
     shared: bool = False,
     seed: int = 0,
 ) -> Inputs:
-    """Arguments in float64 for images [B, C, H, W]; all numbers are exact in bfloat16, so that no dtype rounds them."""
+    """Arguments in float64 for images [B, C, H, W], of numbers that no dtype rounds."""
     generator = torch.Generator().manual_seed(seed)
     channels = shape[1]
 
@@ -98,12 +99,14 @@ def _value(operation: int, node: Tensor, kernel_1x1: Tensor, kernel_3x3: Tensor)
     return (y - mean) / (variance + 1e-5).sqrt()
 
 
-def gradients(function: object, inputs: Inputs, needed: tuple[str, ...] = FLOATS, **options: bool) -> dict[str, Tensor]:
+def gradients(
+    function: Callable[..., Tensor], inputs: Inputs, needed: tuple[str, ...] = FLOATS, **options: bool
+) -> dict[str, Tensor]:
     """The output, and the gradient of each argument needed for one fixed gradient of the output, by name."""
     inputs = inputs.requiring(*needed)
     out = function(*inputs, **options)
     generator = torch.Generator().manual_seed(1)
     cotangent = torch.randn(out.shape, generator=generator).bfloat16().to(out.dtype)
     wanted = [getattr(inputs, name) for name in needed]
-    found = torch.autograd.grad(out, wanted, cotangent.to(out.device), materialize_grads=True) if needed else ()
+    found = torch.autograd.grad(out, wanted, cotangent.to(out.device), materialize_grads=True)
     return {"out": out.detach(), **dict(zip(needed, found))}

@@ -27,8 +27,8 @@ def mixed_cell(
 ) -> Tensor:
     """The cell's output node of each device, [T, B, C, H, W], differentiable by x, both kernels and sample.
 
-    node_0[t] = x[t], node_j[t] = Σ over edges e = (i, j), Σ over operations k of sample[t, e, k] · op_k(node_i[t]), or
-    of sample[t, e, k] alone where active[t, e, k] is false. The operations, in the order of `OPERATIONS`: zeros,
+    node_0[t] = x[t], node_j[t] = Σ over edges e = (i, j), Σ over operations k of sample[t, e, k] · op_k(node_i[t]),
+    or of sample[t, e, k] alone where active[t, e, k] is false. The operations, in the order of `OPERATIONS`: zeros,
     identity, two times batch_norm(conv(relu)), and the 3×3 average without padding in the count. Batch normalisation
     uses each device's own minibatch: biased variance, eps 1e-5, no affine parameters.
 

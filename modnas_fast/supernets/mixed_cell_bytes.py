@@ -32,9 +32,9 @@ def bytes_moved(
         what: the forward pass, or the backward pass without recomputation.
         x, weights, samples: which gradients the backward pass computes.
 
-    Counted are images of nodes, of raw convolutions and of gradients: once per kernel that reads or writes them, as if
-    the L2 cache held what neighbouring programs share. Kernels of convolutions and partial sums, a few per cent, are
-    left out. In units of B·C·H·W numbers, with all operations active and S = T: forward 36 T; backward 81 T, of which
+    Counted are images of nodes, of raw convolutions and of gradients: once per kernel that reads or writes them, as
+    if the L2 cache held what neighbouring programs share. Kernels of convolutions and partial sums, a few per cent,
+    are left out. In units of B·C·H·W numbers, with all operations active and S = T: forward 36 T; backward 81 T, of which
     36 T are for the gradients of weights. Composed of library calls the forward pass takes 168 T: per node two for
     relu, per edge 4 for two convolutions, 6 for their normalisation, 2 for the average, 8 to stack, 5 to weight and
     add operations, 2 to add edges.
@@ -88,9 +88,8 @@ class _Count:
         """As `sums`, with the gradient read instead of the target written; sources where the sample wants them."""
         if samples:
             return self.sums(target)
-        edges = self._edges(target=target)
-        results = sum(device[edge][operation] for device in self.active for edge in edges for operation in _CONVOLUTIONS)
-        return self.devices + results
+        chosen = [device[edge] for device in self.active for edge in self._edges(target=target)]
+        return self.devices + sum(edge[operation] for edge in chosen for operation in _CONVOLUTIONS)
 
     def gathered(self, source: int) -> int:
         """Gradients of targets and results read per device, the source read and its gradient written per state."""

@@ -1,14 +1,15 @@
-"""The Triton kernels of mixed_cell: interpreted on the CPU, run on CUDA where there is any, compiled to machine code."""
+"""The Triton kernels of mixed_cell: interpreted on the CPU, run on CUDA where there is any, and compiled."""
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -22,20 +23,30 @@ from modnas_fast.supernets.mixed_cell import mixed_cell
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
 needs_compilation = pytest.mark.skipif(INTERPRETED, reason="TRITON_INTERPRET=1 leaves nothing to compile")
-KERNELS = (
-    "convolve", "normalise", "add_edges", "reduce_gradient", "add_groups", "gather_gradient", "multiply_gradients",
-    "add_splits",
-)  # fmt: skip
+#: in the order of their first launches, with their modules
+KERNELS = {
+    "_convolve": "mixed_convolution",
+    "_normalise": "mixed_convolution",
+    "_add_edges": "mixed_sum",
+    "_reduce_gradient": "mixed_reduction",
+    "_add_groups": "mixed_reduction",
+    "_gather_gradient": "mixed_gather",
+    "_multiply_gradients": "mixed_weights",
+    "_add_splits": "mixed_weights",
+}
 
 
 @needs_triton
 def test_the_interpreted_kernels_agree_with_the_reference() -> None:
     """In a process of its own, since the interpreter must be asked for before triton is imported."""
-    command = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "-k", "interpreted and not agree"]
+    command = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", __file__]
     done = subprocess.run(
-        [*command, __file__], cwd=Path(__file__).parents[2], env={**os.environ, "TRITON_INTERPRET": "1"},
-        capture_output=True, text=True,
-    )  # fmt: skip
+        [*command, "-k", "interpreted and not agree"],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "TRITON_INTERPRET": "1"},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" in done.stdout and " skipped" not in done.stdout, done.stdout
 
@@ -86,8 +97,10 @@ class Case(NamedTuple):
     single_path: bool = False
 
 
-FLOORS = {dtype: torch.finfo(dtype).eps for dtype in (torch.float32, torch.float16, torch.bfloat16)}
-FLOORS[torch.float64] = 1e-12  # the reference in this format is the truth, and has no error of its own to compare with
+# Of the error beside the truth's norm: in a small image one number that is rounded to the other side of relu's kink
+# counts for as much.
+FLOORS = {dtype: 4 * torch.finfo(dtype).eps for dtype in (torch.float32, torch.float16, torch.bfloat16)}
+FLOORS[torch.float64] = 1e-12  # here the reference is the truth, and has no error of its own to compare with
 CASES = [
     Case((1, 3, 9, 8), 1, "path", torch.float64),  # several tiles
     Case((1, 1, 2, 3), 1, "mixture", torch.float64),
@@ -128,14 +141,21 @@ class Counted:
         return self.kernel[grid]
 
 
+def replace_kernels(monkeypatch: pytest.MonkeyPatch, made: Callable[[str, Any], Any]) -> dict[str, Any]:
+    """Puts something made of each kernel in its place."""
+    replaced = {}
+    for name, home in KERNELS.items():
+        module = importlib.import_module(f"modnas_fast.kernels.{home}")
+        replaced[name] = made(name, getattr(module, name))
+        monkeypatch.setattr(module, name, replaced[name])
+    return replaced
+
+
 @needs_triton
 def test_only_what_is_wanted_is_computed_and_always_the_same(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bits depend neither on what is recomputed or wanted besides, nor on the layout of x."""
-    from modnas_fast.kernels import mixed_cell as module
-
     launched: list[str] = []
-    for name in KERNELS:
-        monkeypatch.setattr(module, name, Counted(name, getattr(module, name), launched))
+    replace_kernels(monkeypatch, lambda name, kernel: Counted(name, kernel, launched))
 
     def launches() -> dict[str, int]:
         counted = {name: launched.count(name) for name in KERNELS if name in launched}
@@ -204,7 +224,7 @@ def test_a_captured_cell_follows_its_inputs() -> None:
 
 
 def compiled_configurations() -> list[tuple[int, torch.dtype, int]]:
-    """(generation, dtype, channels): a part of those in use, since all take minutes; MODNAS_FAST_COMPILE_ALL=1 for all."""
+    """(generation, dtype, channels): some of those in use, or with MODNAS_FAST_COMPILE_ALL=1 all, in minutes."""
     if os.environ.get("MODNAS_FAST_COMPILE_ALL") == "1":
         dtypes = torch.bfloat16, torch.float16, torch.float32, torch.float64
         return [(sm, dtype, channels) for sm in (80, 90) for dtype in dtypes for channels in (16, 32, 64, 128)]
@@ -217,15 +237,13 @@ def compiled_configurations() -> list[tuple[int, torch.dtype, int]]:
 def test_kernels_compile_without_spilling_registers(
     generation: int, dtype: torch.dtype, channels: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from modnas_fast.kernels import mixed_cell as module
+    from modnas_fast.kernels.mixed_cell import mixed_cell
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    kernels = {name: Once(getattr(module, name), generation) for name in KERNELS}
-    for name, kernel in kernels.items():
-        monkeypatch.setattr(module, name, kernel)
+    kernels = replace_kernels(monkeypatch, lambda name, kernel: Once(kernel, generation))
     inputs = make((4, channels, 8, 8), 2, "mixture").to(torch.float32)
     inputs = inputs._replace(x=inputs.x.to(dtype)).requiring(*FLOATS)
-    out = module.mixed_cell(*inputs, recompute=False, single_path=False)
+    out = mixed_cell(*inputs, recompute=False, single_path=False)
     out.backward(torch.zeros_like(out))
     limit = {80: 163, 90: 227}[generation] * 1024
     for name, kernel in kernels.items():
@@ -234,7 +252,7 @@ def test_kernels_compile_without_spilling_registers(
         # For float16 the assembler trades a few numbers of a thread for more threads.
         assert used["STACK"] <= (SPILLED if dtype == torch.float16 else 0), f"{name} spills: {used}"
         assert code.metadata.shared <= limit, f"{name} takes {code.metadata.shared} bytes of shared memory"
-        if name in ("convolve", "gather_gradient", "multiply_gradients") and dtype != torch.float32:
+        if name in ("_convolve", "_gather_gradient", "_multiply_gradients") and dtype != torch.float32:
             assert "mma" in code.asm["ptx"], f"{name} leaves the tensor cores idle"
 
 
