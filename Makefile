@@ -20,13 +20,13 @@ help:
 demo: $(VENV)/installed
 	$(BIN)/modnas-fast search
 
-# One thread: the tests' tensors are tiny, and threads waiting for each other on a busy machine take minutes.
+# One process per core, each with one thread: the tests' tensors are tiny, and threads waiting for each other on a busy machine take minutes.
 test: $(VENV)/installed-tests
 	$(BIN)/cmake -S . -B $(CORE_TESTS) -DMODNAS_FAST_PYTHON=OFF -DMODNAS_FAST_CUDA=off -DMODNAS_FAST_TESTS=ON \
 	  -DMODNAS_FAST_SANITIZE=ON
 	$(BIN)/cmake --build $(CORE_TESTS)
 	$(BIN)/ctest --test-dir $(CORE_TESTS) --output-on-failure
-	OMP_NUM_THREADS=1 $(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
 
 $(VENV)/created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \

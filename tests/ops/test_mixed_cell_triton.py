@@ -98,8 +98,9 @@ class Case(NamedTuple):
 
 
 # Of the error beside the truth's norm: in a small image one number that is rounded to the other side of relu's kink
-# counts for as much.
-FLOORS = {dtype: 4 * torch.finfo(dtype).eps for dtype in (torch.float32, torch.float16, torch.bfloat16)}
+# counts for as much, the more often the fewer bits there are.
+FLOORS = {dtype: 4 * torch.finfo(dtype).eps for dtype in (torch.float32, torch.float16)}
+FLOORS[torch.bfloat16] = 12 * torch.finfo(torch.bfloat16).eps
 FLOORS[torch.float64] = 1e-12  # here the reference is the truth, and has no error of its own to compare with
 CASES = [
     Case((1, 3, 9, 8), 1, "path", torch.float64),  # several tiles
@@ -224,11 +225,11 @@ def test_a_captured_cell_follows_its_inputs() -> None:
 
 
 def compiled_configurations() -> list[tuple[int, torch.dtype, int]]:
-    """(generation, dtype, channels): some of those in use, or with MODNAS_FAST_COMPILE_ALL=1 all, in minutes."""
-    if os.environ.get("MODNAS_FAST_COMPILE_ALL") == "1":
-        dtypes = torch.bfloat16, torch.float16, torch.float32, torch.float64
-        return [(sm, dtype, channels) for sm in (80, 90) for dtype in dtypes for channels in (16, 32, 64, 128)]
-    return [(80, torch.bfloat16, 64), (90, torch.bfloat16, 16), (90, torch.float32, 64)]
+    """(generation, dtype, channels): those of the paper's search, or with MODNAS_FAST_COMPILE_ALL=1 all, in minutes."""
+    everything = os.environ.get("MODNAS_FAST_COMPILE_ALL") == "1"
+    dtypes = (torch.bfloat16, torch.float32, *((torch.float16, torch.float64) if everything else ()))
+    widths = (16, 32, 64, *((128,) if everything else ()))
+    return [(sm, dtype, channels) for sm in (80, 90) for dtype in dtypes for channels in widths]
 
 
 @needs_triton
