@@ -20,7 +20,8 @@ help:
 demo: $(VENV)/installed
 	$(BIN)/modnas-fast search
 
-# One process per core, each with one thread: the tests' tensors are tiny, and threads waiting for each other on a busy machine take minutes.
+# One process per core, each with one thread: the tests' tensors are tiny, and threads waiting for each other on a busy
+# machine take minutes.
 test: $(VENV)/installed-tests
 	$(BIN)/cmake -S . -B $(CORE_TESTS) -DMODNAS_FAST_PYTHON=OFF -DMODNAS_FAST_CUDA=off -DMODNAS_FAST_TESTS=ON \
 	  -DMODNAS_FAST_SANITIZE=ON
