@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from modnas_fast.allocator import keep_freed_memory
 from modnas_fast.bench import step_agreement
 from modnas_fast.bench.runner import (
     Parser,
@@ -113,6 +114,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Checks, measures, prints."""
     given = options(arguments)
     torch.set_num_threads(given.threads)
+    keep_freed_memory()  # as such a search does; all contenders gain from it
     console = Console()
     step_agreement.check(given.device)
     names = [name for name in MAKERS if name != "compiled" or given.compile]

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from modnas_fast.baselines import random_architectures
+from modnas_fast.allocator import keep_freed_memory
 from modnas_fast.benchmark import Benchmark, load_benchmark
 from modnas_fast.checkpoint import save_weights
 from modnas_fast.devices import Device, embeddings, fingerprint
@@ -111,6 +112,7 @@ class TableRun(StagedRun):
                 f"--data: {options.data} has {self._task.num_classes} classes, the table's task {options.table} has "
                 f"{classes}; give its images or another task.table"
             )
+        keep_freed_memory()  # nothing is measured here that it would change
         return SupernetObjective(self.config, self._benchmark.space, self._task)
 
     @property

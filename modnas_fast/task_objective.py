@@ -22,6 +22,7 @@ from modnas_fast.spaces import SearchSpace
 from modnas_fast.supernets import make_supernet
 from modnas_fast.supernets.captured import CapturedPasses
 from modnas_fast.supernets.memory import Plan, free_memory, plan
+from modnas_fast.supernets.parallel import workers
 from modnas_fast.supernets.passes import Passes
 
 
@@ -140,8 +141,9 @@ class SupernetObjective:
         if key not in self._plans:
             implementation = chosen("mixed_cell", self.device.type).name
             free = free_memory(self.device)
+            count = workers(self.device, len(onehot))
             self._plans[key] = plan(
-                self.supernet, x.shape, x.element_size(), len(onehot), implementation, computed, free
+                self.supernet, x.shape, x.element_size(), len(onehot), implementation, computed, free, count
             )
         found = self._plans[key]
         return found.chunk, {"hard": hard, "exact": self._exact, "recompute": found.recompute}

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from modnas_fast.allocator import keep_freed_memory
 from modnas_fast.benchmark import Benchmark, load_benchmark
 from modnas_fast.config import Config, make_config
 from modnas_fast.datasets.home import data_home
@@ -114,6 +115,7 @@ def _objective(config: Config, benchmark: Benchmark, data: Path | None, reporter
     with_images = config.model_copy(update={"task": config.task.model_copy(update={"data": str(images)})})
     with reporter.stage("Loading images", 100) as advance:
         task = load_images(with_images, advance)
+    keep_freed_memory()
     return SupernetObjective(config, benchmark.space, task)
 
 

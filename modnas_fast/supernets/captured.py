@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from modnas_fast.supernets.nb201 import NB201Supernet
-from modnas_fast.supernets.passes import PartLosses, Passes, backward_in_parts
+from modnas_fast.supernets.passes import PartLosses, Passes
 
 class CapturedPasses(Passes):
     """The passes through a supernet on a GPU, replayed from graphs; values and gradients are those of `Passes`.
@@ -34,8 +34,12 @@ class CapturedPasses(Passes):
         self, x: Tensor, onehot: Tensor, y: Tensor, chunk: int | None = None, **how: bool | None
     ) -> Tensor:
         """As in `Passes`."""
-        weights = self._weights.values()
-        return backward_in_parts(lambda part: self._replay(self._trained, how, (x, part, y, *weights)), onehot, chunk)
+        losses = []
+        for part in onehot.detach().split(chunk or len(onehot)):
+            found = self._replay(self._trained, how, (x, part, y, *self._weights.values()))
+            (found.sum() / len(onehot)).backward()
+            losses.append(found.detach())
+        return torch.cat(losses)
 
     def _frozen_losses(self, x: Tensor, y: Tensor, how: dict[str, bool | None]) -> PartLosses:
         return lambda part: self._replay(self._frozen, how, (x, part, y))

@@ -27,7 +27,7 @@ from modnas_fast.supernets.shared_layers import SharedCell, SharedResidual
 KEPT_PER_CELL = {
     "composed": {"weights": 9, "samples": 15, "all": 33},
     "triton": {"weights": 9, "samples": 9, "all": 15},
-    "reference": {"weights": 26, "samples": 50, "all": 50},
+    "reference": {"weights": 34, "samples": 58, "all": 58},
 }
 #: where a cell is computed once more in the backward pass, it keeps its input
 KEPT_BY_RECOMPUTATION = 1
@@ -101,6 +101,7 @@ def plan(
     implementation: str,
     computed: str,
     free: int | None,
+    workers: int = 1,
 ) -> Plan:
     """As many of `devices` at a time as fit, recomputing where not even one would fit otherwise.
 
@@ -108,9 +109,12 @@ def plan(
         supernet, images, itemsize, implementation, computed: as in `activation_bytes`.
         devices: T.
         free: bytes, None where not known.
+        workers: parts of the devices that are worked on at the same time.
 
     Raises InputError where the activations of one device take more than there is.
     """
+    free = None if free is None else free // workers
+    devices = -(-devices // workers)
     for recompute in (False, True):
         kept, working = activation_bytes(supernet, images, itemsize, implementation, computed, recompute)
         if free is None or kept + working <= SHARE * free:

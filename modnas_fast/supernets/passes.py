@@ -1,7 +1,7 @@
 """The two passes of a search step through a supernet, a part of the devices at a time.
 
 Each device's loss depends on its own sample alone, and the weights want the sum over devices: both gradients are exact
-however devices are divided, and only one part's activations exist at a time.
+however devices are divided. On a GPU one part's activations exist at a time, on a CPU those of a part per thread.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from modnas_fast.supernets.mixed_cell_composed import Memo
 from modnas_fast.supernets.nb201 import NB201Supernet, cross_entropies
+from modnas_fast.supernets.parallel import in_parallel, workers
 
 #: losses [t] of samples [t, N]
 PartLosses = Callable[[Tensor], Tensor]
@@ -46,12 +47,23 @@ class Passes:
         """Task losses [T] without a gradient; that of their mean is added to `.grad` of the weights."""
         state = self._supernet.embed(x)
         leaf = state.detach().requires_grad_()
-        losses = backward_in_parts(
-            lambda part: cross_entropies(self._supernet.predict_from(leaf, part, **how), y), onehot, chunk
-        )
+        wanted = [leaf, *(p for p in self._supernet.parameters() if p.requires_grad)]
+
+        def part_of_sum(part: Tensor) -> tuple[Tensor, tuple[Tensor | None, ...]]:
+            with torch.enable_grad():
+                losses = cross_entropies(self._supernet.predict_from(leaf, part, **how), y)
+                mean = losses.sum() / len(onehot)
+                return losses.detach(), torch.autograd.grad(mean, wanted, allow_unused=True)
+
+        parts = onehot.detach().split(chunk or len(onehot))
+        found = in_parallel(part_of_sum, parts, workers(x.device, len(parts)))
+        for _, gradients in found:  # in the order of the devices, whoever was first
+            for tensor, gradient in zip(wanted, gradients, strict=True):
+                if gradient is not None:
+                    tensor.grad = gradient if tensor.grad is None else tensor.grad.add_(gradient)
         if leaf.grad is not None:
             state.backward(leaf.grad)
-        return losses
+        return torch.cat([losses for losses, _ in found])
 
     def _frozen_losses(self, x: Tensor, y: Tensor, how: dict[str, bool | None]) -> PartLosses:
         state, memo = self._supernet.embed(x), Memo()
@@ -61,32 +73,24 @@ class Passes:
 class _DeviceLosses(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, onehot: Tensor, losses_of: PartLosses, chunk: int) -> Tensor:
-        wanted, losses, gradients = ctx.needs_input_grad[0], [], []
-        for part in onehot.detach().split(chunk):
+        wanted = ctx.needs_input_grad[0]
+
+        def losses_and_gradient(part: Tensor) -> tuple[Tensor, Tensor]:
             with torch.set_grad_enabled(wanted):
                 leaf = part.detach().requires_grad_(wanted)
-                found = losses_of(leaf)
-                if wanted:
-                    gradients += torch.autograd.grad(found.sum(), leaf)
-            losses.append(found.detach())
+                losses = losses_of(leaf)
+                return losses.detach(), torch.autograd.grad(losses.sum(), leaf)[0] if wanted else leaf
+
+        parts = onehot.detach().split(chunk)
+        found = in_parallel(losses_and_gradient, parts, workers(onehot.device, len(parts)))
         if wanted:
-            ctx.save_for_backward(torch.cat(gradients))
-        return torch.cat(losses)
+            ctx.save_for_backward(torch.cat([gradient for _, gradient in found]))
+        return torch.cat([losses for losses, _ in found])
 
     @staticmethod
     def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
         (gradients,) = ctx.saved_tensors
         return cotangent[:, None] * gradients, None, None
-
-
-def backward_in_parts(losses_of: PartLosses, onehot: Tensor, chunk: int | None) -> Tensor:
-    """Losses [T]; the gradient of their mean is added to what `losses_of` depends on."""
-    losses = []
-    for part in onehot.detach().split(chunk or len(onehot)):
-        found = losses_of(part)
-        (found.sum() / len(onehot)).backward()
-        losses.append(found.detach())
-    return torch.cat(losses)
 
 
 @contextmanager

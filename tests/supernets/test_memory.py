@@ -84,6 +84,13 @@ def test_what_is_taken_at_a_time_fits(implementation: str) -> None:
     assert chunks == sorted(chunks) and chunks[-2:] == [13, 13] and chunks[0] < 13
 
 
+def test_parts_worked_on_at_a_time_share_the_memory() -> None:
+    supernet = small()
+    for free in (2 * 10**7, 10**12):
+        alone = plan(supernet, IMAGES, 4, 13, "composed", "weights", free // 2)
+        assert plan(supernet, IMAGES, 4, 13, "composed", "weights", free, workers=2).chunk == min(7, alone.chunk)
+
+
 def test_recomputation_comes_before_giving_up() -> None:
     supernet = small()
     kept, working = activation_bytes(supernet, IMAGES, 4, "triton", "weights")

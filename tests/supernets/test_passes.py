@@ -10,6 +10,7 @@ from supernet_inputs import architectures, batch, make, soft_samples
 from torch import Tensor
 
 from modnas_fast import implementations
+from modnas_fast.supernets.parallel import in_parallel
 from modnas_fast.supernets.passes import Passes, frozen
 
 HOW = {
@@ -60,6 +61,33 @@ def test_weight_gradients_are_the_mean_of_one_device_at_a_time(how: str, chunk: 
         torch.testing.assert_close(
             parameter.grad - old, gradient, atol=1e-10, rtol=1e-10, msg=lambda m, n=name: f"{n}: {m}"
         )
+
+
+@pytest.mark.parametrize("how", ["published", "soft"])
+def test_the_number_of_threads_changes_nothing(how: str) -> None:
+    (x, y), onehot, found = batch(), samples(how), []
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            supernet, leaf = make(2, 1), onehot.clone().requires_grad_()
+            losses = Passes(supernet).device_losses(x, leaf, y, 2, **HOW[how])
+            (gradient,) = torch.autograd.grad(losses.sum(), leaf)
+            Passes(supernet).add_weight_gradients(x, onehot, y, 2, **HOW[how])
+            assert torch.get_num_threads() == threads
+            found.append([losses.detach(), gradient, *(p.grad for p in supernet.parameters())])
+    finally:
+        torch.set_num_threads(before)
+    for first, second in zip(*found, strict=True):
+        torch.testing.assert_close(first, second, atol=1e-12, rtol=1e-12)
+
+
+def test_an_error_in_a_part_is_raised() -> None:
+    def fail(part: int) -> int:
+        return 1 // part
+
+    with pytest.raises(ZeroDivisionError):
+        in_parallel(fail, [1, 0, 2], 2)
 
 
 def test_without_a_gradient_only_losses_come_back() -> None:
