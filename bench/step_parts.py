@@ -24,6 +24,7 @@ from modnas_fast.bench.published_step import PublishedStep
 from modnas_fast.bench.runner import synchronize
 from modnas_fast.datasets import BatchStream
 from modnas_fast.search import Search
+from modnas_fast.supernets import passes
 
 #: a step of the search, by the names of its two halves in `Search` and in `PublishedStep`
 HALVES = {"_hyper_step": "Φ step", "_weight_step": "w step", "hyper_step": "Φ step", "weight_step": "w step"}
@@ -142,12 +143,18 @@ class _Clock:
         self.seconds[self._half][part] += time.perf_counter() - start
 
 
+def one_part_at_a_time() -> Any:
+    """Within it, no other thread works on some of the devices, unseen."""
+    return patch.object(passes, "workers", lambda *_: 1)
+
+
 def seconds_by_part(
     owner: Search | PublishedStep, functions: Sequence[Function], where: str = "cpu"
 ) -> dict[str, dict[str, float]]:
-    """Seconds of one step, by half (Φ step, w step) and part."""
+    """Seconds of one step, by half (Φ step, w step) and part; parts of the devices are worked on one after the other."""
     clock = _Clock(where)
     with ExitStack() as stack:
+        stack.enter_context(one_part_at_a_time())
         for name in HALVES:
             if hasattr(owner, name):
                 stack.enter_context(patch.object(owner, name, clock.half(owner, name)))
@@ -183,7 +190,7 @@ class _Kinds(TorchDispatchMode):
 
 
 def _on_cpu(step: Callable[[], object]) -> dict[str, float]:
-    with _Kinds() as kinds:
+    with one_part_at_a_time(), _Kinds() as kinds:
         step()
     return kinds.seconds
 
