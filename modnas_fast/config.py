@@ -240,8 +240,8 @@ class SearchConfig(_Section):
     all it sees are of compute capability 8.0 or more, else the CPU. With `task.source=surrogate` there is nothing to
     train but Φ, and the CPU serves."""
     device_chunk: Positive | None = None
-    """Devices whose activations exist at a time; gradients are exact whatever it is. None: as many as fit into the free
-    memory of a GPU; on a CPU as many as stay within 256 MB, which is faster."""
+    """Devices that are computed side by side; gradients are exact whatever it is. None: as many as fit into the free
+    memory of a GPU; on a CPU, where each thread has its own, as many as stay within 256 MB, which is faster."""
     activations: Literal["auto", "float32", "bfloat16"] = "auto"
     """Number format of the supernet's activations; statistics and weights are in float32. `auto`: bfloat16 on a GPU,
     where it halves the memory and its traffic, float32 on a CPU."""

@@ -17,6 +17,7 @@ from torch.func import functional_call
 from modnas_fast.supernets.nb201 import NB201Supernet
 from modnas_fast.supernets.passes import PartLosses, Passes
 
+
 class CapturedPasses(Passes):
     """The passes through a supernet on a GPU, replayed from graphs; values and gradients are those of `Passes`.
 

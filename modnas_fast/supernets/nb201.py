@@ -118,13 +118,9 @@ class NB201Supernet(nn.Module):
         """`predict` behind `embed`; `memo_of_state` may hold what earlier calls computed of the same state."""
         sample, active, single_path = self._active(onehot, hard, exact)
         sample, active = sample.to(state.device), active.to(state.device)
-        if self.network_by_network(state.device):
+        if implementations.chosen("mixed_cell", state.device.type).name == "composed":
             return self._network_by_network(state, sample, active, memo_of_state)
         return self._side_by_side(state, sample, active, recompute, single_path)
-
-    def network_by_network(self, device: torch.device) -> bool:
-        """Whether networks are computed one after the other there, so that few at a time cost nothing."""
-        return implementations.chosen("mixed_cell", device.type).name == "composed"
 
     def _active(self, onehot: Tensor, hard: bool | None, exact: bool) -> tuple[Tensor, Tensor, bool]:
         """Samples [T, 6, 5], which operations are to be computed, and whether that is at most one per edge."""
