@@ -15,13 +15,14 @@ from torch import Tensor, nn
 from modnas_fast.config import Config
 from modnas_fast.datasets import BatchStream, ImageTask
 from modnas_fast.evaluate import SupernetErrors
+from modnas_fast.free_memory import free_memory
 from modnas_fast.implementations import chosen
 from modnas_fast.optimizers import cosine_decay, set_learning_rate
 from modnas_fast.placement import search_device
 from modnas_fast.spaces import SearchSpace
 from modnas_fast.supernets import make_supernet
 from modnas_fast.supernets.captured import CapturedPasses
-from modnas_fast.supernets.memory import Plan, free_memory, plan
+from modnas_fast.supernets.memory import Plan, plan
 from modnas_fast.supernets.parallel import workers
 from modnas_fast.supernets.passes import Passes
 

@@ -12,8 +12,6 @@ computed side by side, of one where they are computed one after the other.
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -132,33 +130,3 @@ def plan(
 
 def _within(devices: int, count: float) -> int:
     return max(1, min(devices, int(count)))
-
-
-def free_memory(device: torch.device) -> int | None:
-    """Bytes that can still be allocated on a device; None where that is not known."""
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        # what torch holds and does not use it will use again
-        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    limits = [number for number in (_available(), _left_in_group()) if number is not None]
-    return min(limits, default=None)
-
-
-def _available() -> int | None:
-    """What Linux can give without swapping."""
-    source = Path("/proc/meminfo")
-    if not source.exists():
-        return None
-    for line in source.read_text(encoding="ascii").splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return None
-
-
-def _left_in_group(folder: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """What the limit of a container leaves; None without one."""
-    limit, used = folder / "memory.max", folder / "memory.current"
-    if not (limit.exists() and used.exists() and os.access(limit, os.R_OK)):
-        return None
-    text = limit.read_text(encoding="ascii").strip()
-    return None if text == "max" else max(0, int(text) - int(used.read_text(encoding="ascii")))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 from supernet_inputs import space
@@ -12,7 +10,7 @@ from torch import Tensor
 from modnas_fast import implementations
 from modnas_fast.errors import InputError
 from modnas_fast.supernets import NB201Supernet, make_supernet, memory
-from modnas_fast.supernets.memory import activation_bytes, free_memory, plan
+from modnas_fast.supernets.memory import activation_bytes, plan
 
 IMAGES = torch.Size([8, 3, 12, 12])
 
@@ -104,16 +102,3 @@ def test_large_activations_on_a_cpu_go_one_device_at_a_time() -> None:
     supernet = make_supernet(space, image_channels=3, classes=10, channels=16, cells=5)
     images = torch.Size([256, 3, 32, 32])
     assert plan(supernet, images, 4, 13, "composed", "weights", 10**12).chunk == 1
-
-
-def test_free_memory_of_this_machine() -> None:
-    free = free_memory(torch.device("cpu"))
-    assert free is None or free > 2**20
-
-
-@pytest.mark.parametrize(("limit", "left"), [("max", None), ("1000", 400), ("500", 0)])
-def test_the_limit_of_a_container_counts(tmp_path: Path, limit: str, left: int | None) -> None:
-    assert memory._left_in_group(tmp_path) is None
-    (tmp_path / "memory.max").write_text(f"{limit}\n")
-    (tmp_path / "memory.current").write_text("600\n")
-    assert memory._left_in_group(tmp_path) == left
