@@ -32,8 +32,9 @@ from modnas_fast.devices import (
     plan_campaign,
 )
 from modnas_fast.errors import InputError
-from modnas_fast.evaluate import Evaluator, SupernetErrors, front
+from modnas_fast.evaluate import Evaluator, front
 from modnas_fast.files import write_json
+from modnas_fast.forecast import foresee
 from modnas_fast.history import History
 from modnas_fast.metapredictor import CostModel, predictor_quality, train_metapredictor
 from modnas_fast.predictors import make_metapredictor
@@ -55,8 +56,12 @@ from modnas_fast.spaces import make_space
 from modnas_fast.stages import StagedRun, read_kept
 from modnas_fast.stopping import Stopper
 from modnas_fast.summary import common_bounds, compose_history, compose_result, plain_points, points_of
-from modnas_fast.task_objective import SupernetObjective, initial_supernet, network_arguments
+from modnas_fast.task_objective import SupernetObjective, initial_supernet, network_arguments, supernet_errors
 from modnas_fast.verify import choose_spread, train_network
+
+
+#: seconds from which on a run is told how to be made shorter
+LONG_RUN = 1800
 
 
 class Run(StagedRun):
@@ -80,6 +85,7 @@ class Run(StagedRun):
         self._space = make_space(config.space.name)
 
     def _run_stages(self) -> dict[str, Any]:
+        self._foresee()
         measured = self._measure()
         devices = self._campaign.devices(measured["latencies"])
         with self._search_threads():
@@ -105,6 +111,7 @@ class Run(StagedRun):
             verification,
             self._predicted(list(verification["test_error"]), devices, predictor),
             bounds,
+            [*measured["notes"], *costs["notes"]],
             {
                 "measure": measured["seconds"],
                 "search": search_seconds,
@@ -133,8 +140,9 @@ class Run(StagedRun):
         cache = MeasurementCache(fingerprint(), family)
         if self._remeasure:
             cache.clear()
+        options = self.config.devices
         return Profiler(
-            self._space, self._network_arguments, self._task.image_shape, cache, self.config.devices.repeats
+            self._space, self._network_arguments, self._task.image_shape, cache, options.repeats, options.minutes
         )
 
     @property
@@ -143,32 +151,53 @@ class Run(StagedRun):
 
     def _evaluator(self, supernet: nn.Module, predictor: nn.Module) -> Evaluator:
         task = self._task.to(self._device)
-        errors = SupernetErrors(supernet.to(self._device), task, task.validation, self.config.evaluation.batch_size)
+        errors = supernet_errors(self.config, supernet.to(self._device), task)
         return Evaluator(self._space, errors, CostModel([predictor]))
+
+    def _foresee(self) -> None:
+        """Tells what a new search will take, and refuses it where there is too little memory."""
+        if (self.folder / CHECKPOINT_FILE).exists():
+            return
+        with self._search_threads():
+            forecast = foresee(
+                self.config, self._space, self._task, len(self._campaign.search), len(self._campaign.unseen)
+            )
+        self._reporter.say(f"Expected behind the measuring, about: {forecast}")
+        if sum(forecast) > LONG_RUN:
+            self._reporter.say(
+                "  it grows with task.resize, task.limit, space.channels, search.steps, search.warmup_steps and "
+                "search.refine_networks"
+            )
 
     # ---- measuring ----
 
     def _measure(self) -> dict[str, Any]:
         return self._latencies_once(
-            MEASUREMENTS_FILE, "Measuring this machine", lambda: self._campaign.before_search()
+            MEASUREMENTS_FILE, "Measuring this machine", lambda: self._campaign.before_search(), refuse=True
         )
 
     def _measure_chosen(self, verification: dict[str, Any]) -> dict[str, Any]:
         """Latencies of the verified networks on all devices, and of the held-out networks on the unseen ones."""
         chosen = [self._space.parse(text) for text in verification["test_error"]]
         return self._latencies_once(
-            COSTS_FILE, "Measuring chosen networks", lambda: self._campaign.after_search(chosen)
+            COSTS_FILE, "Measuring chosen networks", lambda: self._campaign.after_search(chosen), refuse=False
         )
 
-    def _latencies_once(self, file: str, title: str, wanted: Callable[[], Sequence]) -> dict[str, Any]:
+    def _latencies_once(self, file: str, title: str, wanted: Callable[[], Sequence], refuse: bool) -> dict[str, Any]:
         def compute() -> dict[str, Any]:
-            with self._reporter.stage(title, self._profiler.rounds) as advance:
-                latencies = self._profiler.latencies(wanted(), advance)
+            notes: list[str] = []
+
+            def note(line: str) -> None:
+                notes.append(line)
+                self._reporter.say(f"  note: {line}")
+
+            with self._reporter.stage(title, 100) as advance:
+                latencies = self._profiler.latencies(wanted(), advance, note, refuse=refuse)
             plain = {
                 device: {text: [value.latency_ms, value.noise] for text, value in values.items()}
                 for device, values in latencies.items()
             }
-            return {"latencies": plain}
+            return {"latencies": plain, "notes": notes}
 
         content = self._once(file, compute)
         for setting in (*self._campaign.search, *self._campaign.unseen):

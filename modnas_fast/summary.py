@@ -78,6 +78,7 @@ def compose_result(
     verification: dict[str, Any],
     predicted: dict[str, dict[str, float]],
     bounds: dict[str, Bounds],
+    notes: Sequence[str],
     seconds: dict[str, float],
 ) -> dict[str, Any]:
     """The content of result.json.
@@ -89,6 +90,7 @@ def compose_result(
         verification: `test_error` by architecture.
         predicted: latency in ms of the verified architectures, per device.
         bounds: the hypervolume's, per device.
+        notes: in words, what was done in measuring that nobody asked for.
         seconds: per stage.
     """
     test_error = verification["test_error"]
@@ -108,7 +110,7 @@ def compose_result(
         "classes": task.num_classes,
         "image": list(task.image_shape),
         "sizes": {part: len(getattr(task, part)) for part in ("train", "validation", "test")},
-        "notes": list(task.notes),
+        "notes": [*task.notes, *notes],
     }
     verified = [_verified_entry(text, error, entries, latencies, predicted) for text, error in test_error.items()]
     return result_content(config, space, content, "inherited", machine, entries, verified, NORMALIZATION, seconds)

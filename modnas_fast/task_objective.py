@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from modnas_fast.config import Config
 from modnas_fast.datasets import BatchStream, ImageTask
-from modnas_fast.evaluate import SupernetErrors
+from modnas_fast.evaluate import SupernetErrors, even_batch_size
 from modnas_fast.free_memory import free_memory
 from modnas_fast.implementations import chosen
 from modnas_fast.optimizers import cosine_decay, set_learning_rate
@@ -22,7 +22,7 @@ from modnas_fast.placement import search_device
 from modnas_fast.spaces import SearchSpace
 from modnas_fast.supernets import make_supernet
 from modnas_fast.supernets.captured import CapturedPasses
-from modnas_fast.supernets.memory import Plan, plan
+from modnas_fast.supernets.memory import Plan, networks_at_a_time, plan
 from modnas_fast.supernets.parallel import workers
 from modnas_fast.supernets.passes import Passes
 
@@ -94,7 +94,7 @@ class SupernetObjective:
         self._plans: dict[tuple, Plan] = {}
         self.chance_loss = math.log(task.num_classes)
         self.chance_error = 100 * (1 - 1 / task.num_classes)
-        self.errors = SupernetErrors(self.supernet, task, task.validation, config.evaluation.batch_size)
+        self.errors = supernet_errors(config, self.supernet, task)
         self._train = BatchStream(task, task.train, options.batch_size, config.seed + 1, config.task.augment)
         self._validation = BatchStream(task, task.validation, options.batch_size, config.seed + 2)
         self._highest_rate = options.weight_learning_rate
@@ -172,6 +172,27 @@ def initial_supernet(config: Config, space: SearchSpace, task: ImageTask) -> nn.
         torch.manual_seed(config.seed)
         arguments = network_arguments(config, task.image_shape[0], task.num_classes)
         return make_supernet(space, **arguments, entangled=config.space.entangled)
+
+
+def supernet_errors(config: Config, supernet: nn.Module, task: ImageTask) -> SupernetErrors:
+    """Errors on the validation part, as many networks at a time as fit into the free memory.
+
+    Args:
+        config: the run's configuration.
+        supernet, task: on one device.
+
+    Raises InputError where not even one network fits.
+    """
+    device = task.validation.images.device
+    batch = even_batch_size(len(task.validation), config.evaluation.batch_size)
+    count = networks_at_a_time(
+        supernet,
+        torch.Size([batch, *task.image_shape]),
+        torch.float32.itemsize,
+        chosen("mixed_cell", device.type).name,
+        free_memory(device),
+    )
+    return SupernetErrors(supernet, task, task.validation, config.evaluation.batch_size, count)
 
 
 def network_arguments(config: Config, image_channels: int, classes: int) -> dict[str, int | str]:

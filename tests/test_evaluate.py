@@ -141,6 +141,26 @@ def test_errors_equal_one_network_at_a_time(chunk: int) -> None:
     assert done == [min(7, start + chunk) for start in range(0, 7, chunk)]
 
 
+def test_errors_do_not_depend_on_how_many_networks_are_computed_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    task, onehot = make_images(), distinct(7)
+    source = make_evaluator(task)._source
+    together = source(onehot)
+    widths: list[int] = []
+    predict = source._supernet.predict
+    monkeypatch.setattr(source._supernet, "predict", lambda x, rows: (widths.append(len(rows)), predict(x, rows))[1])
+    parts = SupernetErrors(source._supernet, task, task.validation, 10, at_a_time=3)
+    assert torch.equal(parts(onehot), together) and set(widths) == {3, 1}
+
+
+def test_errors_keep_nothing_for_a_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = make_evaluator(make_images())._source
+    logits: list[Tensor] = []
+    predict = source._supernet.predict
+    monkeypatch.setattr(source._supernet, "predict", lambda x, rows: logits.append(predict(x, rows)) or logits[-1])
+    source(distinct(2))
+    assert logits and all(one.grad_fn is None for one in logits)
+
+
 def test_errors_do_not_depend_on_the_order_of_requests() -> None:
     task, onehot = make_images(), distinct(6)
     forward, backward = make_evaluator(task), make_evaluator(task)

@@ -139,6 +139,7 @@ def composed(test_error: dict[str, float]) -> dict[str, Any]:
         {"test_error": test_error},
         {name: dict.fromkeys(test_error, 5.0) for name in ("here", "there")},
         common_bounds(content, 10),
+        ["each network was measured 3 times"],
         {"search": 1.0},
     )
 
@@ -185,7 +186,7 @@ def test_the_head_tells_what_was_searched() -> None:
         "classes": 2,
         "image": [1, 4, 4],
         "sizes": {"train": 2, "validation": 2, "test": 2},
-        "notes": ["made by hand"],
+        "notes": ["made by hand", "each network was measured 3 times"],
     }
     assert result["configuration"]["seed"] == 3 and result["seconds"] == {"search": 1.0}
     assert result["machine"]["cpu"] == "cpu" and result["space"]["num_architectures"] == 15625

@@ -123,9 +123,12 @@ def test_entangled_kernels_can_be_asked_for() -> None:
 
 
 def test_networks_too_large_for_memory_are_told_before_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    objective = make_objective()
     monkeypatch.setattr(task_objective, "free_memory", lambda device: 1000)
     with pytest.raises(InputError, match="search.batch_size: one network on 10 images takes"):
-        make_objective().train_step(sample(), 0.0, True)
+        objective.train_step(sample(), 0.0, True)
+    with pytest.raises(InputError, match="evaluation.batch_size: the error of a network on .* images at a time takes"):
+        make_objective()
 
 
 def test_training_lowers_the_loss_and_its_rate() -> None:

@@ -40,7 +40,7 @@ def measure(
     jobs: Sequence[Job],
     image_shape: Sequence[int],
     repeats: int,
-    on_round: Callable[[int], None] = lambda done: None,
+    on_percent: Callable[[int], None] = lambda done: None,
 ) -> dict[tuple[str, str], Measurement]:
     """Medians over `repeats` interleaved rounds, by (setting name, network key).
 
@@ -51,25 +51,60 @@ def measure(
         jobs: networks and settings; each network is moved to its setting's processor and number format.
         image_shape: (channels, height, width) of one input image.
         repeats: counted rounds, at least 1.
-        on_round: called with the number of finished rounds, warm-up included.
+        on_percent: called whenever another percent of the time is over, as far as that can be foretold: 1 to 100.
     """
-    prepared = [_prepare(job, image_shape) for job in jobs]
     samples: list[list[float]] = [[] for _ in jobs]
+    seconds = [1.0] * len(jobs)  # of the last pass, for the progress
+    rounds = WARMUP_ROUNDS + repeats
     order = sorted(range(len(jobs)), key=lambda i: jobs[i].setting.name)  # one change of threads per setting
     with torch.inference_mode(), threads_restored():
-        for round_index in range(WARMUP_ROUNDS + repeats):
+        passes = Passes(jobs, image_shape)
+        told = 0
+        for round_index in range(rounds):
+            expected, passed = sum(seconds), 0.0
             for i in order if round_index % 2 else reversed(order):
-                seconds = _time_once(jobs[i].setting, *prepared[i])
+                passed += seconds[i]
+                seconds[i] = passes.seconds(jobs[i])
                 if round_index >= WARMUP_ROUNDS:
-                    samples[i].append(1e3 * seconds)
-            on_round(round_index + 1)
+                    samples[i].append(1e3 * seconds[i])
+                percent = int(100 * (round_index + min(1.0, passed / expected)) / rounds + 1e-9)
+                if percent > told:
+                    told = percent
+                    on_percent(percent)
     return {(job.setting.name, job.key): _summarize(values) for job, values in zip(jobs, samples)}
 
 
-def _prepare(job: Job, image_shape: Sequence[int]) -> tuple[nn.Module, Tensor]:
-    setting = job.setting
-    network = job.network.eval().to(setting.processor, setting.dtype)
-    return network, torch.zeros(setting.batch, *image_shape, device=setting.processor, dtype=setting.dtype)
+class Passes:
+    """Forward passes of networks on their settings, one at a time, on one input per kind of setting."""
+
+    def __init__(self, jobs: Sequence[Job], image_shape: Sequence[int]) -> None:
+        self._inputs: dict[tuple, Tensor] = {}
+        for job in jobs:
+            setting = job.setting
+            job.network.eval().to(setting.processor, setting.dtype)
+            kind = self._kind(setting)
+            if kind not in self._inputs:
+                self._inputs[kind] = torch.zeros(
+                    setting.batch, *image_shape, device=setting.processor, dtype=setting.dtype
+                )
+
+    @staticmethod
+    def _kind(setting: Setting) -> tuple:
+        return setting.processor, setting.batch, setting.dtype
+
+    def seconds(self, job: Job) -> float:
+        """Seconds of one pass; sets the threads of the job's setting."""
+        setting, x = job.setting, self._inputs[self._kind(job.setting)]
+        if torch.get_num_threads() != setting.threads and setting.processor == "cpu":
+            torch.set_num_threads(setting.threads)
+            job.network(x)  # the thread pool of the new size starts outside the measurement
+        if x.is_cuda:
+            torch.cuda.synchronize(x.device)
+        start = time.perf_counter()
+        job.network(x)
+        if x.is_cuda:
+            torch.cuda.synchronize(x.device)
+        return time.perf_counter() - start
 
 
 @contextmanager
@@ -80,20 +115,6 @@ def threads_restored() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def _time_once(setting: Setting, network: nn.Module, x: Tensor) -> float:
-    """Seconds of one forward pass."""
-    if torch.get_num_threads() != setting.threads and setting.processor == "cpu":
-        torch.set_num_threads(setting.threads)
-        network(x)  # the thread pool of the new size starts outside the measurement
-    if x.is_cuda:
-        torch.cuda.synchronize(x.device)
-    start = time.perf_counter()
-    network(x)
-    if x.is_cuda:
-        torch.cuda.synchronize(x.device)
-    return time.perf_counter() - start
 
 
 def _summarize(values: Sequence[float]) -> Measurement:

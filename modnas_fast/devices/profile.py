@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+import torch
+from torch import nn
+
 from modnas_fast.devices.cache import MeasurementCache
+from modnas_fast.devices.expense import PROBES, affordable_repeats, check_memory, seconds_per_round
 from modnas_fast.devices.machine import Setting
 from modnas_fast.devices.measure import WARMUP_ROUNDS, Job, Measurement, measure
+from modnas_fast.free_memory import free_memory
 from modnas_fast.spaces import Architecture, SearchSpace
 
 
@@ -19,6 +24,7 @@ class Profiler:
         image_shape: (channels, height, width).
         cache: where measurements are kept.
         repeats: counted repeats per network.
+        minutes: what one call of `latencies` may take, by an estimate.
     """
 
     def __init__(
@@ -28,36 +34,67 @@ class Profiler:
         image_shape: Sequence[int],
         cache: MeasurementCache,
         repeats: int,
+        minutes: float = 5.0,
     ) -> None:
         self._space = space
         self._task = task
         self._image_shape = tuple(image_shape)
         self._cache = cache
         self._repeats = repeats
-
-    @property
-    def rounds(self) -> int:
-        """Rounds of one call of `latencies`, for a progress bar."""
-        return WARMUP_ROUNDS + self._repeats
+        self._minutes = minutes
 
     def latencies(
         self,
         wanted: Iterable[tuple[Setting, Sequence[Architecture]]],
-        on_round: Callable[[int], None] = lambda done: None,
+        on_percent: Callable[[int], None] = lambda done: None,
+        say: Callable[[str], None] = lambda line: None,
+        *,
+        refuse: bool = True,
     ) -> dict[str, dict[str, Measurement]]:
-        """Measurements by setting name and canonical architecture string; what the cache holds is not repeated."""
+        """Measurements by setting name and canonical architecture string; what the cache holds is not repeated.
+
+        Where it would take longer than allowed fewer repeats are made, which `say` is told. Raises InputError where
+        there is not enough memory and, if `refuse`, where a few repeats take too long as well.
+        """
         wanted = [(setting, self._canonical_texts(architectures)) for setting, architectures in wanted]
-        jobs = [
-            Job(setting, text, self._space.build(self._space.parse(text), **self._task))
+        missing = [
+            (setting, text)
             for setting, texts in wanted
             for text in dict.fromkeys(texts)
             if self._cache.get(setting.name, text) is None
         ]
-        if jobs:
-            self._cache.update(measure(jobs, self._image_shape, self._repeats, on_round))
+        if missing:
+            self._cache.update(self._measure(missing, on_percent, say, refuse))
         return {
             setting.name: {text: self._cache.get(setting.name, text) for text in texts} for setting, texts in wanted
         }
+
+    def _measure(
+        self,
+        missing: Sequence[tuple[Setting, str]],
+        on_percent: Callable[[int], None],
+        say: Callable[[str], None],
+        refuse: bool,
+    ) -> dict[tuple[str, str], Measurement]:
+        copies = dict.fromkeys((text, setting.processor, setting.dtype) for setting, text in missing)
+        some = [self._build(text) for text, *_ in list(copies)[:: max(1, len(copies) // PROBES)]]
+        settings = list(dict.fromkeys(setting for setting, _ in missing))
+        check_memory(some, len(copies), settings, self._image_shape, free_memory(torch.device("cpu")))
+        networks = {copy: self._build(copy[0]) for copy in copies}  # settings of one number format share a network
+        jobs = [Job(setting, text, networks[text, setting.processor, setting.dtype]) for setting, text in missing]
+        enough = 2 * 60 * self._minutes / (WARMUP_ROUNDS + 1) if refuse else float("inf")
+        repeats = affordable_repeats(
+            seconds_per_round(jobs, self._image_shape, enough),
+            self._repeats,
+            self._minutes,
+            say,
+            refuse=refuse,
+            what=f"{len(jobs)} networks on {len(settings)} settings",
+        )
+        return measure(jobs, self._image_shape, repeats, on_percent)
+
+    def _build(self, text: str) -> nn.Module:
+        return self._space.build(self._space.parse(text), **self._task)
 
     def _canonical_texts(self, architectures: Sequence[Architecture]) -> list[str]:
         """One string per function: networks that differ only in parts without influence are measured once."""

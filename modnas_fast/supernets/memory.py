@@ -32,6 +32,12 @@ KEPT_BY_RECOMPUTATION = 1
 KEPT_PER_REDUCTION = {"residual": 10, "pool": 6}
 #: of the first stage, that exist for a while
 WORKING = {"composed": 16, "triton": 24, "reference": 60}
+#: the same where no gradient is wanted, network by network: of one network, and of each for the sake of the others
+EVALUATED_ALONE, EVALUATED_SHARED = 20, 6
+#: image sets per cell of a network that is trained by itself
+TRAINED_PER_CELL = 21
+#: networks whose errors are computed side by side, at most
+EVALUATED_TOGETHER = 16
 #: share of the free memory that may be used
 SHARE = 0.8
 #: of a CPU: activations that leave the caches anyway gain nothing from more devices at a time, but cost page faults
@@ -130,3 +136,49 @@ def plan(
 
 def _within(devices: int, count: float) -> int:
     return max(1, min(devices, int(count)))
+
+
+def evaluation_bytes(supernet: NB201Supernet, images: torch.Size, itemsize: int, networks: int, implementation: str) -> int:
+    """Bytes at most that logits of some networks side by side take, without a gradient.
+
+    Arguments as in `activation_bytes`. Network by network, what they share of the first cell is kept for the others.
+    """
+    one = _image_set(supernet, 0, images[0], *images[2:]) * itemsize
+    if implementation == "composed":
+        return (EVALUATED_ALONE + EVALUATED_SHARED * networks) * one
+    return WORKING[implementation] * networks * one
+
+
+def networks_at_a_time(
+    supernet: NB201Supernet, images: torch.Size, itemsize: int, implementation: str, free: int | None
+) -> int:
+    """How many networks' errors are computed side by side: at most `EVALUATED_TOGETHER`.
+
+    Args:
+        supernet, images, itemsize, implementation: as in `activation_bytes`.
+        free: bytes; None where not known.
+
+    Raises InputError where not even one fits.
+    """
+    for count in range(EVALUATED_TOGETHER, 0, -1):
+        needed = evaluation_bytes(supernet, images, itemsize, count, implementation)
+        if free is None or needed <= SHARE * free:
+            return count
+    raise InputError(
+        f"evaluation.batch_size: the error of a network on {images[0]} images at a time takes about {needed / 1e9:.3g} "
+        f"GB, of which {free / 1e9:.3g} GB are free; lower it, or set space.channels or task.resize lower"
+    )
+
+
+def training_bytes(channels: int, cells: int, batch: int, image_shape: tuple[int, int, int]) -> int:
+    """Bytes at most that a step of training one standalone network takes, in float32.
+
+    >>> round(training_bytes(16, 5, 64, (3, 32, 32)) / 1e9, 2)
+    0.8
+    """
+    kept, (_, height, width) = 0, image_shape
+    for stage in range(3):
+        shrink = 2**stage
+        image_set = batch * channels * shrink * -(-height // shrink) * -(-width // shrink)
+        kept += (cells * TRAINED_PER_CELL + (KEPT_PER_REDUCTION["residual"] if stage else 0)) * image_set
+    return kept * torch.float32.itemsize

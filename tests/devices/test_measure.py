@@ -76,7 +76,31 @@ def test_every_round_visits_every_network_once_in_changing_order(clock: Clock) -
     rounds = rounds_of([entry[0] for entry in log], 5)
     assert len(rounds) == 2 + 4 and all(sorted(visited) == list("abcde") for visited in rounds)
     assert all(first != second for first, second in zip(rounds, rounds[1:]))
-    assert done == [1, 2, 3, 4, 5, 6]
+    assert done == sorted(set(done)) and done[-1] == 100  # each percent once, in rising order
+
+
+def test_progress_within_a_round_goes_by_the_time_that_networks_take(clock: Clock) -> None:
+    """Of two networks one takes nine tenths of each round: after the first round the progress knows."""
+    jobs = [Job(SINGLE, "long", Recorder("long", [], clock, [9.0])), Job(SINGLE, "short", Recorder("short", [], clock, [1.0]))]
+    told: list[tuple[int, float]] = []
+    began = clock.now
+    measure(jobs, SHAPE, 2, lambda percent: told.append((percent, clock.now - began)))
+    assert told[:2] == [(12, 1.0), (25, 10.0)]  # one of eight passes, then the round
+    assert all(percent == pytest.approx(100 * seconds / 40, abs=1) for percent, seconds in told[1:])
+
+
+def test_settings_of_one_kind_share_an_input(clock: Clock) -> None:
+    seen: set[int] = set()
+
+    class Looking(Recorder):
+        def forward(self, x: Tensor) -> Tensor:
+            seen.add(x.data_ptr())
+            return super().forward(x)
+
+    settings = [Setting("cpu", threads, 4, torch.float32) for threads in (1, 2)]
+    jobs = [Job(setting, f"{i}", Looking(f"{i}", [], clock, [0.001])) for setting in settings for i in range(5)]
+    measure(jobs, SHAPE, 1)
+    assert len(seen) == 1
 
 
 def test_a_slow_phase_of_the_machine_touches_all_networks_alike(clock: Clock) -> None:

@@ -11,6 +11,7 @@ import torch
 from modnas_fast.devices import Fingerprint, Measurement, MeasurementCache, Profiler, Setting
 from modnas_fast.devices import profile as profile_module
 from modnas_fast.devices.measure import Job
+from modnas_fast.errors import InputError
 from modnas_fast.spaces import NB201Space
 
 space = NB201Space()
@@ -27,13 +28,14 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     log: list[tuple[str, str]] = []
 
     def fake(
-        jobs: Sequence[Job], image_shape: Sequence[int], repeats: int, on_round: Callable[[int], None]
+        jobs: Sequence[Job], image_shape: Sequence[int], repeats: int, on_percent: Callable[[int], None]
     ) -> dict[tuple[str, str], Measurement]:
         assert tuple(image_shape) == (1, 4, 4) and repeats == 3
         log.extend((job.setting.name, job.key) for job in jobs)
         return {(job.setting.name, job.key): Measurement(float(i + 1), 0.0) for i, job in enumerate(jobs)}
 
     monkeypatch.setattr(profile_module, "measure", fake)
+    monkeypatch.setattr(profile_module, "seconds_per_round", lambda *arguments: 0.1)
     return log
 
 
@@ -78,4 +80,37 @@ def test_real_networks_on_this_machine(tmp_path: Path) -> None:
     latencies = profiler.latencies([(FIRST, [PLAIN, LARGE]), (half, [LARGE])], done.append)
     assert all(m.latency_ms > 0 and m.noise >= 0 for values in latencies.values() for m in values.values())
     assert latencies[FIRST.name][LARGE.text].latency_ms > latencies[FIRST.name][PLAIN.text].latency_ms
-    assert done == list(range(1, profiler.rounds + 1)) and torch.get_num_threads() == threads
+    assert done == sorted(set(done)) and done[-1] == 100 and torch.get_num_threads() == threads
+
+
+def test_what_takes_too_long_is_measured_less_often_and_said_or_refused(
+    tmp_path: Path, measured: list, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repeats: list[int] = []
+    monkeypatch.setattr(profile_module, "seconds_per_round", lambda *arguments: 60.0)
+    monkeypatch.setattr(profile_module, "measure", lambda jobs, shape, count, tell: repeats.append(count) or {})
+    lines: list[str] = []
+
+    def profiler(minutes: float) -> Profiler:
+        cache = MeasurementCache(Fingerprint("cpu", 1, 1, "2", ()), {}, tmp_path)
+        return Profiler(space, TASK, (1, 4, 4), cache, repeats=15, minutes=minutes)
+
+    for minutes in (17, 10, 5):
+        profiler(minutes).latencies([(FIRST, [PLAIN])], say=lines.append)
+    assert repeats == [15, 8, 3]
+    assert len(lines) == 2 and "1 networks on 1 settings are measured 8 times each instead of 15" in lines[0]
+    with pytest.raises(InputError, match="devices.minutes: measuring 1 networks .* takes about 5 minutes with 3 repeats"):
+        profiler(4).latencies([(FIRST, [PLAIN])])
+    profiler(4).latencies([(FIRST, [PLAIN])], refuse=False)
+    assert repeats[-1] == 3
+
+
+def test_what_does_not_fit_into_memory_is_refused_before_it_is_made(
+    tmp_path: Path, measured: list, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(profile_module, "free_memory", lambda device: 10**9)
+    cache = MeasurementCache(Fingerprint("cpu", 1, 1, "2", ()), {}, tmp_path)
+    large = Profiler(space, TASK, (1, 1280, 960), cache, repeats=15)
+    with pytest.raises(InputError, match="task.resize: measuring 1 networks with batches of up to 32 images of 960×1280"):
+        large.latencies([(Setting("cpu", 1, 32, torch.float32), [LARGE])])
+    assert not measured
