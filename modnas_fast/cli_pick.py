@@ -157,6 +157,8 @@ def _numbers(text: str) -> list[float]:
         pairs = [token.split(",") for token in tokens]
         if len(tokens) > 1 and all(len(pair) == 2 and all(part.isdigit() for part in pair) for pair in pairs):
             raise ValueError(f"write decimals with a point, not as in {tokens[0]}")
+        if ";" in text:
+            raise ValueError("put blanks or lines between the numbers, not semicolons, and write decimals with a point")
         return [_number(token) for token in text.replace(",", " ").split()]
     try:
         values = json.loads(text)

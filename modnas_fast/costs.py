@@ -83,8 +83,11 @@ class KnownLatencies:
         if on_table:
             kept = {text: (ms, listed) for text, ms in kept_costs(self._table, device.name).items()}
             return {**self._of_references(device, listed), **points, **kept}
-        verified = {v["architecture"]: v["latency_ms"].get(device.name) for v in self._content.get("verified", [])}
-        measured = {text: pair["measured"] for text, pair in verified.items() if pair}
+        measured = {
+            network["architecture"]: network["latency_ms"][device.name]["measured"]
+            for network in self._content.get("verified", [])
+            if device.name in network.get("latency_ms", {})
+        }
         measured |= entry.get("measured_latency_ms", {})
         return {
             **points,

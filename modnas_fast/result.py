@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from modnas_fast.answers import FrontPoint, Pick
+from modnas_fast.answers import Cost, FrontPoint, Pick
 from modnas_fast.checkpoint import load_weights
 from modnas_fast.config import validate
 from modnas_fast.costs import KnownLatencies
@@ -146,7 +146,9 @@ class Result:
         r = _simplex(preference, len(self.content["objectives"]))
         logits = self._hypernet(r[None], embeddings([device]))
         onehot = self.space.canonical(self.space.viable_mode(logits))
-        return self._describe(device, onehot)
+        (architecture,) = self.space.decode(onehot)
+        (cost,) = self._latencies(device, [architecture.text], onehot)
+        return self._describe(device, architecture, cost)
 
     def _pick_within(self, device: Device, budget: dict[str, float]) -> Pick:
         if set(budget) != {"latency_ms"}:
@@ -169,19 +171,13 @@ class Result:
                 f"max: no evaluated network takes at most {limit:g} ms on {device.name}; the fastest {takes} "
                 f"{fastest.value:.4g} ms"
             )
-        return self._describe(device, onehot[[min(within)[2]]])
+        row = min(within)[2]
+        return self._describe(device, self.space.parse(texts[row]), costs[row])
 
-    def _describe(self, device: Device, onehot: Tensor) -> Pick:
-        """The Pick of one canonical architecture [1, N]."""
-        architecture = self.space.decode(onehot)[0]
-        (cost,) = self._latencies(device, [architecture.text], onehot)
+    def _describe(self, device: Device, architecture: Architecture, cost: Cost) -> Pick:
+        error = self._error(architecture.text)
         return Pick(
-            architecture.indices,
-            architecture.text,
-            device.name,
-            {"latency_ms": cost},
-            self._error(architecture.text),
-            self.error_kind,
+            architecture.indices, architecture.text, device.name, {"latency_ms": cost}, error, self.error_kind
         )
 
     def _error(self, text: str) -> float | None:

@@ -327,11 +327,10 @@ def test_a_table_beats_what_was_predicted_for_networks_that_the_run_does_not_lis
     assert result._latencies(result.device("fast"), [asked], onehot) == [Cost(17.25, "ms", "tabulated")]
     (elsewhere,) = result._latencies(result.device("slow"), [asked], onehot)
     assert elsewhere.source == ("tabulated" if asked in measured_references(SLOW) else "predicted")
-    found = result._describe(result.device("fast"), onehot)
-    assert (found.error, found.error_kind) == (12.5, "true")
+    assert result._error(asked) == 12.5
     (result.run / "table.parquet").unlink()
-    without = Result.load(result.run)._describe(FAST, onehot)
-    assert without.costs["latency_ms"].source == "predicted" and without.error is None
+    without = Result.load(result.run)
+    assert without._latencies(FAST, [asked], onehot)[0].source == "predicted" and without._error(asked) is None
 
 
 def test_a_damaged_table_is_named(changed: Callable[..., Result]) -> None:

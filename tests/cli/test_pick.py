@@ -167,7 +167,7 @@ def test_a_new_device_from_ten_latencies(
     ("text", "reason"),
     [
         (json.dumps({"latencies": LATENCIES}), "JSON object"),
-        (";".join(str(value).replace(".", ",") for value in LATENCIES), "no number"),
+        (";".join(str(value).replace(".", ",") for value in LATENCIES), "not semicolons"),
         ("\n".join(str(value).replace(".", ",") for value in LATENCIES), "with a point, not as in 0,9"),
         ("4,1 3,9 2,2 2,4 5,0", "with a point, not as in 4,1"),
         ("\n".join(f"{value} ms" for value in LATENCIES), "'ms' is no number: leave units"),
