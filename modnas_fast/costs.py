@@ -79,7 +79,11 @@ class KnownLatencies:
         entry = next(entry for entry in self._content["devices"] if entry["name"] == device.name)
         on_table = self._content.get("error_kind") == "true"
         listed: Source = "tabulated" if on_table else "predicted"
-        points = {p["architecture"]: (p["latency_ms"], listed) for p in (*entry["rays"], *entry["random"])}
+        points = {
+            point["architecture"]: (point["latency_ms"], listed)
+            for point in (*entry["rays"], *entry["random"])
+            if point["latency_ms"] > 0  # earlier versions listed predictions below zero
+        }
         if on_table:
             kept = {text: (ms, listed) for text, ms in kept_costs(self._table, device.name).items()}
             return {**self._of_references(device, listed), **points, **kept}

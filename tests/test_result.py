@@ -302,6 +302,19 @@ def test_what_was_measured_beats_what_was_predicted(
     assert all((point.latency_ms, point.source) == (slower, "measured") for point in on_front)
 
 
+def test_predictions_below_zero_of_earlier_versions_are_made_anew(
+    result: Result, changed: Callable[..., Result]
+) -> None:
+    ray = ray_that_was_not_measured(result)
+    entry = result.content["devices"][0]
+    listed = {kind: [{**p, "latency_ms": -0.489} for p in entry[kind]] for kind in ("rays", "random")}
+    older = changed(**listed)
+    assert older.pick("fast", preference=ray["preference"]).costs["latency_ms"].value > 0
+    assert all(point.latency_ms > 0 for point in older.front("fast"))
+    with pytest.raises(InputError, match="no evaluated network takes at most 0 ms"):
+        older.pick("fast", max={"latency_ms": 0.0})
+
+
 def test_the_ten_measurements_of_a_new_device_are_measured(result: Result) -> None:
     references = measured_references(PHONE)
     texts = list(references)
