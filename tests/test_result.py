@@ -252,7 +252,8 @@ def test_bad_questions(result: Result) -> None:
 
 
 def test_an_unknown_device_is_told_first_and_with_what_is_close(result: Result) -> None:
-    with pytest.raises(InputError, match=r"^device: unknown device 'Fas'; did you mean fast\? this run has fast, slow$"):
+    text = r"^device: unknown device 'Fas'; did you mean fast\? this run has fast, slow$"
+    with pytest.raises(InputError, match=text):
         result.pick("Fas")
     assert result.device("slow") == SLOW
 

@@ -1,4 +1,4 @@
-"""What surrounds this process and changes how fast it computes, beside the hardware: quota, clock, variables, settings."""
+"""What surrounds this process and changes how fast it computes: quota, clock, variables, settings of torch."""
 
 from __future__ import annotations
 

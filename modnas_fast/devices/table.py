@@ -101,7 +101,7 @@ def load_hw_nas_bench_360(file: Path, architectures: Sequence[str], task: str = 
 
     Boards without energy are left out. `task` is cifar100, darcy or ninapro.
     """
-    table = pq.read_table(file, filters=[("task", "==", task), ("status", "==", "ok")])
+    table = pq.read_table(file, filters=[("task", "==", task), ("status", "==", "ok")], partitioning=None)
     if not len(table):
         raise InputError(f"{file}: no measurements for task {task!r}; it has cifar100, darcy and ninapro")
     names = pc.binary_join_element_wise(
@@ -143,7 +143,7 @@ def load_cost_file(file: Path, space: SearchSpace) -> CostTable:
 
 
 def _row_of(table: TableFile, space: SearchSpace) -> dict[str, dict[str, int]]:
-    """Row by device and architecture. Raises InputError where a device has a network twice or lacks one of another's."""
+    """Row by device and architecture. Raises InputError where a device has a network twice or lacks one."""
     parsed: dict[str, str] = {}
     found: dict[str, dict[str, int]] = {}
     for row, (written, device) in enumerate(zip(table.texts("architecture"), table.texts("device"))):

@@ -41,7 +41,8 @@ def test_no_prediction_stands_for_a_cost_of_zero_or_less(references: list[float]
     assert (costs > 0).all() and (costs.diff() >= 0).all(), "positive, and in the order of the predictions"
     assert (device.denormalize(torch.tensor([-1e6, -1e12, -1e20], dtype=dtype)) > 0).all()
     back = device.normalize(costs)
-    torch.testing.assert_close(back, predictions, rtol=100 * torch.finfo(dtype).eps, atol=1e-5 if dtype == torch.float32 else 1e-12)
+    floor = 1e-5 if dtype == torch.float32 else 1e-12
+    torch.testing.assert_close(back, predictions, rtol=100 * torch.finfo(dtype).eps, atol=floor)
 
 
 def test_the_range_is_a_line_down_to_the_cheapest_of_published_costs() -> None:
