@@ -129,7 +129,8 @@ def torch_settings() -> dict[str, str]:
     }
     for library, operation in PRECISIONS:
         options = getattr(getattr(backends, library), operation, None)
-        found[f"{library}_{operation}_precision"] = getattr(options, "fp32_precision", None)
+        precision = getattr(options, "fp32_precision", None)
+        found[f"{library}_{operation}_precision"] = "ieee" if precision == "none" else precision  # the same, unset
     return {name: str(value) for name, value in found.items() if value is not None}
 
 

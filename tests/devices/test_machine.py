@@ -243,6 +243,13 @@ def test_settings_of_torch_are_part_of_the_fingerprint(torch_as_it_was: None, ch
     assert fingerprint() != plain
 
 
+def test_a_setting_put_back_is_the_same_as_never_set(torch_as_it_was: None) -> None:
+    plain = fingerprint()
+    torch.set_float32_matmul_precision("medium")
+    torch.set_float32_matmul_precision("highest")
+    assert fingerprint() == plain
+
+
 CPU = "sys/devices/system/cpu"
 
 
