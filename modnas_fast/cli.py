@@ -13,6 +13,7 @@ from rich.console import Console
 from modnas_fast.cli_baselines import baselines
 from modnas_fast.cli_bench import add_to as add_bench_to
 from modnas_fast.cli_data import data_app
+from modnas_fast.cli_pick import pick
 from modnas_fast.cli_reproduce import reproduce
 from modnas_fast.errors import InputError
 
@@ -219,98 +220,7 @@ def _command_line_sections(data: str | None, seed: int | None, verify: int | Non
     return sections
 
 
-@app.command()
-def pick(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
-    device: Annotated[str | None, typer.Option(help="Name of a device of the run; see --devices.")] = None,
-    preference: Annotated[
-        str | None, typer.Option(metavar="W1,W2", help="Weights of error and latency, such as 0.3,0.7.")
-    ] = None,
-    max_: Annotated[
-        list[str] | None,
-        typer.Option("--max", metavar="METRIC=VALUE", help="Budget, such as latency_ms=5: least error within it."),
-    ] = None,
-    embedding: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="A device that the run never saw: a text or JSON file with its latencies in ms of the ten reference "
-            "networks (--references lists them).",
-        ),
-    ] = None,
-    devices: Annotated[bool, typer.Option("--devices", help="List the run's devices and exit.")] = False,
-    references: Annotated[
-        bool, typer.Option("--references", help="List the reference networks to measure on a new device and exit.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
-) -> None:
-    """Ask a finished run for the network of a device: by preference or within a budget.
-
-    Examples:
-
-      modnas-fast pick runs/digits-001 --device cpu_t1_b1_fp32 --max latency_ms=0.8
-
-      modnas-fast pick runs/digits-001 --embedding phone.txt --preference 0.3,0.7 --json
-    """
-    from modnas_fast.result import Result
-
-    result = Result.load(run)
-    if devices:
-        return print("\n".join(f"{name}  ({d.split})" for name, d in result.devices.items()))
-    if references:
-        return print("\n".join(result.space.references))
-    if (device is None) == (embedding is None):
-        raise InputError("pick: give either --device NAME or --embedding FILE (--devices lists the run's devices)")
-    target = device if embedding is None else _unseen_device(embedding, len(result.space.references))
-    chosen = result.pick(target, preference=_weights(preference), max=_budget(max_))
-    if as_json:
-        answer = {"device": chosen.device, "architecture": chosen.text, **chosen.predicted, "error": chosen.error}
-        return print(json.dumps(answer))
-    print(chosen.text)
-    print(f"device               {chosen.device}")
-    latency = "latency (table)" if chosen.tabulated else "predicted latency"
-    print(f"{latency:<21}{chosen.predicted['latency_ms']:.4g} ms")
-    error = "supernet error" if result.error_kind == "inherited" else "true error"
-    print(f"{error:<21}" + ("not evaluated" if chosen.error is None else f"{chosen.error:.2f} %"))
-
-
-def _weights(text: str | None) -> list[float] | None:
-    if text is None:
-        return None
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise InputError(f"--preference: wanted numbers such as 0.3,0.7, got {text!r}") from None
-
-
-def _budget(texts: list[str] | None) -> dict[str, float] | None:
-    if not texts:
-        return None
-    budget = {}
-    for text in texts:
-        metric, _, value = text.partition("=")
-        try:
-            budget[metric.strip()] = float(value)
-        except ValueError:
-            raise InputError(f"--max: wanted METRIC=NUMBER such as latency_ms=5, got {text!r}") from None
-    return budget
-
-
-def _unseen_device(file: Path, count: int) -> Any:
-    """The device described by a file of `count` latencies in ms: a JSON list, or numbers between blanks or commas."""
-    from modnas_fast.devices import Device
-
-    try:
-        text = file.read_text(encoding="utf-8")
-        values = json.loads(text) if text.lstrip().startswith("[") else text.replace(",", " ").split()
-        latencies = [float(value) for value in values]
-    except FileNotFoundError:
-        raise InputError(f"--embedding: {file} does not exist") from None
-    except (ValueError, TypeError):
-        raise InputError(f"--embedding: {file} must hold {count} latencies in ms, as a JSON list or plain numbers") from None
-    if len(latencies) != count:
-        raise InputError(f"--embedding: {file} must hold {count} latencies in ms, got {len(latencies)}")
-    return Device.from_reference_latencies(file.stem, latencies, split="unseen")
+app.command()(pick)
 
 
 @app.command()

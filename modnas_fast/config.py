@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from modnas_fast.errors import InputError
+from modnas_fast.files import read_text
 
 Positive = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -444,10 +445,10 @@ def _merge(tree: dict[str, Any], changes: dict[str, Any]) -> None:
 
 def _read_yaml(file: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = yaml.safe_load(read_text(file))
     except OSError as error:
         raise InputError(f"config: cannot read {file}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, InputError) as error:
         raise InputError(f"config: {file} is no valid YAML: {' '.join(str(error).split())}") from None
     if content is None:
         return {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import moocore
 import numpy as np
@@ -30,6 +31,9 @@ class Point:
     error: float
     latency_ms: float
     preference: tuple[float, ...] | None = None
+
+
+_P = TypeVar("_P", bound=Point)
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ def nondominated(points: Sequence[Point]) -> list[bool]:
     return moocore.is_nondominated(values).tolist()
 
 
-def front(points: Sequence[Point]) -> list[Point]:
+def front(points: Sequence[_P]) -> list[_P]:
     """The distinct non-dominated points, by rising latency."""
     return sorted(
         (point for point, keep in zip(points, nondominated(points)) if keep), key=lambda point: point.latency_ms

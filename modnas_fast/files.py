@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import tempfile
@@ -12,6 +13,16 @@ from typing import Any
 
 import platformdirs
 
+from modnas_fast.errors import InputError
+
+#: byte order marks and what they stand for; UTF-32's first, for its mark begins like that of UTF-16
+MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
 
 def cache_folder() -> Path:
     """`$MODNAS_CACHE`, else the platform's cache folder for this package."""
@@ -52,6 +63,23 @@ def write_json(path: Path | str, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def read_text(path: Path | str) -> str:
+    """The text of a file that may come from another system, without the byte order mark that says how it is encoded.
+
+    UTF-8, with a mark or without, and UTF-16 or UTF-32 with theirs. Raises InputError for anything else.
+    """
+    content = Path(path).read_bytes()
+    encoding = next((name for mark, name in MARKS.items() if content.startswith(mark)), "utf-8")
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        kind = encoding.removesuffix("-sig").upper()
+        raise InputError(f"{path} is no {kind} text (byte {error.start}): save it as UTF-8") from None
+    if "\0" in text:
+        raise InputError(f"{path} is no text, or UTF-16 without a byte order mark: save it as UTF-8")
+    return text
+
+
 def read_json(path: Path | str) -> Any:
     """The parsed content of a JSON file."""
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+    return json.loads(read_text(path))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,32 +11,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from modnas_fast.answers import Cost, FrontPoint, Pick
 from modnas_fast.checkpoint import load_weights
 from modnas_fast.config import validate
+from modnas_fast.costs import KnownLatencies
 from modnas_fast.devices import Device, embeddings
 from modnas_fast.errors import InputError
-from modnas_fast.evaluate import Point, front
+from modnas_fast.evaluate import front
 from modnas_fast.files import read_json
+from modnas_fast.kept_table import kept_errors
 from modnas_fast.predictors import make_metapredictor
 from modnas_fast.preferences import rays
-from modnas_fast.runfolder import CONFIG_FILE, HYPERNETWORK_FILE, PREDICTOR_FILE, RESULT_FILE
+from modnas_fast.runfolder import CONFIG_FILE, HYPERNETWORK_FILE, PREDICTOR_FILE, RESULT_FILE, TABLE_FILE
 from modnas_fast.search import initial_hypernet
 from modnas_fast.spaces import Architecture, make_space
-from modnas_fast.summary import SCHEMA, ErrorKind, points_of
+from modnas_fast.suggestions import did_you_mean
+from modnas_fast.summary import SCHEMA, ErrorKind
 from modnas_fast.task_objective import network_arguments
-
-
-@dataclass(frozen=True)
-class Pick(Architecture):
-    """The answer to a query: an architecture with what is predicted for it on the device asked about."""
-
-    device: str = ""
-    #: predicted cost per metric, the unit in the name: {"latency_ms": 1.2}
-    predicted: dict[str, float] = field(default_factory=dict, compare=False)
-    #: error in percent, of the run's `error_kind`; None for an architecture that the run did not evaluate
-    error: float | None = None
-    #: whether `predicted` holds what a table tells of the architecture on this device, not a prediction
-    tabulated: bool = field(default=False, compare=False)
 
 
 class Result:
@@ -91,17 +81,34 @@ class Result:
             for entry in self.content["devices"]
         }
 
-    def front(self, device: str | Device) -> list[Point]:
+    def device(self, name: str) -> Device:
+        """The device of the run that is called `name`. Raises InputError, with the closest names, where none is."""
+        if name not in self.devices:
+            hint = did_you_mean(name, self.devices)
+            raise InputError(f"device: unknown device {name!r}; {hint}this run has {', '.join(self.devices)}")
+        return self.devices[name]
+
+    def front(self, device: str | Device) -> list[FrontPoint]:
         """Distinct non-dominated networks on a device by rising latency: of its rays, for a new device of new rays.
 
-        For a device that the run does not know, networks whose error the run did not evaluate are left out.
+        Latencies are the best known, as in `pick`. Networks whose error the run does not know are left out.
         """
         device = self._device(device)
         if device == self.devices.get(device.name):
-            return front(points_of(self._entry(device)["rays"]))
-        preferences = rays(self._config.evaluation.rays, 2)
-        chosen = [self.pick(device, preference=r) for r in preferences.tolist()]
-        return front([Point(p.text, p.error, p.predicted["latency_ms"]) for p in chosen if p.error is not None])
+            chosen = [(ray["architecture"], tuple(ray["preference"])) for ray in self._entry(device)["rays"]]
+        else:
+            preferences = rays(self._config.evaluation.rays, 2).tolist()
+            chosen = [(self.pick(device, preference=r).text, tuple(r)) for r in preferences]
+        errors = [self._error(text) for text, _ in chosen]
+        onehot = self.space.encode([self.space.parse(text) for text, _ in chosen])
+        costs = self._latencies(device, [text for text, _ in chosen], onehot)
+        return front(
+            [
+                FrontPoint(text, error, cost.value, preference, cost.source, cost.extrapolated)
+                for (text, preference), error, cost in zip(chosen, errors, costs)
+                if error is not None
+            ]
+        )
 
     def pick(
         self,
@@ -116,13 +123,14 @@ class Result:
             device: name or device.
             preference: weights of (error, latency), at least 0, with a positive sum; they are divided by it.
             max: budget per metric, such as {"latency_ms": 5.0}: of all networks that the run evaluated, the one of
-                least error whose predicted cost is within it.
+                least error whose cost is within it.
 
+        A cost is the measured one where the network was measured on the device, else a table's, else predicted.
         Raises InputError for an unknown device, a bad preference, an unknown metric or a budget that no network meets.
         """
+        device = self._device(device)
         if (preference is None) == (max is None):
             raise InputError("pick: give either preference or max")
-        device = self._device(device)
         return self._pick_within(device, max) if preference is None else self._pick_preferred(device, preference)
 
     def build(self, architecture: Architecture | str) -> nn.Module:
@@ -138,7 +146,9 @@ class Result:
         r = _simplex(preference, len(self.content["objectives"]))
         logits = self._hypernet(r[None], embeddings([device]))
         onehot = self.space.canonical(self.space.viable_mode(logits))
-        return self._describe(device, onehot)
+        (architecture,) = self.space.decode(onehot)
+        (cost,) = self._latencies(device, [architecture.text], onehot)
+        return self._describe(device, architecture, cost)
 
     def _pick_within(self, device: Device, budget: dict[str, float]) -> Pick:
         if set(budget) != {"latency_ms"}:
@@ -148,49 +158,46 @@ class Result:
             raise InputError("max: latency_ms must be a number, got nan")
         texts = list(self._errors)
         onehot = self.space.encode([self.space.parse(text) for text in texts])
-        latencies = self._latencies(device, texts, onehot)
+        costs = self._latencies(device, texts, onehot)
         within = [
-            (self._errors[text], ms, row) for row, (text, ms) in enumerate(zip(texts, latencies)) if ms <= limit
+            (self._errors[text], cost.value, row)
+            for row, (text, cost) in enumerate(zip(texts, costs))
+            if cost.value <= limit
         ]
         if not within:
-            fastest, text = min(zip(latencies, texts))
-            takes = "takes" if self._tabulated(device, text) else "is predicted to take"
+            fastest = min(costs, key=lambda cost: cost.value)
+            takes = "is predicted to take" if fastest.source == "predicted" else "takes"
             raise InputError(
                 f"max: no evaluated network takes at most {limit:g} ms on {device.name}; the fastest {takes} "
-                f"{fastest:.4g} ms"
+                f"{fastest.value:.4g} ms"
             )
-        return self._describe(device, onehot[[min(within)[2]]])
+        row = min(within)[2]
+        return self._describe(device, self.space.parse(texts[row]), costs[row])
 
-    def _describe(self, device: Device, onehot: Tensor) -> Pick:
-        """The Pick of one canonical architecture [1, N]."""
-        architecture = self.space.decode(onehot)[0]
-        text = architecture.text
+    def _describe(self, device: Device, architecture: Architecture, cost: Cost) -> Pick:
+        error = self._error(architecture.text)
         return Pick(
-            architecture.indices,
-            text,
-            device.name,
-            {"latency_ms": self._latencies(device, [text], onehot)[0]},
-            self._errors.get(text),
-            self._tabulated(device, text),
+            architecture.indices, architecture.text, device.name, {"latency_ms": cost}, error, self.error_kind
         )
 
-    @torch.no_grad()
-    def _latencies(self, device: Device, texts: Sequence[str], onehot: Tensor) -> list[float]:
-        """Latency in ms of architectures: as evaluated on the device where they were, else predicted."""
-        predicted = device.denormalize(self._predictor(onehot, embeddings([device]))).tolist()
-        evaluated = self._evaluated_latencies(device)
-        return [evaluated.get(text, ms) for text, ms in zip(texts, predicted)]
+    def _error(self, text: str) -> float | None:
+        """Error in percent of an architecture: as the run evaluated it, else as its table has it."""
+        return self._errors[text] if text in self._errors else self._table_errors.get(text)
 
-    def _tabulated(self, device: Device, text: str) -> bool:
-        """Whether the latency of an architecture on a device is that of a table."""
-        return self.error_kind == "true" and text in self._evaluated_latencies(device)
+    @cached_property
+    def _table_errors(self) -> dict[str, float]:
+        return kept_errors(self.run / TABLE_FILE) if self.error_kind == "true" else {}
 
-    def _evaluated_latencies(self, device: Device) -> dict[str, float]:
-        """Latency in ms of every architecture that the run evaluated on this very device."""
-        if device != self.devices.get(device.name):
-            return {}
-        entry = self._entry(device)
-        return {point["architecture"]: point["latency_ms"] for point in (*entry["rays"], *entry["random"])}
+    @cached_property
+    def _latencies(self) -> KnownLatencies:
+        return KnownLatencies(
+            self.content,
+            self.run / TABLE_FILE,
+            self.space,
+            self.devices,
+            written=self._config.devices.table is not None,
+            predictor=lambda: self._predictor,
+        )
 
     @cached_property
     def _errors(self) -> dict[str, float]:
@@ -222,9 +229,7 @@ class Result:
 
     def _device(self, device: str | Device) -> Device:
         if isinstance(device, str):
-            if device not in self.devices:
-                raise InputError(f"device: unknown device {device!r}; this run has {', '.join(self.devices)}")
-            return self.devices[device]
+            return self.device(device)
         if len(device.embedding) != self._embedding_width:
             raise InputError(
                 f"device {device.name}: wanted an embedding of {self._embedding_width} reference networks, got "

@@ -9,6 +9,7 @@
     verification.json              test errors of networks trained from scratch
     costs.json                     latencies measured after the search
     predictor.json                 predictions beside measurements
+    table.parquet                  of a run on a table: its errors and costs, so that queries answer with them
     result.json  report.html  plots/
 
 A run on a table has no verification.json and no costs.json, and supernet.safetensors only with a supernet.
@@ -33,6 +34,7 @@ EVALUATION_FILE = "evaluation.json"
 VERIFICATION_FILE = "verification.json"
 COSTS_FILE = "costs.json"
 QUALITY_FILE = "predictor.json"
+TABLE_FILE = "table.parquet"
 RESULT_FILE = "result.json"
 
 

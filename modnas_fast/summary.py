@@ -104,6 +104,7 @@ def compose_result(
             text = point["architecture"]
             if text in test_error:
                 point |= {"test_error": test_error[text], "measured_latency_ms": measured[text].latency_ms}
+        entry["measured_latency_ms"] = {text: value.latency_ms for text, value in measured.items()}
         entries.append(entry)
     content = {
         "name": task.name,
@@ -172,18 +173,21 @@ def device_entry(
         device: searched or unseen.
         rays: plain points of the evaluation's rays.
         random: plain points of random networks.
-        quality: the predictor's.
+        quality: the predictor's; `judged_ms` is the range of the latencies that judge it, where these are not all
+            in `measured_ms`.
         bounds: the hypervolume's.
         noise: relative, of a measurement; None where it is not known.
     """
     chosen, drawn = points_of(rays), points_of(random)
     best = plain_points(front(chosen))
+    judged = [*device.ranges["latency"], *quality.get("judged_ms", quality["measured_ms"])]
     return {
         "name": device.name,
         "split": device.split,
         "metrics": device.metrics,
         "embedding": list(device.embedding),
         "latency_range_ms": list(device.ranges["latency"]),
+        "judged_latency_ms": [min(judged), max(judged)],
         "noise": noise,
         "spearman": quality["spearman"],
         "spearman_networks": quality.get("networks", len(quality["measured_ms"])),

@@ -22,6 +22,7 @@ from modnas_fast.devices import Device, embeddings, fingerprint
 from modnas_fast.errors import InputError
 from modnas_fast.evaluate import Bounds, Point
 from modnas_fast.files import write_json
+from modnas_fast.kept_table import keep_table
 from modnas_fast.metapredictor import predictor_quality
 from modnas_fast.preferences import rays
 from modnas_fast.runfolder import (
@@ -31,6 +32,7 @@ from modnas_fast.runfolder import (
     HYPERNETWORK_FILE,
     QUALITY_FILE,
     SUPERNET_FILE,
+    TABLE_FILE,
 )
 from modnas_fast.search import Search
 from modnas_fast.stages import StagedRun
@@ -67,6 +69,7 @@ class TableRun(StagedRun):
         bounds = {device.name: self._bounds(device) for device in benchmark.devices}
         found = evaluation["devices"]
         entries = [self._entry(device, found[device.name], quality[device.name]) for device in benchmark.devices]
+        self._keep_table()
         write_json(self.folder / QUALITY_FILE, {"devices": quality})
         write_json(self.folder / HISTORY_FILE, compose_history(answer.search.history, bounds))
         return result_content(
@@ -184,6 +187,12 @@ class TableRun(StagedRun):
 
     # ---- what is told of each device ----
 
+    def _keep_table(self) -> None:
+        """Leaves errors and latencies of all networks for queries of the answer; the search has ended."""
+        table = self._benchmark.table
+        latencies = {device.name: table.values[device.name][:, 0] for device in self._benchmark.devices}
+        keep_table(self.folder / TABLE_FILE, table.architectures, self._benchmark.errors, latencies)
+
     def _bounds(self, device: Device) -> Bounds:
         table = self._benchmark.fronts[device.name]
         error, latency = zip(table.low.tolist(), table.high.tolist())
@@ -211,6 +220,7 @@ class TableRun(StagedRun):
                 "split": device.split,
                 **asdict(predictor_quality(latency.tolist(), measured.tolist())),
                 "networks": count,
+                "judged_ms": [float(measured.min()), float(measured.max())],
                 "architectures": [benchmark.table.architectures[row] for row in shown],
                 "predicted_ms": latency[shown].tolist(),
                 "measured_ms": measured[shown].tolist(),

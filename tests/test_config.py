@@ -166,10 +166,17 @@ def test_bad_files_are_refused_in_one_line(tmp_path: Path, content: str, parts: 
     assert all(part in text for part in parts), text
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_byte_order_mark_is_no_obstacle(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "c.yaml").write_bytes("seed: 7\r\nsearch:\r\n  steps: 3\r\n".encode(encoding))
+    config = make_config(file=tmp_path / "c.yaml")
+    assert (config.seed, config.search.steps) == (7, 3)
+
+
 def test_unreadable_files_are_named(tmp_path: Path) -> None:
     assert "absent.yaml" in refused(file=tmp_path / "absent.yaml")
     assert str(tmp_path) in refused(file=tmp_path)
-    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00\x80")
+    (tmp_path / "binary.yaml").write_bytes(b"\x80\xfe\x00\x80")
     assert "no valid YAML" in refused(file=tmp_path / "binary.yaml")
 
 

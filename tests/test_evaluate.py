@@ -218,8 +218,15 @@ def test_a_network_that_knows_the_answer_has_no_errors() -> None:
 def test_latencies_are_in_the_devices_unit() -> None:
     task, onehot, device = make_images(), distinct(5), make_device()
     evaluator = make_evaluator(task)
+    evaluator._costs.predictors[0].costs[-1].bias.data[-1] += 0.3  # untrained, it predicts too little everywhere
     predicted = evaluator._costs(onehot, embeddings([device]))[:, 0]
-    torch.testing.assert_close(evaluator.latencies(onehot, device), 1.0 + 4.0 * predicted)
+    latencies = evaluator.latencies(onehot, device)
+    linear = 1.0 + 4.0 * predicted
+    assert (linear > 0.1).any() and (linear < 0).any()
+    torch.testing.assert_close(latencies[linear > 0.1], linear[linear > 0.1], rtol=0, atol=0)
+    assert (latencies > 0).all() and torch.equal(latencies.argsort(), linear.argsort())
+    low, high = evaluator.latency_bounds(device)
+    assert 0 < low < high
 
 
 def test_latency_bounds_run_over_the_whole_space() -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from modnas_fast.files import read_json, replacing, write_json, write_text
+from modnas_fast.errors import InputError
+from modnas_fast.files import read_json, read_text, replacing, write_json, write_text
 
 
 def names(folder: Path) -> list[str]:
@@ -73,3 +74,33 @@ def test_json_has_no_nan_and_the_old_file_stays(tmp_path: Path, number: float) -
     with pytest.raises(ValueError):
         write_json(tmp_path / "v.json", {"a": number})
     assert read_json(tmp_path / "v.json") == 1 and names(tmp_path) == ["v.json"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_text_of_other_systems_is_read_without_its_mark(tmp_path: Path, encoding: str) -> None:
+    text = '{"größe": "µs"}\r\n'
+    (tmp_path / "t").write_bytes(text.encode(encoding))
+    assert read_text(tmp_path / "t") == text and read_json(tmp_path / "t") == {"größe": "µs"}
+
+
+def test_a_mark_of_either_byte_order_is_understood(tmp_path: Path) -> None:
+    (tmp_path / "t").write_bytes(b"\xfe\xff" + "[1]".encode("utf-16-be"))
+    assert read_text(tmp_path / "t") == "[1]"
+    (tmp_path / "t").write_bytes(b"\xff\xfe" + "[1]".encode("utf-16-le"))
+    assert read_text(tmp_path / "t") == "[1]"
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("größe".encode("latin-1"), r"t is no UTF-8 text \(byte 2\): save it as UTF-8"),
+        (b"\xef\xbb\xbf\xff", "t is no UTF-8 text"),
+        (b"\xff\xfe1", "t is no UTF-16 text"),
+        ("1.5".encode("utf-16-le"), "UTF-16 without a byte order mark: save it as UTF-8"),
+    ],
+)
+def test_what_is_no_text_is_refused_in_one_line(tmp_path: Path, content: bytes, text: str) -> None:
+    (tmp_path / "t").write_bytes(content)
+    with pytest.raises(InputError, match=text) as caught:
+        read_text(tmp_path / "t")
+    assert "\n" not in str(caught.value)

@@ -178,6 +178,13 @@ def test_verified_networks_carry_what_was_measured() -> None:
     ]
 
 
+def test_a_device_holds_what_was_measured_and_what_judges_predictions() -> None:
+    here, there = composed({})["devices"]
+    assert here["measured_latency_ms"] == {A: 7.0, B: 2.5, C: 9.0}
+    # references from 1 to 10 ms and from 2 to 11, held-out networks from 1 to 3
+    assert (here["judged_latency_ms"], there["judged_latency_ms"]) == ([1.0, 10.0], [1.0, 11.0])
+
+
 def test_the_head_tells_what_was_searched() -> None:
     result = composed({})
     assert result["schema"] == 1 and result["seed"] == 3 and result["verified"] == []

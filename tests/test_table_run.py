@@ -13,8 +13,10 @@ import pytest
 import torch
 from report.reading import read_page
 from table_runs import SEARCH, UNSEEN, table_config
+from torch import Tensor
 
 from modnas_fast import Device, Result
+from modnas_fast.answers import Cost
 from modnas_fast.benchmark import Benchmark, load_benchmark
 from modnas_fast.config import Config
 from modnas_fast.errors import InputError
@@ -64,6 +66,11 @@ def twin(result: Result, name: str) -> Device:
     return Device.from_reference_latencies("twin", latencies)
 
 
+def predictions(result: Result, device: Device, onehot: Tensor) -> list[float]:
+    """Latencies in ms as the run's predictor has them, whatever else is known."""
+    return result._latencies._predict(device, onehot)
+
+
 def test_errors_and_latencies_are_the_tables(result: Result, tables: Benchmark) -> None:
     assert result.error_kind == "true" and result.content["verified"] == []
     assert [(d["name"], d["split"]) for d in result.content["devices"]] == [
@@ -108,23 +115,56 @@ def test_the_predictor_is_judged_by_the_whole_table_and_found_again(result: Resu
         texts = quality["architectures"]
         onehot = result.space.encode([result.space.parse(text) for text in texts])
         device = twin(result, entry["name"])
-        assert result._latencies(device, texts, onehot) == pytest.approx(quality["predicted_ms"], rel=1e-4)
+        assert predictions(result, device, onehot) == pytest.approx(quality["predicted_ms"], rel=1e-4)
+        assert min(quality["predicted_ms"]) > 0
+        costs = tables.table.values[entry["name"]][:, 0]
+        assert entry["judged_latency_ms"] == [float(costs.min()), float(costs.max())]
         assert quality["measured_ms"] == tables.table.values[entry["name"]][tables.rows(onehot), 0].tolist()
 
 
-def test_picks_tell_the_tables_latency_where_they_know_it(result: Result) -> None:
+def test_picks_tell_the_tables_latency_where_they_know_it(result: Result, tables: Benchmark) -> None:
     entry = result.content["devices"][0]
     for preference, ray in zip(rays(8, 2).tolist(), entry["rays"]):
         known = result.pick(entry["name"], preference=preference)
         new = result.pick(twin(result, entry["name"]), preference=preference)
         assert known.text == new.text == ray["architecture"] and known.error == ray["error"]
-        assert known.predicted == {"latency_ms": ray["latency_ms"]} and known.tabulated
-        assert new.predicted != known.predicted and not new.tabulated
+        assert known.costs == {"latency_ms": Cost(ray["latency_ms"], "ms", "tabulated")}
+        assert new.costs["latency_ms"].source == ("measured" if new.text in result.space.references else "predicted")
     own = [*entry["rays"], *entry["random"]]
     limit = sorted(point["latency_ms"] for point in own)[8]
     within = result.pick(entry["name"], max={"latency_ms": limit})
-    assert within.predicted["latency_ms"] <= limit
+    assert within.costs["latency_ms"].value <= limit
     assert within.error <= min(point["error"] for point in own if point["latency_ms"] <= limit)
+    assert {point.source for point in result.front(entry["name"])} == {"tabulated"}
+
+
+def test_networks_that_the_run_does_not_list_have_the_tables_latency_and_error(
+    result: Result, tables: Benchmark
+) -> None:
+    listed = {p["architecture"] for e in result.content["devices"] for p in (*e["rays"], *e["random"])}
+    for name in (*SEARCH, *UNSEEN):
+        for weight in torch.linspace(0.003, 0.997, 60).tolist():
+            chosen = result.pick(name, preference=[weight, 1 - weight])
+            row = tables.table.rows([chosen.text])
+            assert chosen.costs["latency_ms"] == Cost(tables.table.values[name][row, 0].item(), "ms", "tabulated")
+            assert (chosen.error, chosen.error_kind) == (tables.errors[row].item(), "true")
+    texts = [text for text in tables.table.architectures if text not in listed][::1000]
+    costs = result._latencies(result.device("fpga"), texts, result.space.encode(list(map(result.space.parse, texts))))
+    rows = tables.table.rows(texts)
+    assert [cost.value for cost in costs] == tables.table.values["fpga"][rows, 0].tolist()
+    assert {cost.source for cost in costs} == {"tabulated"}
+
+
+def test_without_its_table_a_run_says_that_it_predicts(result: Result, tmp_path: Path) -> None:
+    for file in ("config.yaml", "result.json", "metapredictor.safetensors", "hypernetwork.safetensors"):
+        (tmp_path / file).write_bytes((result.run / file).read_bytes())
+    bare = Result.load(tmp_path)
+    texts = [a.text for a in bare.space.decode(bare.space.sample(50, torch.Generator().manual_seed(2)))]
+    onehot = bare.space.encode([bare.space.parse(text) for text in texts])
+    sources = [cost.source for cost in bare._latencies(bare.device("fpga"), texts, onehot)]
+    assert sources.count("predicted") > 40
+    ray = bare.content["devices"][0]["rays"][0]
+    assert bare.pick("pixel3", preference=ray["preference"]).costs["latency_ms"].source == "tabulated"
 
 
 def test_a_network_of_the_answer_is_built_for_the_tables_task(result: Result) -> None:
@@ -168,7 +208,7 @@ def test_other_predictors_are_found_again_too(tmp_path: Path, without_report: No
     quality = content(run.run, "predictor.json")["devices"]["pixel3"]
     texts = quality["architectures"]
     onehot = run.space.encode([run.space.parse(text) for text in texts])
-    assert run._latencies(twin(run, "pixel3"), texts, onehot) == pytest.approx(quality["predicted_ms"], rel=1e-4)
+    assert predictions(run, twin(run, "pixel3"), onehot) == pytest.approx(quality["predicted_ms"], rel=1e-4)
 
 
 def test_a_supernet_reads_no_true_error(tmp_path: Path, tables: Benchmark, without_report: None) -> None:

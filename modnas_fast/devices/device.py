@@ -12,6 +12,9 @@ from torch import Tensor
 from modnas_fast.errors import InputError
 
 Split = Literal["search", "unseen"]
+#: share of the cheapest reference network's cost down to which the normalised range is linear: below every cost of the
+#: published tables, where networks without an operation take three thousandths of it
+LINEAR_DOWN_TO = 1 / 2000
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,8 @@ class Device:
     """A device setting: what it is called, how it is embedded, what was measured on it and in which unit.
 
     `embedding` [E] holds the values of the reference networks, min-max normalised over them, metric by metric, and
-    `ranges` the (low, high) value per metric that maps back: value = low + (high − low) · normalised (HELP, Lee et al. 2021).
+    `ranges` the (low, high) value per metric that maps back: value = low + (high − low) · normalised (HELP, Lee et al.
+    2021) down to `LINEAR_DOWN_TO`; below it continues so that no normalised value stands for a cost of 0 or less.
     """
 
     name: str
@@ -66,14 +70,29 @@ class Device:
         return cls(name, tuple(embedding), dict(units), split, ranges)
 
     def normalize(self, value: Tensor, metric: str = "latency") -> Tensor:
-        """Metric values in the device's normalised range: 0 and 1 are the extremes of its reference networks."""
+        """Metric values in the device's normalised range: 0 and 1 are the extremes of its reference networks.
+
+        Values are positive; 0 and what is below it has no place in the range: −inf.
+        """
         low, high = self.ranges[metric]
-        return (value - low) / (high - low)
+        knee = low * LINEAR_DOWN_TO
+        continued = knee * (2 - (knee / value.clamp(0, knee) - 1).exp())
+        return (torch.where(value < knee, continued, value) - low) / (high - low)
 
     def denormalize(self, value: Tensor, metric: str = "latency") -> Tensor:
-        """The inverse of `normalize`: values in the metric's unit."""
+        """The inverse of `normalize`: positive values in the metric's unit, whatever a predictor says.
+
+        Rising and smooth, so that the order of predictions stays: where the line l = low + (high − low) · value falls
+        below the knee k, it continues as k / (1 + log(1 + (k − l) / k)), of the same value and slope there.
+
+        >>> Device.from_reference_latencies("phone", [1.0, 3.0]).denormalize(torch.tensor([0.5, -0.25, -9.0]))
+        tensor([2.0000e+00, 5.0000e-01, 4.3729e-05])
+        """
         low, high = self.ranges[metric]
-        return low + (high - low) * value
+        knee = low * LINEAR_DOWN_TO
+        linear = low + (high - low) * value
+        continued = knee / (1 + ((knee - linear.clamp(max=knee)) / knee).log1p())
+        return torch.where(linear < knee, continued, linear)
 
 
 def embeddings(devices: Sequence[Device]) -> Tensor:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
+
+from modnas_fast.devices.surroundings import (
+    available_cpus,
+    clock,
+    cpu_list,
+    cpu_quota,
+    library_variables,
+    torch_settings,
+)
 
 MIN_CPU_SETTINGS = 8
 GPU_BATCHES = (1, 32, 256)
@@ -18,10 +26,21 @@ class Fingerprint:
     """What a measurement depends on: measurements of one fingerprint are not used under another."""
 
     cpu: str
+    #: that this process may run on
     cores: int
     threads: int
     torch: str
     gpus: tuple[str, ...]
+    #: which CPUs these cores are, "0-3,8"
+    affinity: str = ""
+    #: CPUs' worth of time that a container is allowed; None without a limit
+    quota: float | None = None
+    #: governor, turbo and the like, by file
+    clock: dict[str, str] = field(default_factory=dict)
+    #: variables of the environment that libraries read
+    variables: dict[str, str] = field(default_factory=dict)
+    #: of torch in this process
+    settings: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict:
         """Plain values for JSON."""
@@ -46,32 +65,57 @@ class Setting:
         return f"{self.processor.replace(':', '')}_b{self.batch}_{dtype}"
 
 
-def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def fingerprint() -> Fingerprint:
-    """The fingerprint of this machine and process."""
+def fingerprint(root: Path = Path("/")) -> Fingerprint:
+    """The fingerprint of this machine and process; /proc and /sys are read below `root`."""
+    cpus = available_cpus()
     gpus = tuple(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
-    return Fingerprint(_cpu_model(), available_cores(), torch.get_num_threads(), torch.__version__, gpus)
+    return Fingerprint(
+        _cpu_model(root),
+        len(cpus),
+        torch.get_num_threads(),
+        torch.__version__,
+        gpus,
+        cpu_list(cpus),
+        cpu_quota(root),
+        clock(cpus, root),
+        library_variables(),
+        torch_settings(),
+    )
 
 
-def _cpu_model() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text(errors="replace").splitlines():
-            if line.startswith(("model name", "Model")):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+def _cpu_model(root: Path) -> str:
+    """The name of the CPU; where the kernel has none, as on ARM, the numbers of its designs."""
+    info = root / "proc" / "cpuinfo"
+    lines = info.read_text(encoding="utf-8", errors="replace").splitlines() if info.exists() else []
+    pairs = [(key.strip(), value.strip()) for key, _, value in (line.partition(":") for line in lines)]
+    named = [value for key, value in pairs if key in ("model name", "Model")]
+    if named:
+        return named[0]
+    numbers = [f"{key[4:]} {value}" for key, value in pairs if key in ("CPU implementer", "CPU part", "CPU variant")]
+    return " ".join([platform.processor() or platform.machine(), *dict.fromkeys(numbers)])
 
 
-def machine_settings() -> list[Setting]:
+def available_cores(root: Path = Path("/")) -> int:
+    """Cores that this process may keep busy all the time: those it may run on, or as many as a quota allows."""
+    return _within_quota(len(available_cpus()), root)
+
+
+def _within_quota(threads: int, root: Path) -> int:
+    """At most `threads`, at least one, and no more than a container's quota lets run all the time.
+
+    With more, threads would be stopped in the midst of a network until the quota's next period: of 1.5 CPUs, one.
+    """
+    quota = cpu_quota(root)
+    return threads if quota is None else min(threads, max(1, int(quota)))
+
+
+def machine_settings(root: Path = Path("/")) -> list[Setting]:
     """At least eight settings of this machine's CPU, and three of each visible CUDA GPU.
 
-    CPU: 1 and all threads × batch 1 and 32 × float32 and bfloat16; on a single core batch 8 and 128 as well.
+    CPU: 1 and all threads × batch 1 and 32 × float32 and bfloat16; with a single thread batch 8 and 128 as well. All
+    threads are torch's, or those that a container's quota allows. /proc and /sys are read below `root`.
     """
-    threads = sorted({1, torch.get_num_threads()})
+    threads = sorted({1, _within_quota(torch.get_num_threads(), root)})
     batches = (1, 32) if len(threads) > 1 else (1, 8, 32, 128)
     cpu = [
         Setting("cpu", count, batch, dtype)

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from modnas_fast.devices.device import Device, Split
+from modnas_fast.devices.device import Device
+from modnas_fast.devices.table_file import TableFile, read_table_file
 from modnas_fast.errors import InputError
 from modnas_fast.spaces import SearchSpace
+from modnas_fast.suggestions import did_you_mean
 
 #: HELP's device settings for NAS-Bench-201 as MODNAS splits them
 PAPER_SEARCH = (
@@ -45,7 +46,8 @@ class CostTable:
         names = [*search, *unseen]
         for name in names:
             if name not in self.values:
-                raise InputError(f"devices: the table has no {name!r}; it has {', '.join(self.values)}")
+                hint = did_you_mean(name, self.values)
+                raise InputError(f"devices: the table has no {name!r}; {hint}it has {', '.join(self.values)}")
             if names.count(name) > 1:
                 raise InputError(f"devices: {name} is named twice; a device is searched or unseen")
         if not search:
@@ -99,7 +101,7 @@ def load_hw_nas_bench_360(file: Path, architectures: Sequence[str], task: str = 
 
     Boards without energy are left out. `task` is cifar100, darcy or ninapro.
     """
-    table = pq.read_table(file, filters=[("task", "==", task), ("status", "==", "ok")])
+    table = pq.read_table(file, filters=[("task", "==", task), ("status", "==", "ok")], partitioning=None)
     if not len(table):
         raise InputError(f"{file}: no measurements for task {task!r}; it has cifar100, darcy and ninapro")
     names = pc.binary_join_element_wise(
@@ -118,53 +120,61 @@ def load_hw_nas_bench_360(file: Path, architectures: Sequence[str], task: str = 
 def load_cost_file(file: Path, space: SearchSpace) -> CostTable:
     """A table of one's own: CSV or parquet with columns `architecture`, `device`, and one per metric and unit.
 
-    Metric columns are named like `latency_ms` or `energy_mj`; the latency comes first. Every device needs the same
-    networks, each once, the space's ten reference networks among them.
+    Metric columns are named like `latency_ms` or `energy_mj`, in small or large letters; the latency comes first.
+    Every device needs the same networks, each once, the space's ten reference networks among them. Names of devices
+    are text, whatever they look like. Raises InputError that names the row.
     """
-    table = _read_table(Path(file))
-    missing = {"architecture", "device"} - set(table.column_names)
-    metrics = _metric_columns([c for c in table.column_names if c not in ("architecture", "device")])
+    table = read_table_file(Path(file))
+    missing = {"architecture", "device"} - set(table.headings)
+    metrics = _metric_columns([name for name in table.headings if name not in ("architecture", "device")])
     if missing or not metrics:
         raise InputError(
             f"{file}: wanted columns architecture, device, latency_ms (and others such as energy_mj), "
-            f"got {', '.join(table.column_names)}"
+            f"got {', '.join(table.headings)}"
         )
-    wanted: tuple[str, ...] = ()
-    values = {}
-    for device in pc.unique(table["device"]).to_pylist():
-        if device in (None, ""):
-            raise InputError(f"{file}: every row needs the name of its device, at least one has none")
-        part = table.filter(pc.equal(table["device"], device)).sort_by("architecture")
-        texts = tuple(space.parse(str(text)).text for text in part["architecture"].to_pylist())
-        wanted = wanted or texts
-        if texts != wanted or len(set(texts)) < len(texts):
-            raise InputError(f"{file}: device {device} must have each network once, the same as other devices")
-        values[str(device)] = _positive_columns(part, metrics, f"{file}: device {device}")
-    return CostTable(wanted, {name: unit for name, unit in metrics.values()}, values)
+    if not table.places:
+        raise InputError(f"{file}: wanted a row per network and device below the heading, it has no rows")
+    row_of = _row_of(table, space)
+    columns = [table.positive_numbers(column) for column in metrics]
+    costs = torch.tensor(columns, dtype=torch.float64).T  # [rows, C]
+    architectures = tuple(sorted(next(iter(row_of.values()))))
+    values = {device: costs[[rows[text] for text in architectures]] for device, rows in row_of.items()}
+    return CostTable(architectures, {name: unit for name, unit in metrics.values()}, values)
 
 
-def _read_table(file: Path) -> pa.Table:
-    try:
-        return pq.read_table(file) if file.suffix == ".parquet" else pyarrow.csv.read_csv(file)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(f"{file} can be read neither as CSV nor as parquet ({error})") from None
+def _row_of(table: TableFile, space: SearchSpace) -> dict[str, dict[str, int]]:
+    """Row by device and architecture. Raises InputError where a device has a network twice or lacks one."""
+    parsed: dict[str, str] = {}
+    found: dict[str, dict[str, int]] = {}
+    for row, (written, device) in enumerate(zip(table.texts("architecture"), table.texts("device"))):
+        if written not in parsed:
+            try:
+                parsed[written] = space.parse(written).text
+            except InputError as error:
+                raise InputError(f"{table.at(row)}: {error}") from None
+        rows, text = found.setdefault(device, {}), parsed[written]
+        if text in rows:
+            first = table.places[rows[text]]
+            raise InputError(f"{table.at(row)}: device {device} has {text} already in {table.place} {first}; keep one")
+        rows[text] = row
+    for device, rows in found.items():
+        for other, others in found.items():
+            lacking = next((text for text in others if text not in rows), None)
+            if lacking is not None:
+                raise InputError(
+                    f"{table.file}: device {device} lacks {lacking}, which {other} has in {table.place} "
+                    f"{table.places[others[lacking]]}; every device needs the same networks"
+                )
+    return found
 
 
 def _metric_columns(names: Sequence[str]) -> dict[str, tuple[str, str]]:
     """{column: (metric, unit)}, latency first. Raises InputError where two columns hold one metric."""
-    units = {"ms": "ms", "us": "µs", "s": "s", "mj": "mJ", "j": "J", "mb": "MB", "mw": "mW"}
-    split = {name: name.rpartition("_") for name in names}
-    known = {name: (metric, units[unit]) for name, (metric, _, unit) in split.items() if metric and unit in units}
-    if len({metric for metric, _ in known.values()}) < len(known):
-        raise InputError(f"devices.table: wanted one column and unit per metric, got {', '.join(known)}")
-    return dict(sorted(known.items(), key=lambda item: item[1][0] != "latency"))
-
-
-def _positive_columns(part: pa.Table, metrics: dict[str, tuple[str, str]], where: str) -> Tensor:
-    try:
-        columns = [torch.tensor(part[column].cast(pa.float64()).to_numpy()) for column in metrics]
-    except pa.ArrowException:  # words among the numbers
-        columns = []
-    if not columns or not _all_positive(torch.stack(columns)):
-        raise InputError(f"{where}: {', '.join(metrics)} must be positive numbers")
-    return torch.stack(columns, dim=-1)
+    units = {"ms": "ms", "us": "µs", "μs": "µs", "ns": "ns", "s": "s", "mj": "mJ", "j": "J", "mb": "MB", "mw": "mW"}
+    split = [(name, *name.rpartition("_")) for name in names]
+    known = [(name, metric, units[unit]) for name, metric, _, unit in split if metric and unit in units]
+    if len({metric for _, metric, _ in known}) < len(known):
+        found = ", ".join(name for name, *_ in known)
+        raise InputError(f"devices.table: wanted one column and unit per metric, got {found}")
+    known.sort(key=lambda column: column[1] != "latency")
+    return {name: (metric, unit) for name, metric, unit in known}

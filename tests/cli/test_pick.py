@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,11 @@ def bare(run: Path, tmp_path: Path) -> Path:
 def answer(ended: Any) -> dict[str, Any]:
     assert ended.code == 0 and ended.err == "", ended.err
     content = json.loads(ended.out)
-    assert set(content) == {"device", "architecture", "latency_ms", "error"}
+    assert set(content) == {"device", "architecture", "latency_ms", "error", "units", "sources", "extrapolated"}
+    assert content["units"] == {"latency_ms": "ms", "error": "%"}
+    assert content["sources"]["latency_ms"] in ("measured", "predicted")
+    assert content["sources"]["error"] == "inherited"
+    assert content["extrapolated"] in ([], ["latency_ms"]) and content["latency_ms"] > 0
     assert NB201Space().parse(content["architecture"]).text == content["architecture"]
     assert math.isfinite(content["latency_ms"])
     assert content["error"] is None or 0 <= content["error"] <= 100
@@ -42,8 +47,49 @@ def test_by_preference_in_words(command: Any, bare: Path) -> None:
     assert ended.code == 0 and ended.err == ""
     architecture, *rest = ended.out.splitlines()
     assert NB201Space().parse(architecture)
-    assert [line.split("  ")[0] for line in rest] == ["device", "predicted latency", "supernet error"]
+    words = [line.split("  ")[0] for line in rest if not line.startswith(" ")]
+    assert words in (["device", kind, "supernet error"] for kind in ("predicted latency", "measured latency"))
     assert DEVICE in rest[0] and rest[1].endswith(" ms")
+
+
+@pytest.fixture
+def known(bare: Path) -> Callable[..., dict[str, Any]]:
+    """Writes what the run knows of its first ray on `DEVICE` into the result; returns that ray."""
+
+    def change(measured: float | None = None, judged: list[float] | None = None) -> dict[str, Any]:
+        content = json.loads((bare / "result.json").read_text(encoding="utf-8"))
+        entry = next(entry for entry in content["devices"] if entry["name"] == DEVICE)
+        ray = entry["rays"][0]
+        entry["measured_latency_ms"] = {} if measured is None else {ray["architecture"]: measured}
+        entry["judged_latency_ms"] = judged or entry["judged_latency_ms"]
+        content["verified"] = []
+        (bare / "result.json").write_text(json.dumps(content), encoding="utf-8")
+        return ray
+
+    return change
+
+
+def test_a_measured_latency_is_told_as_such_and_counts_for_budgets(command: Any, bare: Path, known: Any) -> None:
+    ray = known(measured=12345.5)
+    asked = ("pick", bare, "--device", DEVICE)
+    weights = ",".join(map(str, ray["preference"]))
+    chosen = answer(command(*asked, "--preference", weights, "--json"))
+    assert chosen["architecture"] == ray["architecture"]
+    assert (chosen["latency_ms"], chosen["sources"]["latency_ms"]) == (12345.5, "measured")
+    assert "measured latency     1.235e+04 ms" in command(*asked, "--preference", weights).out
+    assert answer(command(*asked, "--max", "latency_ms=12345", "--json"))["architecture"] != ray["architecture"]
+
+
+def test_an_extrapolated_prediction_is_marked(command: Any, bare: Path, known: Any) -> None:
+    ray = known(judged=[1e6, 2e6])
+    asked = ("pick", bare, "--device", DEVICE, "--preference", ",".join(map(str, ray["preference"])))
+    chosen = answer(command(*asked, "--json"))
+    if chosen["sources"]["latency_ms"] == "predicted":  # a reference network keeps what the embedding holds
+        assert chosen["extrapolated"] == ["latency_ms"]
+        assert "extrapolated: outside the range" in command(*asked).out
+    known(judged=[1e-6, 1e6])
+    assert answer(command(*asked, "--json"))["extrapolated"] == []
+    assert "extrapolated" not in command(*asked).out
 
 
 def test_weights_of_a_preference_count_relative_to_each_other(command: Any, bare: Path) -> None:
@@ -56,19 +102,24 @@ def test_weights_of_a_preference_count_relative_to_each_other(command: Any, bare
 def test_a_ray_of_the_run_is_answered_by_its_network(command: Any, bare: Path) -> None:
     content = json.loads((bare / "result.json").read_text(encoding="utf-8"))
     for device in (content["devices"][0], content["devices"][-1]):
+        measured = device["measured_latency_ms"]
         for ray in device["rays"][::2]:
             weights = ",".join(map(str, ray["preference"]))
             chosen = answer(
                 command("pick", bare, "--device", device["name"], "--preference", weights, "--json")
             )
             assert chosen["architecture"] == ray["architecture"] and chosen["error"] == ray["error"]
-            assert chosen["latency_ms"] == pytest.approx(ray["latency_ms"], rel=1e-4)
+            wanted = measured.get(ray["architecture"], ray["latency_ms"])
+            assert chosen["latency_ms"] == pytest.approx(wanted, rel=1e-4)
+            assert (chosen["sources"]["latency_ms"] == "measured") == (ray["architecture"] in measured)
 
 
 def test_within_a_budget_the_error_is_least(command: Any, bare: Path) -> None:
     content = json.loads((bare / "result.json").read_text(encoding="utf-8"))
     device = content["devices"][0]
     own = [*device["rays"], *device["random"]]
+    for point in own:
+        point["latency_ms"] = device["measured_latency_ms"].get(point["architecture"], point["latency_ms"])
     limit = sorted(point["latency_ms"] for point in own)[len(own) // 2]
     chosen = answer(
         command("pick", bare, "--device", device["name"], "--max", f"latency_ms={limit * 1.001}", "--json")
@@ -79,24 +130,64 @@ def test_within_a_budget_the_error_is_least(command: Any, bare: Path) -> None:
 
 def test_the_fastest_named_by_a_refusal_is_within_reach(command: Any, bare: Path) -> None:
     refused = command("pick", bare, "--device", DEVICE, "--max", "latency_ms=-1000")
-    fastest = float(refused.err.split("to take ")[1].split(" ms")[0])
+    fastest = float(refused.err.split(" ms")[-2].split()[-1])
     chosen = answer(
         command("pick", bare, "--device", DEVICE, "--max", f"latency_ms={fastest + 0.01 * abs(fastest)}", "--json")
     )
     assert chosen["latency_ms"] == pytest.approx(fastest, rel=1e-2)
 
 
-@pytest.mark.parametrize("form", ["list", "lines", "commas"])
-def test_a_new_device_from_ten_latencies(command: Any, bare: Path, tmp_path: Path, form: str) -> None:
-    text = {
-        "list": json.dumps(LATENCIES),
-        "lines": "\n".join(map(str, LATENCIES)) + "\n",
-        "commas": ", ".join(map(str, LATENCIES)),
-    }
-    (tmp_path / "phone.txt").write_text(text[form])
+FORMS = {
+    "list": json.dumps(LATENCIES),
+    "lines": "\n".join(map(str, LATENCIES)) + "\n",
+    "windows": "\r\n".join(map(str, LATENCIES)) + "\r\n",
+    "commas": ", ".join(map(str, LATENCIES)),
+    "no blanks": ",".join(map(str, LATENCIES)),
+    "texts": json.dumps([str(value) for value in LATENCIES]),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_new_device_from_ten_latencies(
+    command: Any, bare: Path, tmp_path: Path, form: str, encoding: str
+) -> None:
+    (tmp_path / "phone.txt").write_bytes(FORMS[form].encode(encoding))
     asked = ("pick", bare, "--embedding", "phone.txt", "--json")
-    assert answer(command(*asked, "--preference", "0.3,0.7"))["device"] == "phone"
-    assert answer(command(*asked, "--max", "latency_ms=1000"))["error"] is not None
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "plain" / "phone.txt").write_text(" ".join(map(str, LATENCIES)))
+    plain = ("pick", bare, "--embedding", "plain/phone.txt", "--json")
+    for question in (("--preference", "0.3,0.7"), ("--max", "latency_ms=1000")):
+        chosen = answer(command(*asked, *question))
+        assert chosen["device"] == "phone" and chosen == answer(command(*plain, *question))
+    assert chosen["error"] is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (json.dumps({"latencies": LATENCIES}), "JSON object"),
+        (";".join(str(value).replace(".", ",") for value in LATENCIES), "not semicolons"),
+        ("\n".join(str(value).replace(".", ",") for value in LATENCIES), "with a point, not as in 0,9"),
+        ("4,1 3,9 2,2 2,4 5,0", "with a point, not as in 4,1"),
+        ("\n".join(f"{value} ms" for value in LATENCIES), "'ms' is no number: leave units"),
+        ("\n".join(f"{value}ms" for value in LATENCIES), "'0.9ms' is no number"),
+        ("latency_ms\n" + "\n".join(map(str, LATENCIES)), "'latency_ms' is no number"),
+        (json.dumps([True, *LATENCIES[1:]]), "True is no number"),
+        (json.dumps([[value] for value in LATENCIES]), "[0.9] is no number"),
+        (json.dumps([None, *LATENCIES[1:]]), "None is no number"),
+        ("[0.9, 1.0", "no valid JSON"),
+        (json.dumps(LATENCIES[:-1]), "got 9"),
+        ("", "got 0"),
+    ],
+)
+def test_embeddings_of_another_form_are_refused_in_one_line(
+    command: Any, bare: Path, tmp_path: Path, text: str, reason: str
+) -> None:
+    (tmp_path / "phone.txt").write_text(text)
+    ended = command("pick", bare, "--embedding", "phone.txt", "--preference", "0.5,0.5")
+    assert ended.code == 2 and ended.out == "" and ended.err.count("\n") == 1
+    assert "phone.txt must hold 10 latencies in ms" in ended.err and reason in ended.err
 
 
 def test_a_known_device_given_by_its_latencies_is_answered_alike(
@@ -107,7 +198,7 @@ def test_a_known_device_given_by_its_latencies_is_answered_alike(
     low, high = device["latency_range_ms"]
     latencies = [low + (high - low) * value for value in device["embedding"]]
     (tmp_path / "twin.json").write_text(json.dumps(latencies))
-    for question in (("--preference", "0.4,0.6"), ("--max", f"latency_ms={high}")):
+    for question in (("--preference", "0.4,0.6"), ("--max", f"latency_ms={1000 * high}")):
         known = answer(command("pick", bare, "--device", device["name"], *question, "--json"))
         twin = answer(command("pick", bare, "--embedding", "twin.json", *question, "--json"))
         assert twin["architecture"] == known["architecture"] and twin["device"] == "twin"
@@ -119,6 +210,39 @@ def test_devices_and_references_are_listed(command: Any, bare: Path) -> None:
     assert listed == [f"{device['name']}  ({device['split']})" for device in content["devices"]]
     references = command("pick", bare, "--references").out.splitlines()
     assert references == list(NB201Space.references) and len(references) == 10
+
+
+def test_lists_are_json_where_json_is_asked_for(command: Any, bare: Path) -> None:
+    content = json.loads((bare / "result.json").read_text(encoding="utf-8"))
+    listed = json.loads(command("pick", bare, "--devices", "--json").out)
+    assert listed == [
+        {"name": d["name"], "split": d["split"], "metrics": {"latency": "ms"}} for d in content["devices"]
+    ]
+    assert json.loads(command("pick", bare, "--references", "--json").out) == list(NB201Space.references)
+
+
+@pytest.mark.parametrize("question", [(), ("--max", "latency_ms=1"), ("--max", "latency_ms=1", "--preference", "1,0")])
+def test_an_unknown_device_is_told_before_all_else(command: Any, bare: Path, question: tuple[str, ...]) -> None:
+    ended = command("pick", bare, "--device", "cpu", *question)
+    assert ended.code == 2 and ended.err.count("\n") == 1
+    assert ended.err.startswith("modnas-fast: --device: unknown device 'cpu'; did you mean cpu_t1_b")
+
+
+@pytest.mark.parametrize(
+    ("question", "text"),
+    [
+        ((), "give either --preference W1,W2 or --max METRIC=VALUE"),
+        (("--preference", "1,0", "--max", "latency_ms=1"), "give either --preference W1,W2 or --max METRIC=VALUE"),
+        (("--preference", "1,0,0"), "--preference: wanted 2 weights, got 3"),
+        (("--max", "energy_mj=1"), "--max: wanted a budget of latency_ms, got energy_mj"),
+        (("--max", "latency_ms=1", "--max", "latency_ms=2"), "--max: wanted one budget per metric, got two"),
+        (("--max", "latency_ms=0"), "--max: no evaluated network takes at most 0 ms"),
+        (("--max", "latency_ms=5ms"), "--max: wanted METRIC=NUMBER"),
+    ],
+)
+def test_bad_questions_name_the_option(command: Any, bare: Path, question: tuple[str, ...], text: str) -> None:
+    ended = command("pick", bare, "--device", DEVICE, *question)
+    assert ended.code == 2 and ended.err.count("\n") == 1 and text in ended.err
 
 
 def test_as_a_process_without_supernet_and_data(cli: Any, bare: Path) -> None:

@@ -20,17 +20,56 @@ def test_embedding_is_the_min_max_normalised_latency() -> None:
     assert device.ranges == {"latency": (2.0, 10.0)}
 
 
-@given(st.lists(latency, min_size=2, max_size=10, unique=True), st.lists(st.floats(-1e4, 1e4), min_size=1))
-def test_normalize_and_denormalize_are_inverse(references: list[float], values: list[float]) -> None:
+@given(st.lists(latency, min_size=2, max_size=10, unique=True), st.lists(st.floats(1e-3, 1e4), min_size=1))
+def test_normalize_and_denormalize_are_inverse(references: list[float], shares: list[float]) -> None:
     device = Device.from_reference_latencies("d", references)
-    values = torch.tensor(values, dtype=torch.float64)
+    values = min(references) * torch.tensor(shares, dtype=torch.float64)
     spread = max(references) - min(references)
-    back = device.denormalize(device.normalize(values))
-    torch.testing.assert_close(back, values, atol=1e-10 * (1 + 1e4 / spread), rtol=1e-9)
+    torch.testing.assert_close(device.denormalize(device.normalize(values)), values, rtol=1e-9, atol=1e-12 / spread)
     normalised = device.normalize(torch.tensor(references, dtype=torch.float64))
     torch.testing.assert_close(
         normalised, torch.tensor(device.embedding, dtype=torch.float64), atol=1e-9, rtol=0
     )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("references", [[1.0, 3.0], [0.2, 60.3], [5.0, 5.5], [1e-4, 2e4]])
+def test_no_prediction_stands_for_a_cost_of_zero_or_less(references: list[float], dtype: torch.dtype) -> None:
+    device = Device.from_reference_latencies("d", references)
+    predictions = torch.linspace(-40, 5, 10_001, dtype=dtype)
+    costs = device.denormalize(predictions)
+    assert (costs > 0).all() and (costs.diff() >= 0).all(), "positive, and in the order of the predictions"
+    assert (device.denormalize(torch.tensor([-1e6, -1e12, -1e20], dtype=dtype)) > 0).all()
+    back = device.normalize(costs)
+    floor = 1e-5 if dtype == torch.float32 else 1e-12
+    torch.testing.assert_close(back, predictions, rtol=100 * torch.finfo(dtype).eps, atol=floor)
+
+
+def test_the_range_is_a_line_down_to_the_cheapest_of_published_costs() -> None:
+    low, high = 4.0, 124.0  # a phone whose runtime drops what has no influence: some networks take next to nothing
+    device = Device.from_reference_latencies("phone", [low, high])
+    costs = torch.tensor([0.003 * low, 0.0012 * low, 1.0, low, 50.0, 400.0], dtype=torch.float64)
+    normalised = device.normalize(costs)
+    assert torch.equal(normalised, (costs - low) / (high - low))
+    assert torch.equal(device.denormalize(normalised), low + (high - low) * normalised)
+
+
+def test_slope_and_value_are_continuous_where_the_line_ends() -> None:
+    device = Device.from_reference_latencies("d", [1.0, 3.0])
+    knee = (1 / 2000 - 1.0) / 2.0
+    around = torch.tensor([knee - 1e-7, knee + 1e-7], dtype=torch.float64, requires_grad=True)
+    costs = device.denormalize(around)
+    costs.sum().backward()
+    assert costs.tolist() == pytest.approx([1 / 2000] * 2, abs=1e-6)
+    assert around.grad.tolist() == pytest.approx([2.0, 2.0], rel=1e-2)
+    far = torch.tensor([-3.0, 7.0], requires_grad=True)
+    device.denormalize(far).sum().backward()
+    assert far.grad[0] > 0 and far.grad[1] == 2.0
+
+
+def test_what_is_no_cost_has_no_place_in_the_range() -> None:
+    device = Device.from_reference_latencies("d", [1.0, 3.0])
+    assert device.normalize(torch.tensor([0.0, -2.0])).tolist() == [-float("inf")] * 2
 
 
 def test_normalize_by_hand() -> None:

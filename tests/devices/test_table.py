@@ -230,23 +230,186 @@ def changed(place: int, **columns: object) -> list[dict[str, object]]:
         ([{"device": "a", "latency_ms": 1.0}], "wanted columns architecture, device, latency_ms"),
         ([{"architecture": TEXTS[0], "latency_ms": 1.0}], "wanted columns architecture, device"),
         ([{"architecture": TEXTS[0], "device": "a", "speed": 1.0}], "wanted columns .*, device, speed"),
-        (own_rows()[:-1], "device b must have each network once, the same as other devices"),
-        ([*own_rows(), own_rows()[0]], "device a must have each network once"),
-        (changed(3, latency_us=-1.0), "device a: latency_us, energy_mj must be positive numbers"),
-        (changed(20, energy_mj=0.0), "device b: latency_us, energy_mj must be positive"),
-        (changed(20, energy_mj=""), "device b: latency_us, energy_mj must be positive"),
-        (changed(20, energy_mj=float("inf")), "device b: latency_us, energy_mj must be positive"),
-        (changed(20, energy_mj="much"), "latency_us, energy_mj must be positive numbers"),
-        (changed(4, architecture="|conv~0|"), "'conv~0' in .* does not fit"),
-        ([{"architecture": 7, "device": "a", "latency_ms": 1.0}], "architecture: '7' in '7' does not fit"),
+        (own_rows()[:-1], r"own.csv: device b lacks \|.*\|, which a has in line 14; every device needs the same"),
+        (own_rows()[1:], r"own.csv: device a lacks \|.*\|, which b has in line 14; every device needs the same"),
+        ([*own_rows(), own_rows()[0]], r"own.csv, line 28: device a has \|none~0\|.* already in line 2; keep one"),
+        ([*own_rows(), {**own_rows()[3], "latency_us": 7.0}], r"line 28: device a has \|.*\| already in line 5"),
+        (changed(3, latency_us=-1.0), "own.csv, line 5: latency_us must be a positive number, got '-1.0'"),
+        (changed(20, energy_mj=0.0), "line 22: energy_mj must be a positive number, got '0.0'"),
+        (changed(20, energy_mj=""), "line 22: energy_mj must be a positive number, got an empty cell"),
+        (changed(20, energy_mj=float("inf")), "line 22: energy_mj must be a positive number, got 'inf'"),
+        (changed(20, energy_mj=float("nan")), "line 22: energy_mj must be a positive number, got 'nan'"),
+        (changed(20, energy_mj="NA"), "line 22: energy_mj must be a positive number, got 'NA'"),
+        (changed(20, energy_mj="much"), "line 22: energy_mj must be a positive number, got 'much'"),
+        (changed(20, energy_mj="1,5"), "energy_mj must be a positive number, got '1,5'; write decimals with a point"),
+        (changed(20, energy_mj="1_5"), "energy_mj must be a positive number, got '1_5'"),
+        (changed(20, energy_mj="5 mJ"), "energy_mj must be a positive number, got '5 mJ'"),
+        (changed(4, architecture="|conv~0|"), "line 6: .*'conv~0' in .* does not fit"),
+        (changed(4, architecture=" "), "line 6: every row needs its architecture, this cell is empty"),
+        ([{"architecture": 7, "device": "a", "latency_ms": 1.0}], "line 2: architecture: '7' in '7' does not fit"),
         ([{**row, "latency_ms": 1.0} for row in own_rows()], "one column and unit per metric, got .*, latency_ms"),
-        (changed(0, device=""), "every row needs the name of its device"),
+        (changed(0, device=""), "own.csv, line 2: every row needs its device, this cell is empty"),
     ],
 )
 def test_bad_tables_of_one_s_own_are_refused_in_one_line(tmp_path: Path, rows: list[dict], text: str) -> None:
     with pytest.raises(InputError, match=text) as caught:
         load_cost_file(write(tmp_path / "own.csv", rows), SPACE)
     assert "\n" not in str(caught.value)
+
+
+NAMES = ["001", "on", "true", "NA", "null", "nan", "1e3", "None", "2024-01-01", "1.0", "-", "NaN"]
+
+
+@pytest.mark.parametrize("name", ["own.csv", "own.parquet"])
+def test_names_of_devices_stay_the_text_that_they_are(tmp_path: Path, name: str) -> None:
+    rows = [{"architecture": t, "device": d, "latency_ms": 1.0 + k} for d in NAMES for k, t in enumerate(TEXTS)]
+    table = load_cost_file(write(tmp_path / name, rows), SPACE)
+    assert list(table.values) == NAMES
+    assert [d.name for d in table.devices(SPACE, NAMES[:6], NAMES[6:])] == NAMES
+
+
+HEADING = ("architecture", "device", "latency_ms")
+
+
+def lines(delimiter: str = ",", heading: Sequence[str] = HEADING, end: str = "\n") -> str:
+    rows = [heading, *([text, name, str(1.5 + k)] for name in ("pi4", "tpu") for k, text in enumerate(TEXTS))]
+    return end.join(delimiter.join(row) for row in rows) + end
+
+
+CSV_FORMS = {
+    "plain": lines().encode(),
+    "mark": lines().encode("utf-8-sig"),
+    "UTF-16": lines().encode("utf-16"),
+    "Windows": lines(end="\r\n").encode("utf-8-sig"),
+    "semicolons": lines(";").encode(),
+    "tabs": lines("\t").encode(),
+    "large letters": lines(heading=("Architecture", "DEVICE", "Latency_MS")).encode(),
+    "blanks": lines(", ").encode(),
+    "quoted": "\n".join('"' + line.replace(",", '","') + '"' for line in lines().splitlines()).encode(),
+    "an index": "\n".join(f"{n or ''},{line}" for n, line in enumerate(lines().splitlines())).encode(),
+    "empty lines": lines().replace("\n", "\n\n").encode() + b"\n",
+}
+
+
+@pytest.mark.parametrize("form", CSV_FORMS)
+def test_csv_of_other_programs(tmp_path: Path, form: str) -> None:
+    (tmp_path / "own.csv").write_bytes(CSV_FORMS[form])
+    table = load_cost_file(tmp_path / "own.csv", SPACE)
+    assert (table.metrics, list(table.values)) == ({"latency": "ms"}, ["pi4", "tpu"])
+    for name in table.values:
+        assert table.values[name][table.rows(TEXTS), 0].tolist() == [1.5 + k for k in range(len(TEXTS))]
+
+
+@pytest.mark.parametrize(
+    ("heading", "unit"),
+    [
+        ("latency_us", "µs"),
+        ("latency_\u00b5s", "µs"),
+        ("latency_\u03bcs", "µs"),
+        ("Latency_US", "µs"),
+        ("latency_ns", "ns"),
+        ("latency_s", "s"),
+    ],
+)
+def test_units_are_those_of_the_heading(tmp_path: Path, heading: str, unit: str) -> None:
+    text = lines(heading=("architecture", "device", heading))
+    (tmp_path / "own.csv").write_text(text, encoding="utf-8")
+    assert load_cost_file(tmp_path / "own.csv", SPACE).metrics == {"latency": unit}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (lines(heading=("architecture", "device", "latency (ms)")), r"wanted columns .*, got .*latency \(ms\)"),
+        (lines().replace("pi4,1.5", "pi4", 1), "line 2 has 2 cells, the heading 3"),
+        (lines().replace("1.5\n", "1,5\n"), "line 2 has 4 cells, the heading 3"),
+        (lines(";").replace(".", ","), "line 2: latency_ms must be a positive number, got '1,5'; write decimals"),
+        (lines(heading=("architecture", "device", "Device")), "wanted columns"),
+        ("architecture,device,Device,latency_ms\n" + f"{TEXTS[0]},a,b,1\n", "two columns are called device"),
+        ("architecture,device,latency_ms,Latency_ms\n" + f"{TEXTS[0]},a,1,2\n", "one column and unit per metric"),
+        (lines().splitlines()[0], "it has no rows"),
+    ],
+)
+def test_csv_that_cannot_be_understood_is_refused_in_one_line(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "own.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=message) as caught:
+        load_cost_file(tmp_path / "own.csv", SPACE)
+    assert "\n" not in str(caught.value)
+
+
+def text_column(values: Sequence[str], kind: str) -> pa.Array:
+    plain = pa.array(values)
+    distinct = list(dict.fromkeys(values))
+    indices = pa.array([distinct.index(value) for value in values])
+    if kind == "category":
+        return plain.dictionary_encode()
+    if kind == "category of large":
+        return plain.cast(pa.large_string()).dictionary_encode()
+    if kind == "category of views":
+        return pa.DictionaryArray.from_arrays(indices, pa.array(distinct, pa.string_view()))
+    types = {"large_string": pa.large_string(), "string_view": pa.string_view(), "binary": pa.binary()}
+    return plain.cast(types[kind])
+
+
+@pytest.mark.parametrize(
+    "kind", ["category", "category of large", "category of views", "large_string", "string_view", "binary"]
+)
+def test_text_of_any_storage_is_text(tmp_path: Path, kind: str) -> None:
+    texts, names = [*TEXTS, *TEXTS], [name for name in ("pi4", "007") for _ in TEXTS]
+    numbers = [1.5 + k for k in range(len(texts))]
+    columns = [text_column(texts, kind), text_column(names, kind), numbers]
+    table = pa.table(dict(zip(HEADING, columns)))
+    try:
+        pq.write_table(table, tmp_path / "own.parquet")
+    except pa.ArrowNotImplementedError:
+        pytest.skip("this pyarrow cannot write it")
+    found = load_cost_file(tmp_path / "own.parquet", SPACE)
+    assert list(found.values) == ["pi4", "007"]
+    assert found.values["007"][found.rows(TEXTS), 0].tolist() == numbers[len(TEXTS) :]
+
+
+def test_devices_of_a_parquet_file_that_are_whole_numbers_are_their_digits(tmp_path: Path) -> None:
+    plain = pa.array([name for name in (1, 20) for _ in TEXTS])
+    for column in (plain, plain.dictionary_encode()):
+        table = pa.table(dict(zip(HEADING, ([*TEXTS, *TEXTS], column, [1.0 + k for k in range(26)]))))
+        pq.write_table(table, tmp_path / "own.parquet")
+        assert list(load_cost_file(tmp_path / "own.parquet", SPACE).values) == ["1", "20"]
+
+
+@pytest.mark.parametrize(
+    ("devices", "message"),
+    [
+        (pa.array([1.0] * 13), "own.parquet, row 1: device must be text, got float 1.0"),
+        (pa.array([True] * 13), "row 1: device must be text, got bool True"),
+        (pa.array([b"\xff"] * 13), "row 1: device must be text, got bytes"),
+        (pa.array(["a"] * 4 + [None] + ["a"] * 8), "own.parquet, row 5: every row needs its device"),
+        (pa.nulls(13), "row 1: every row needs its device"),
+    ],
+    ids=["floats", "truth values", "no text", "a gap", "nothing"],
+)
+def test_devices_without_a_name_are_refused(tmp_path: Path, devices: pa.Array, message: str) -> None:
+    table = pa.table({"architecture": TEXTS, "device": devices, "latency_ms": [1.0 + k for k in range(13)]})
+    pq.write_table(table, tmp_path / "own.parquet")
+    with pytest.raises(InputError, match=message):
+        load_cost_file(tmp_path / "own.parquet", SPACE)
+
+
+def test_a_double_row_of_a_parquet_file_is_located_however_its_network_is_written(tmp_path: Path) -> None:
+    rows = [{"architecture": text, "device": "a", "latency_ms": 1.0 + k} for k, text in enumerate(TEXTS)]
+    again = {"architecture": f" {TEXTS[2]} ", "device": "a", "latency_ms": 9.0}
+    with pytest.raises(InputError, match=r"own.parquet, row 14: device a has .* already in row 3; keep one"):
+        load_cost_file(write(tmp_path / "own.parquet", [*rows, again]), SPACE)
+
+
+def test_folders_of_a_file_add_no_column(tmp_path: Path) -> None:
+    (tmp_path / "device=pi5").mkdir()
+    file = write(tmp_path / "device=pi5" / "own.parquet", own_rows())
+    assert list(load_cost_file(file, SPACE).values) == ["a", "b"]
+
+
+def test_an_unknown_device_is_told_with_what_is_close() -> None:
+    with pytest.raises(InputError, match="no 'phon'; did you mean phone\\? it has phone, board, server"):
+        make_table().devices(SPACE, ["phon"], [])
 
 
 @pytest.mark.parametrize("name", ["own.csv", "own.parquet"])
