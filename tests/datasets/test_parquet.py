@@ -66,7 +66,7 @@ def test_only_chosen_rows_are_read(tmp_path: Path) -> None:
     write_parquet(path, content, labels(40, 2), row_group_size=7)
     library = read_parquet(path)
     rows = [0, 6, 7, 20, 39]
-    found = library.train.fetch(rows)
+    found = list(library.train.fetch(rows))
     assert [image.source for image in found] == [content[row] for row in rows]
     assert found[3].name == "a.parquet row 20 (20.png)"
     task = load_task(path, seed=0, limit=12)
