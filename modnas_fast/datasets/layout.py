@@ -90,7 +90,7 @@ def _find_parts(place: Tree) -> dict[str, list[Tree]] | None:
     if len(family) == 1 and (strangers := [tree for tree in others if not is_unlabelled(tree.name)]):
         (train, *_) = family["train"]
         raise InputError(
-            f"data: {train.path} has class folders, and {_names(strangers)} lie beside it: part or class? Name the "
+            f"data: {train.path} has class folders, and beside it lie {_names(strangers)}: part or class? Name the "
             f"part (--data {train.path}), or give the class another name"
         )
     return family
@@ -98,7 +98,8 @@ def _find_parts(place: Tree) -> dict[str, list[Tree]] | None:
 
 def _fill_parts(place: Tree, parts: dict[str, list[Tree]], layout: Layout) -> None:
     train = _look_through(_only(parts["train"]), layout)
-    if not train.holders:
+    _refuse_marked(train)
+    if not _is_labelled(train, {}):
         _refuse_flat(train, place)
     classes = layout.parts["train"] = _classes(train, layout)
     for part in ("validation", "test"):
@@ -126,7 +127,7 @@ def _only(trees: list[Tree]) -> Tree:
 
 
 def _is_labelled(part: Tree, classes: dict[str, list[Path]]) -> bool:
-    """Whether a held-out part has class folders; test/test/*.jpg and test/unknown/*.jpg have none."""
+    """Whether a part has class folders; train/images/*.jpg, test/test/*.jpg and test/unknown/*.jpg have none."""
     names = [tree.name for tree in part.holders]
     if len(names) == 1 and names[0] not in classes:
         return not (part_of(names[0]) or set(words_of(names[0])) <= NAMELESS)
@@ -158,7 +159,7 @@ def _refuse_parts_as_classes(place: Tree) -> None:
         raise InputError(f"data: {place.path} has {_names(named)} but no train/ beside; wanted train/CLASS/image")
     if labelled := [child for child in held if child.holders]:
         raise InputError(
-            f"data: {labelled[0].path} has class folders, and {_names(others)} lie beside it: part or class? Move the "
+            f"data: {labelled[0].path} has class folders, and beside it lie {_names(others)}: part or class? Move the "
             "training classes into train/, or give the class another name"
         )
     if held and len(others) >= LEAST_OTHERS:
