@@ -24,8 +24,8 @@ LEFT_OVERS = frozenset(
 class Tree:
     """A folder: its sub-folders and, lying directly in it, images and other files, sorted by name.
 
-    `images` has dangling links with an image's ending too: they are images that cannot be read. `lost` are the
-    other dangling links, `loops` links to a folder that they lie in, `hidden` the images in hidden files and
+    `images` and `parquet` have dangling links with such an ending too: they are files that cannot be read. `lost` are
+    the other dangling links, `loops` links to a folder that they lie in, `hidden` the images in hidden files and
     folders and in left-overs of archives.
     """
 
@@ -98,7 +98,7 @@ def _sort_in(tree: Tree, path: Path, above: tuple[tuple[int, int], ...]) -> None
     try:
         status = os.stat(path)
     except OSError:  # a link that leads nowhere or round in circles, or a folder that may be listed alone
-        (tree.images if ending in EXTENSIONS else tree.lost).append(path)
+        (tree.images if ending in EXTENSIONS else tree.parquet if ending == PARQUET else tree.lost).append(path)
         return
     if stat.S_ISDIR(status.st_mode):
         if _identity(status) in above:
