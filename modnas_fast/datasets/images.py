@@ -32,7 +32,7 @@ LEAST_SIDE = 4  # pixels; of the shorter side of images that are scaled down to 
 MAX_BYTES = 8 << 30  # of the result
 WORKING_BYTES = 1 << 30  # of images that are being decoded
 BYTES_PER_PIXEL = 12  # of an image that is being decoded: colours, transparency, background
-CHUNK, CHUNK_BYTES = 64, 16 << 20  # images, and bytes of their files in memory, per task of a thread
+CHUNK, CHUNK_BYTES = 64, 4 << 20  # images, and bytes of their files in memory, per task of a thread
 SMALL_FILE, LARGE_FILE = 16_384, 1 << 20  # bytes
 SAMPLE = 20  # files whose sizes are looked at
 
@@ -128,16 +128,17 @@ def _blank(outcomes: Sequence[Seen | Unreadable]) -> tuple[int, int]:
 
 def _threads(items: EncodedImages) -> tuple[int, int]:
     """How many threads pay, and images per task: for tiny images Pillow holds the interpreter's lock mostly."""
-    sources = [item.source for item in islice(items, SAMPLE) if item.source is not None]
-    sizes = [len(source) if isinstance(source, bytes) else _file_size(source) for source in sources]
+    sizes = [_file_size(item.source) for item in islice(items, SAMPLE)]
     mean = sum(sizes) / max(1, len(sizes))
     threads = 1 if mean < SMALL_FILE else min(8, os.cpu_count() or 1)
     return threads, CHUNK if mean < LARGE_FILE else CHUNK // 8
 
 
-def _file_size(path: Path) -> int:
+def _file_size(source: Path | bytes | None) -> int:
+    if not isinstance(source, Path):
+        return len(source or b"")
     try:
-        return path.stat().st_size
+        return source.stat().st_size
     except OSError:
         return 0
 
