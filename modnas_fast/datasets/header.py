@@ -13,6 +13,7 @@ from modnas_fast.datasets.encoded import Encoded, Unreadable, open_image, unread
 GREY_MODES = ("1", "L", "LA", "La")
 INTEGER_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 FLOAT_MODE = "F"
+JPEGS = ("JPEG", "MPO")  # MPO: with further pictures behind, as phones write it
 OTHER_COLOURS = ("CMYK", "YCbCr", "LAB")
 TAIL = 65_536  # bytes at the end of a PNG in which EXIF data behind the pixels are looked for
 
@@ -53,9 +54,9 @@ def read_header(item: Encoded) -> Header | Unreadable:
 
 
 def _header(image: Image.Image) -> Header:
+    raw = _raw_mode(image)  # first, since pixels that are loaded forget it
     turn = orientation(image)
     size = image.size if turn < 5 or image.format == "TIFF" else image.size[::-1]
-    raw = _raw_mode(image)
     deep = _deep(image) if image.mode in (*INTEGER_MODES, FLOAT_MODE) else None
     return Header(
         size=size,
@@ -65,7 +66,7 @@ def _header(image: Image.Image) -> Header:
         cut=deep is None and bool(re.search(r";16", raw)) and image.format in ("PNG", "TIFF", "PPM"),
         other_colours=image.mode if image.mode in OTHER_COLOURS else None,
         deep=deep,
-        decoded_pixels=size[0] * size[1] // (16 if image.format == "JPEG" else 1),
+        decoded_pixels=size[0] * size[1] // (16 if image.format in JPEGS else 1),
     )
 
 

@@ -41,6 +41,8 @@ def read_layout(root: Tree) -> Layout:
     place = _look_through(root, layout)
     parts = _find_parts(place)
     if parts is None:
+        _refuse_lost(place)
+        _refuse_marked(place)
         _refuse_parts_as_classes(place)
         layout.parts["train"] = _classes(place, layout)
     else:
@@ -55,7 +57,7 @@ def _look_through(folder: Tree, layout: Layout, known: tuple[str, ...] = ()) -> 
     while len(place.holders) == 1:
         (child,) = place.holders
         own, inner = part_of(place.name), part_of(child.name)
-        bare = any(not other.count and not _entries(other) for other in place.folders)
+        bare = any(not other.count and not _entries(other) for other in place.folders) or bool(_lost_folders(place))
         if not child.holders or child.name in known or bare or (inner and inner != own):
             break
         _note_loose(place, layout)
@@ -149,7 +151,6 @@ def _tables(*folders: Tree) -> str:
 
 def _refuse_parts_as_classes(place: Tree) -> None:
     """Refuses sub-folders that are parts in all but order; a line says what was wanted."""
-    _refuse_marked(place)
     named = [child for child in place.holders if (found := part_of(child.name)) and not found[1]]
     others = [child for child in place.holders if child not in named and not is_unlabelled(child.name)]
     held = [child for child in named if part_of(child.name) != ("train", ())]
@@ -177,18 +178,15 @@ def _refuse_parts_as_classes(place: Tree) -> None:
 
 def _classes(folder: Tree, layout: Layout, known: dict[str, list[Path]] | None = None) -> dict[str, list[Path]]:
     """The images of each class of a part; `known` are the training part's, None where it is that part."""
-    _refuse_marked(folder)
     children = [child for child in folder.folders if not (child.count and is_unlabelled(child.name))]
     if not children:
         raise InputError(
             f"data: {folder.path} has no sub-folders; wanted one per class with the images inside{_tables(folder)}"
             f"{_found(folder)}"
         )
-    if folder_links := [path for path in folder.lost if not path.suffix]:
-        raise InputError(
-            f"data: {folder_links[0]} is a link that leads nowhere ({_target(folder_links[0])}) beside the class "
-            "folders; fetch its content or remove it"
-        )
+    _refuse_lost(folder)
+    for place in (folder, *children):
+        _refuse_marked(place)
     if empty := [child for child in children if not child.count]:
         raise InputError(
             f"data: no images in {len(empty)} of {len(children)} class folders of {folder.path}: {_names(empty)}; "
@@ -209,6 +207,12 @@ def _classes(folder: Tree, layout: Layout, known: dict[str, list[Path]] | None =
 
 def _note_classes(folder: Tree, classes: list[Tree], known: dict[str, list[Path]] | None, layout: Layout) -> None:
     _note_loose(folder, layout)
+    inner = {tuple(tree.name for tree in child.holders) for child in classes}
+    if known is None and len(inner) == 1 and len(classes[0].holders) > 1:
+        layout.notes.append(
+            f"{_names(classes)} are taken for classes, not for parts: all have the same folders inside "
+            f"({_names(classes[0].holders)})"
+        )
     for child in folder.holders:
         if child not in classes:
             layout.notes.append(f"{child.count} images in {child.path} are not used: by its name they have no class")
@@ -223,14 +227,27 @@ def _note_loose(folder: Tree, layout: Layout) -> None:
         )
 
 
+def _lost_folders(folder: Tree) -> list[Path]:
+    """Links that lead nowhere and whose names look like those of folders."""
+    return [path for path in folder.lost if not path.suffix]
+
+
+def _refuse_lost(folder: Tree) -> None:
+    if lost := _lost_folders(folder):
+        raise InputError(
+            f"data: {lost[0]} is a link that leads nowhere ({_target(lost[0])}) where folders of images lie; fetch its "
+            "content or remove it"
+        )
+
+
 def _refuse_marked(folder: Tree) -> None:
     names = {"".join(words_of(child.name)): child.name for child in folder.folders}
     pictures = [name for word, name in names.items() if word in PICTURES]
     marks = [name for word, name in names.items() if word in MARKS]
     if pictures and marks:
         raise InputError(
-            f"data: {folder.path} has {pictures[0]}/ beside {marks[0]}/, a set for detection or segmentation; wanted "
-            "one folder per class"
+            f"data: {folder.path} has {pictures[0]}/ beside {marks[0]}/, as in sets for detection or "
+            "segmentation; wanted class folders of images alone"
         )
 
 

@@ -90,13 +90,16 @@ def _read(name: str, path: Path, parts: dict[str, list[Path]], notes: tuple[str,
     """The library of the files of each part; class names are told by the first training file."""
     raw = {part: [_open(file) for file in own] for part, own in parts.items()}
     columns = {part: [_labels(file) for file in own] for part, own in raw.items()}
+    for part in [part for part in parts if part != "train" and _is_unlabelled(columns[part])]:
+        count = sum(len(column) for column in columns.pop(part))
+        notes = (*notes, f"{count} images of the {part} part are not used: all their labels are −1")
     names = _class_names(raw["train"][0].schema_arrow)
     values = sorted({int(value) for column in columns["train"] for value in pc.unique(column).to_pylist()})
     classes = names if names is not None else tuple(str(value) for value in values)
     codes = values if names is None else list(range(len(classes)))
     if codes and codes[0] < 0:
         raise InputError(f"data: column label of {path}: label {codes[0]} is below 0")
-    shelves = {part: _shelf(raw[part], columns[part], codes, parts[part]) for part in parts}
+    shelves = {part: _shelf(raw[part], columns[part], codes, parts[part]) for part in columns}
     validation, test, more = held_out(shelves)
     return Library(name, classes, shelves["train"], validation, test, (*notes, *more))
 
@@ -147,6 +150,12 @@ def _labels(file: pq.ParquetFile) -> pa.ChunkedArray:
         row = column.is_null().index(True).as_py()
         raise InputError(f"data: column label: {column.null_count} labels are null, the first in row {row}")
     return column
+
+
+def _is_unlabelled(columns: list[pa.ChunkedArray]) -> bool:
+    """Whether a part has images without labels alone, which the hub's data sets mark by −1."""
+    values = {value for column in columns for value in pc.unique(column).to_pylist()}
+    return values == {-1}
 
 
 def _class_names(schema: pa.Schema) -> tuple[str, ...] | None:

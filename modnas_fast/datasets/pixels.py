@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageCms
 
-from modnas_fast.datasets.header import FLOAT_MODE, INTEGER_MODES, orientation
+from modnas_fast.datasets.header import FLOAT_MODE, INTEGER_MODES, JPEGS, orientation
 
 WHITE, BLACK = 255, 0
 ALPHA_MODES = ("LA", "La", "RGBA", "RGBa", "PA")
@@ -51,7 +51,7 @@ def fill_pixels(image: Image.Image, target: Target, place: np.ndarray) -> Seen:
     """
     turn = 1 if image.format == "TIFF" else orientation(image)  # Pillow turns TIFF itself
     width, height = target.size if turn < 5 else target.size[::-1]
-    draft = image.draft(None, (DRAFT * width, DRAFT * height)) if image.format == "JPEG" else None
+    draft = image.draft(None, (DRAFT * width, DRAFT * height)) if image.format in JPEGS else None
     image, transparent = _flat(image, target)
     image = image.convert("RGB" if target.colour else "L")
     if image.size != (width, height):

@@ -98,6 +98,9 @@ TWO = {"cat": 3, "dog": 2}
          ["looked through ROOT to images", "1 files without an image ending"]),
         ({"train/images/cat": 3, "train/images/dog": 2, "train/xml/a.xml": "x"}, {"train": TWO},
          ["looked through ROOT/train to images", "1 files without an image ending"]),
+        # parts under names that nobody knows
+        ({"fold1/cat": 1, "fold1/dog": 1, "fold2/cat": 1, "fold2/dog": 2}, {"train": {"fold1": 2, "fold2": 3}},
+         ["fold1, fold2 are taken for classes, not for parts: all have the same folders inside (cat, dog)"]),
         # hidden folders and left-overs
         ({"cat": 3, "dog": 2, ".git": 0, "__MACOSX/cat": 0, ".hidden/f.txt": "x", "Thumbs.db": "x"},
          {"train": TWO}, []),
@@ -147,8 +150,9 @@ def test_what_a_person_sees(tmp_path: Path, tree: dict, parts: dict, notes: list
         ({"train/cat": 3, "train/dog": 3, "train/fox": 0}, "no images in 1 of 3 class folders of .*root/train: fox"),
         ({"cat": 3, "dog": 0}, "no images in 1 of 2 class folders of .*root: dog"),
         ({"cat/a": 3, "cat/b": 3, "dog": 0}, "no images in 1 of 2 class folders of .*root: dog"),
-        ({"images": 3, "labels/a.txt": "0 1 2 3 4"}, "images/ beside labels/, a set for detection or segmentation"),
-        ({"images": 3, "masks": 3}, "images/ beside masks/, a set for detection"),
+        ({"images": 3, "labels/a.txt": "0 1 2 3 4"}, "images/ beside labels/, as in sets for detection or segmentation"),
+        ({"images": 3, "masks": 3}, "images/ beside masks/, as in sets for detection"),
+        ({"covid/images": 3, "covid/masks": 3, "normal/images": 1}, "root/covid has images/ beside masks/"),
         ({"images/train": 3, "images/val": 3, "masks/train": 3, "masks/val": 3}, "images/ beside masks/"),
         ({"train/images": 3, "train/labels/a.txt": "0", "val/images": 3}, "images/ beside labels/"),
         ({"JPEGImages": 3, "Annotations/a.xml": "x", "SegmentationClass": 2}, "JPEGImages/ beside Annotations/"),

@@ -198,6 +198,14 @@ def test_a_clone_with_its_test_part_alone_is_refused(tmp_path: Path) -> None:
     assert load_task(tmp_path / "data" / "test-00000-of-00001.parquet", seed=0).num_classes == 3
 
 
+def test_a_test_part_without_labels_is_left_out_with_a_note(tmp_path: Path) -> None:
+    shard(tmp_path / "train-0.parquet", 30)
+    write_parquet(tmp_path / "test-0.parquet", pictures(9), [-1] * 9)
+    task = load_task(tmp_path, seed=0)
+    assert len(task.train) + len(task.validation) + len(task.test) == 30
+    assert task.notes == ("9 images of the test part are not used: all their labels are −1",)
+
+
 def test_a_lone_file_without_a_part_is_training_data(tmp_path: Path) -> None:
     shard(tmp_path / "data" / "0000.parquet", 30)
     assert load_task(tmp_path, seed=0).num_classes == 3

@@ -113,6 +113,16 @@ def test_orientation_behind_the_pixels_and_in_xmp() -> None:
     assert all(np.array_equal(image, upright().transpose(2, 0, 1)) for image in result.images.numpy())
 
 
+def test_phones_write_jpegs_with_a_second_picture_inside() -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    stored = Image.fromarray(np.ascontiguousarray(STORED[6](upright(16))))
+    content = saved(stored, "MPO", save_all=True, append_images=[Image.new("RGB", (8, 8))], exif=exif, quality=95)
+    result = decoded(content)
+    assert result.images.shape == (1, 3, 38, 64) and corners(result.images[0].numpy()) == [0, 1, 2, 3]
+    assert "1 of 1 images have several frames or pages; the first is used" in result.notes
+
+
 @pytest.mark.parametrize("exif", [b"Exif\0\0nonsense", b"Exif\0\0II*\0\xff\xff\xff\x7f", b""])
 def test_damaged_exif_is_as_none(exif: bytes) -> None:
     result = decoded(saved(Image.fromarray(upright()), "JPEG", exif=exif))

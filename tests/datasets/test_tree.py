@@ -68,8 +68,15 @@ def test_links_in_a_circle_end(folder: Path) -> None:
 
 def test_a_link_in_place_of_a_class_folder_that_is_missing_is_refused(folder: Path) -> None:
     (folder / "fox").symlink_to("../store/fox")
-    with pytest.raises(InputError, match=r"fox is a link that leads nowhere \(\.\./store/fox\) beside the class"):
+    with pytest.raises(InputError, match=r"fox is a link that leads nowhere \(\.\./store/fox\) where folders"):
         load_task(folder, seed=0)
+
+
+@pytest.mark.parametrize("lost", ["train", "more"])
+def test_a_missing_sibling_is_no_reason_to_look_into_the_only_folder_left(folder: Path, lost: str) -> None:
+    (folder.parent / lost).symlink_to("/nowhere/train")
+    with pytest.raises(InputError, match=rf"{lost} is a link that leads nowhere \(/nowhere/train\) where folders"):
+        load_task(folder.parent, seed=0)
 
 
 def test_other_dangling_links_are_counted(folder: Path) -> None:
