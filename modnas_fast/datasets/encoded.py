@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 EXTENSIONS = frozenset(
@@ -45,7 +45,7 @@ class Unreadable:
     reason: str
 
 
-def open_image(item: Encoded) -> Image.Image:
+def open_image(item: Encoded) -> ImageFile.ImageFile:
     """The image with its header read, not its pixels. Raises nearly any exception for what is no image."""
     if item.source is None:
         raise ValueError("no bytes")

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageFile
 
 from modnas_fast.datasets.encoded import Encoded, Unreadable, open_image, unreadable
 
@@ -53,7 +53,7 @@ def read_header(item: Encoded) -> Header | Unreadable:
         return unreadable(item, error)
 
 
-def _header(image: Image.Image) -> Header:
+def _header(image: ImageFile.ImageFile) -> Header:
     raw = _raw_mode(image)  # first, since pixels that are loaded forget it
     turn = orientation(image)
     size = image.size if turn < 5 or image.format == "TIFF" else image.size[::-1]
@@ -70,7 +70,7 @@ def _header(image: Image.Image) -> Header:
     )
 
 
-def orientation(image: Image.Image) -> int:
+def orientation(image: ImageFile.ImageFile) -> int:
     """How a viewer turns the image, 1 (not at all) to 8 as EXIF counts them; what makes no sense is 1."""
     try:
         if image.format == "PNG":
@@ -87,7 +87,7 @@ def orientation(image: Image.Image) -> int:
     return turn if turn in range(1, 9) else 1
 
 
-def _has_late_exif(image: Image.Image) -> bool:
+def _has_late_exif(image: ImageFile.ImageFile) -> bool:
     file = image.fp
     if file is None:  # loaded already
         return False
@@ -99,7 +99,7 @@ def _has_late_exif(image: Image.Image) -> bool:
     return b"eXIf" in tail or b"tiff:Orientation" in tail
 
 
-def _raw_mode(image: Image.Image) -> str:
+def _raw_mode(image: ImageFile.ImageFile) -> str:
     """How the pixels lie in the file, such as RGB;16B."""
     arguments = image.tile[0][3] if image.tile else ""
     if not isinstance(arguments, tuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageFile
 
 from modnas_fast.datasets.header import FLOAT_MODE, INTEGER_MODES, JPEGS, orientation
 
@@ -43,7 +43,7 @@ class Seen:
     blank: bool
 
 
-def fill_pixels(image: Image.Image, target: Target, place: np.ndarray) -> Seen:
+def fill_pixels(image: ImageFile.ImageFile, target: Target, place: np.ndarray) -> Seen:
     """Writes an open image to uint8 `place` [C, H, W]: upright, on the background, of the target's size.
 
     JPEGs that are reduced much are decoded at a fraction that libjpeg offers, at least twice the wanted size. The
@@ -52,14 +52,13 @@ def fill_pixels(image: Image.Image, target: Target, place: np.ndarray) -> Seen:
     turn = 1 if image.format == "TIFF" else orientation(image)  # Pillow turns TIFF itself
     width, height = target.size if turn < 5 else target.size[::-1]
     draft = image.draft(None, (DRAFT * width, DRAFT * height)) if image.format in JPEGS else None
-    image, transparent = _flat(image, target)
-    image = image.convert("RGB" if target.colour else "L")
-    if image.size != (width, height):
-        box = draft[1] if draft else None
-        image = image.resize((width, height), Image.Resampling.BILINEAR, box=box)
+    flat, transparent = _flat(image, target)
+    flat = flat.convert("RGB" if target.colour else "L")
+    if flat.size != (width, height):
+        flat = flat.resize((width, height), Image.Resampling.BILINEAR, box=draft[1] if draft else None)
     if turn in TURNS:
-        image = image.transpose(TURNS[turn])
-    values = np.asarray(image)
+        flat = flat.transpose(TURNS[turn])
+    values = np.asarray(flat)
     place[...] = values.transpose(2, 0, 1) if target.colour else values[None]
     return Seen(transparent, transparent and int(values.min()) == int(values.max()))
 
@@ -70,7 +69,7 @@ def _flat(image: Image.Image, target: Target) -> tuple[Image.Image, bool]:
         image = _eight_bits(image, target.floats if image.mode == FLOAT_MODE else target.integers)
     if image.mode == "LAB":
         lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-        return ImageCms.profileToProfile(image, lab, rgb, outputMode="RGB"), False
+        return ImageCms.buildTransform(lab, rgb, "LAB", "RGB").apply(image), False
     if image.mode not in ALPHA_MODES and "transparency" not in image.info:
         return image, False
     if image.mode == "La":
@@ -93,4 +92,5 @@ def _eight_bits(image: Image.Image, limits: tuple[float, float]) -> Image.Image:
     hidden = image.info.get("transparency")
     if not isinstance(hidden, int):
         return Image.fromarray(grey)
-    return Image.merge("LA", (Image.fromarray(grey), Image.fromarray(np.where(values == hidden, 0, 255).astype(np.uint8))))
+    alpha = np.where(values == hidden, 0, 255).astype(np.uint8)
+    return Image.merge("LA", (Image.fromarray(grey), Image.fromarray(alpha)))

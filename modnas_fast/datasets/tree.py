@@ -20,7 +20,7 @@ LEFT_OVERS = frozenset(
 )
 
 
-@dataclass
+@dataclass(eq=False)
 class Tree:
     """A folder: its sub-folders and, lying directly in it, images and other files, sorted by name.
 

@@ -186,7 +186,8 @@ def test_several_configurations_are_named(tmp_path: Path, names: tuple[str, str]
     for name in names:
         shard(tmp_path / "clone" / f"{name}.parquet", 30)
     places = [{"train-0": r"\."}.get(name, name.split("/")[0]) for name in names]
-    message = rf"several data sets or configurations \({', '.join(sorted(places))}\); name one, such as --data .*/clone/"
+    listed = ", ".join(sorted(places))
+    message = rf"several data sets or configurations \({listed}\); name one, such as --data .*/clone/"
     with pytest.raises(InputError, match=message):
         load_task(tmp_path / "clone", seed=0)
 
