@@ -39,7 +39,7 @@ class Header:
     cut: bool = False  # more than 8 bits per colour channel, of which Pillow keeps the upper 8
     other_colours: str | None = None  # CMYK, YCbCr or LAB
     deep: Deep | None = None
-    decoded_pixels: int = 0  # that are in memory at once when it is decoded
+    decoding_bytes: int = 1  # about what decoding takes in memory
 
 
 def read_header(item: Encoded) -> Header | Unreadable:
@@ -66,7 +66,7 @@ def _header(image: ImageFile.ImageFile) -> Header:
         cut=deep is None and bool(re.search(r";16", raw)) and image.format in ("PNG", "TIFF", "PPM"),
         other_colours=image.mode if image.mode in OTHER_COLOURS else None,
         deep=deep,
-        decoded_pixels=size[0] * size[1] // (16 if image.format in JPEGS else 1),
+        decoding_bytes=1 + size[0] * size[1] * _bytes_per_pixel(image),
     )
 
 
@@ -107,6 +107,13 @@ def _raw_mode(image: ImageFile.ImageFile) -> str:
     mode, *rest = arguments or ("",)
     deep = image.format == "PPM" and bool(rest) and isinstance(rest[0], int) and rest[0] > 255
     return f"{mode};16" if deep else str(mode)
+
+
+def _bytes_per_pixel(image: ImageFile.ImageFile) -> int:
+    """Colours, transparency and background; floats where a range is scaled; little where a JPEG is reduced."""
+    if image.format in JPEGS:
+        return 4
+    return 32 if image.mode in (*INTEGER_MODES, FLOAT_MODE) else 12
 
 
 def _deep(image: Image.Image) -> Deep:

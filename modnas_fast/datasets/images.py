@@ -31,7 +31,6 @@ LARGEST_SIDE = 64  # pixels; of the longer side, where no size is asked for
 LEAST_SIDE = 4  # pixels; of the shorter side of images that are scaled down to it
 MAX_BYTES = 8 << 30  # of the result
 WORKING_BYTES = 1 << 30  # of images that are being decoded
-BYTES_PER_PIXEL = 12  # of an image that is being decoded: colours, transparency, background
 CHUNK, CHUNK_BYTES = 64, 4 << 20  # images, and bytes of their files in memory, per task of a thread
 SMALL_FILE, LARGE_FILE = 16_384, 1 << 20  # bytes
 SAMPLE = 20  # files whose sizes are looked at
@@ -69,8 +68,7 @@ def decode(items: EncodedImages, *, resize: int | None = None, progress: Progres
         known = [header for header in headers if isinstance(header, Header)]
         target, notes = _target(known, resize)
         pixels = _allocate(len(items), target)
-        most = WORKING_BYTES // (BYTES_PER_PIXEL * max(header.decoded_pixels for header in known))
-        threads = max(1, min(threads, most))
+        threads = max(1, min(threads, WORKING_BYTES // max(header.decoding_bytes for header in known)))
 
         def fill(target: Target) -> list[Seen | Unreadable]:
             def fill_one(item: Encoded, place: np.ndarray) -> Seen | Unreadable:
@@ -84,14 +82,18 @@ def decode(items: EncodedImages, *, resize: int | None = None, progress: Progres
         for header, outcome in zip(headers, outcomes, strict=True)
     ]
     _refuse_many(outcomes)
-    failed = [outcome for outcome in outcomes if isinstance(outcome, Unreadable)]
-    kept = torch.tensor([i for i, outcome in enumerate(outcomes) if isinstance(outcome, Seen)])
     notes += seen_notes([outcome for outcome in outcomes if isinstance(outcome, Seen)], target)
-    images = torch.from_numpy(pixels)
+    return _without_failed(torch.from_numpy(pixels), outcomes, notes)
+
+
+def _without_failed(images: Tensor, outcomes: Sequence[Seen | Unreadable], notes: list[str]) -> Decoded:
+    """The images that could be read, with a note on the others."""
+    kept = torch.tensor([i for i, outcome in enumerate(outcomes) if isinstance(outcome, Seen)])
+    failed = [outcome for outcome in outcomes if isinstance(outcome, Unreadable)]
     if failed:
         images = images[kept]
         names = ", ".join(f"{bad.name} ({bad.reason})" for bad in failed[:3])
-        notes.append(f"{len(failed)} of {len(items)} images are unreadable and were skipped: {names}")
+        notes = [*notes, f"{len(failed)} of {len(outcomes)} images are unreadable and were skipped: {names}"]
     return Decoded(images, kept, tuple(notes))
 
 

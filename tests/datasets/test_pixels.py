@@ -170,6 +170,10 @@ def test_reduced_decoding_is_close_to_plain_resizing(side: int) -> None:
     assert apart.mean() < 1 and np.quantile(apart, 0.99) <= 3
 
 
+def test_a_few_pixels_are_an_image_too() -> None:
+    assert decoded(saved(picture(0, size=(2, 1)), "JPEG")).images.shape == (1, 3, 1, 2)
+
+
 # ---- transparency ----
 
 DRAWING = np.zeros((8, 8), np.uint8)
