@@ -38,11 +38,10 @@ def load_task(
 
     A path named digits is written "./digits" or given as a Path. `seed` fixes every choice. `limit` ≥ 3 per
     class takes a stratified subset of the training pool, `test_limit` of each held-out part that the source
-    has, and only images so chosen are decoded. `resize` ≥ 4 is the side of all images in pixels; without it images
-    larger than 64 pixels are scaled down to that. `fractions`
-    of (train, validation, test) divide the pool, class by class; where the source has parts of its own those
-    are kept and the rest is divided in the ratio of the other fractions. `progress(done, total)` counts
-    decoded images.
+    has, and only images so chosen are decoded. `resize` ≥ 4 is the side of all images in pixels; without it
+    images larger than 64 pixels are scaled down to that. `fractions` of (train, validation, test) divide the
+    pool, class by class; where the source has parts of its own those are kept and the rest is divided in the
+    ratio of the other fractions. `progress(done, total)` counts decoded images.
 
     The classes need at least 8 images each before `limit`. Mixed sizes and modes, and single unreadable
     images are made to fit as `modnas_fast.datasets.images.decode` says, with notes on the task. Raises

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import torch
 
 from modnas_fast.datasets.encoded import LFS_POINTER, Encoded
-from modnas_fast.datasets.part_names import part_of
+from modnas_fast.datasets.part_names import is_unlabelled, part_of
 from modnas_fast.datasets.shelf import Library, Shelf, held_out
 from modnas_fast.datasets.tree import Tree
 from modnas_fast.errors import InputError
@@ -42,7 +42,8 @@ def read_shards(tree: Tree) -> Library:
     tells none is training data. Raises InputError as `read_parquet`, and for files that do not tell their part,
     that lie in several folders, or without a training part.
     """
-    files = tree.below("parquet")
+    found = tree.below("parquet")
+    files = [file for file in found if not is_unlabelled(file.stem)] or found
     place = _one_place(tree, files)
     parts: dict[str, list[Path]] = {}
     for file in files:
@@ -55,10 +56,12 @@ def read_shards(tree: Tree) -> Library:
         parts.setdefault(part or "train", []).append(file)
     if "train" not in parts:
         raise InputError(f"data: no train-*.parquet in {place}; found {_names(files)}")
-    notes = tuple(
-        f"{len(paths)} {words} beside the parquet files are not used"
-        for words, paths in (("images", tree.below("images")), ("links that lead nowhere", tree.below("lost"))) if paths
-    )
+    beside = {
+        "images beside the parquet files": len(tree.below("images")),
+        "links that lead nowhere": len(tree.below("lost")),
+        "parquet files of images without labels": len(found) - len(files),
+    }
+    notes = tuple(f"{count} {words} are not used" for words, count in beside.items() if count)
     return _read(tree.path.resolve().name, tree.path, parts, notes)
 
 

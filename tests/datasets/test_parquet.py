@@ -204,7 +204,10 @@ def test_a_test_part_without_labels_is_left_out_with_a_note(tmp_path: Path) -> N
     write_parquet(tmp_path / "test-0.parquet", pictures(9), [-1] * 9)
     task = load_task(tmp_path, seed=0)
     assert len(task.train) + len(task.validation) + len(task.test) == 30
-    assert task.notes == ("9 images of the test part are not used: all their labels are −1",)
+    note = "9 images of the test part are not used: all their labels are −1"
+    assert task.notes == (note,)
+    write_parquet(tmp_path / "unlabeled-00000-of-00001.parquet", pictures(9), [-1] * 9)
+    assert load_task(tmp_path, seed=0).notes == ("1 parquet files of images without labels are not used", note)
 
 
 def test_a_lone_file_without_a_part_is_training_data(tmp_path: Path) -> None:
