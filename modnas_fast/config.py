@@ -44,13 +44,13 @@ class TaskConfig(_Section):
     """Which images are classified, or which task of a table is searched."""
 
     data: str = "digits"
-    """`digits` (embedded), a folder with one sub-folder per class, or image parquet (file or folder)."""
+    """`digits` (embedded), a folder with one sub-folder per class, or image parquet (file or folder); docs/images.md."""
     limit: Positive | None = None
     """Stratified subset of the training pool, in images; None: all."""
     test_limit: Positive | None = None
     """Stratified subset of the data set's own test part, in images; None: all."""
     resize: Annotated[int, Field(ge=4, le=512)] | None = None
-    """Side of the images in pixels; None: the most common size."""
+    """Side of the images in pixels; None: the most common size, scaled down to a longer side of 64 if it is larger."""
     fractions: tuple[Fraction, Fraction, Fraction] = (0.5, 0.25, 0.25)
     """Shares of (train, validation, test); a test part of the data set's own is kept. Paper: halves of train."""
     source: Literal["supernet", "surrogate"] = "supernet"

@@ -1,48 +1,42 @@
-"""Decoding of untrusted image files into one uint8 tensor, in two passes: sizes first, then pixels.
+"""Decoding of image files into one uint8 tensor, in two passes: headers first, then pixels.
 
-Only formats that Pillow decodes by itself are opened, and nothing larger than Pillow's own limit
-(`PIL.Image.MAX_IMAGE_PIXELS`): a small file that would unpack to gigabytes counts as unreadable.
+Neither pass holds more than a few images besides the result. docs/images.md says what is done to the pixels.
 """
 
 from __future__ import annotations
 
-import io
 import os
 import warnings
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
+from modnas_fast.datasets.encoded import Encoded, EncodedImages, Unreadable, open_image, unreadable
+from modnas_fast.datasets.header import Header, read_header
+from modnas_fast.datasets.image_notes import fit_notes, range_notes, seen_notes
+from modnas_fast.datasets.pixels import BLACK, Seen, Target, fill_pixels
 from modnas_fast.errors import InputError
 
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
-GREY_MODES = ("1", "L", "LA", "La", "I;16", "I;16B", "I;16L")
-UNSUPPORTED_MODES = ("I", "F")  # 32 bits per pixel: no range is agreed on
-MAX_BYTES = 8 << 30
-CHUNK = 64  # images per task of a thread
-SMALL_FILE = 16_384  # bytes
+LARGEST_SIDE = 64  # pixels; of the longer side, where no size is asked for
+LEAST_SIDE = 4  # pixels; of the shorter side of images that are scaled down to it
+MAX_BYTES = 8 << 30  # of the result
+WORKING_BYTES = 1 << 30  # of images that are being decoded
+CHUNK, CHUNK_BYTES = 64, 4 << 20  # images, and bytes of their files in memory, per task of a thread
+SMALL_FILE, LARGE_FILE = 16_384, 1 << 20  # bytes
+SAMPLE = 20  # files whose sizes are looked at
 
 Progress = Callable[[int, int], None]
-Item = TypeVar("Item")
 Value = TypeVar("Value")
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """One image that is not decoded yet: a path, or the file's bytes; `name` is for messages."""
-
-    name: str
-    source: Path | bytes | None
 
 
 @dataclass(frozen=True)
@@ -54,170 +48,183 @@ class Decoded:
     notes: tuple[str, ...]
 
 
-def decode(
-    items: Sequence[Encoded], *, resize: int | None = None, progress: Progress | None = None
-) -> Decoded:
-    """All readable images in one size and one mode.
+def decode(items: EncodedImages, *, resize: int | None = None, progress: Progress | None = None) -> Decoded:
+    """All readable images in one size and one mode, with notes that count whatever was done to them.
 
-    The size is resize × resize pixels, else the most common of all (ties to the first seen); others are
-    resized bilinearly, without regard to their aspect. If any image is in colour (palettes count as colour)
-    all become RGB, otherwise all are grey; transparency is dropped, 16 bits become 8 by their upper byte, and
-    EXIF rotation is not applied. Unreadable images are left out, with a note, where they are fewer than 1 %.
-    Raises InputError where they are more, naming the first and the count, and where the result would exceed
+    The size is resize × resize pixels, else the most common of the upright images (ties to the first seen), scaled
+    down to a longer side of 64 where it is larger; others are resized bilinearly, without regard to their aspect.
+    EXIF orientation is applied, transparency composed on white (on black where most would show nothing on white),
+    and values of 16 or 32 bits are scaled by one range for all. If any image is in colour (palettes count as
+    colour) all become RGB, otherwise all are grey. Of several frames the first is taken.
+
+    Unreadable images, and links to images that are missing, are left out with a note where they are fewer than
+    1 %. Raises InputError where they are more, naming the first and the count, and where the result would exceed
     8 GiB. `progress(done, total)` is called from this thread.
     """
-    reasons: dict[int, str] = {}
-    with _quiet_pillow(), ThreadPoolExecutor(_threads(items)) as pool:
-        headers = _map(pool, _header, items, None)
-        reasons.update((i, header) for i, header in enumerate(headers) if isinstance(header, str))
-        _refuse_many(items, reasons)
-        known = {i: header for i, header in enumerate(headers) if not isinstance(header, str)}
-        size, colour, notes = _target(known, resize)
-        pixels = _allocate(len(items), size, colour)
-        rows = [(item, pixels[i]) for i, item in enumerate(items)]
-        outcomes = _map(pool, lambda row: _fill(row, size, colour), rows, progress)
-    reasons.update((i, outcome) for i, outcome in enumerate(outcomes) if outcome is not None)
-    _refuse_many(items, reasons)
-    kept = torch.tensor([i for i in range(len(items)) if i not in reasons])
-    images = torch.from_numpy(pixels)
-    if reasons:
+    threads, chunk = _threads(items)
+    with _quiet_pillow():
+        headers = _map(read_header, items, threads, chunk)
+        _refuse_many(headers)
+        known = [header for header in headers if isinstance(header, Header)]
+        target, notes = _target(known, resize)
+        pixels = _allocate(len(items), target)
+        threads = max(1, min(threads, WORKING_BYTES // max(header.decoding_bytes for header in known)))
+
+        def fill(target: Target) -> list[Seen | Unreadable]:
+            def fill_one(item: Encoded, place: np.ndarray) -> Seen | Unreadable:
+                return _fill(item, target, place)
+
+            return _map(fill_one, items, threads, chunk, pixels, progress)
+
+        outcomes, target = _best_background(fill, target)
+    outcomes = [
+        header if isinstance(header, Unreadable) else outcome
+        for header, outcome in zip(headers, outcomes, strict=True)
+    ]
+    _refuse_many(outcomes)
+    notes += seen_notes([outcome for outcome in outcomes if isinstance(outcome, Seen)], target)
+    return _without_failed(torch.from_numpy(pixels), outcomes, notes)
+
+
+def _without_failed(images: Tensor, outcomes: Sequence[Seen | Unreadable], notes: list[str]) -> Decoded:
+    """The images that could be read, with a note on the others."""
+    kept = torch.tensor([i for i, outcome in enumerate(outcomes) if isinstance(outcome, Seen)])
+    failed = [outcome for outcome in outcomes if isinstance(outcome, Unreadable)]
+    if failed:
         images = images[kept]
-        names = ", ".join(items[i].name for i in sorted(reasons)[:3])
-        notes.append(f"{len(reasons)} of {len(items)} images are unreadable and were skipped: {names}")
+        names = ", ".join(f"{bad.name} ({bad.reason})" for bad in failed[:3])
+        notes = [*notes, f"{len(failed)} of {len(outcomes)} images are unreadable and were skipped: {names}"]
     return Decoded(images, kept, tuple(notes))
 
 
-@dataclass(frozen=True)
-class _Header:
-    size: tuple[int, int]  # width, height
-    colour: bool
-
-
-def _open(item: Encoded) -> Image.Image:
-    if item.source is None:
-        raise ValueError("no bytes")
-    source = io.BytesIO(item.source) if isinstance(item.source, bytes) else item.source
-    image = Image.open(source, formats=FORMATS)
+def _fill(item: Encoded, target: Target, place: np.ndarray) -> Seen | Unreadable:
+    """Writes the pixels of an image to its place [C, H, W]."""
     try:
-        _check(image)
-    except ValueError:
-        image.close()
-        raise
-    return image
-
-
-def _check(image: Image.Image) -> None:
-    limit = Image.MAX_IMAGE_PIXELS
-    if limit is not None and image.width * image.height > limit:
-        raise ValueError(f"{image.width}×{image.height} pixels exceed Pillow's limit of {limit}")
-    if image.mode in UNSUPPORTED_MODES:
-        raise ValueError(f"32 bits per pixel (mode {image.mode}) are not supported")
-
-
-def _header(item: Encoded) -> _Header | str:
-    """Size and kind of an image, without its pixels; a string is the reason why it cannot be read."""
-    try:
-        with _open(item) as image:
-            return _Header(image.size, image.mode not in GREY_MODES)
+        with open_image(item) as image:
+            return fill_pixels(image, target, place)
     except MemoryError:
         raise
     except Exception as error:  # broken files make Pillow raise errors of nearly every type
-        return _reason(error)
+        return unreadable(item, error)
 
 
-def _fill(row: tuple[Encoded, np.ndarray], size: tuple[int, int], colour: bool) -> str | None:
-    """Writes the pixels of an image to its place [C, H, W]; the reason where it cannot be read."""
-    item, place = row
+def _best_background(
+    fill: Callable[[Target], list[Seen | Unreadable]], target: Target
+) -> tuple[list[Seen | Unreadable], Target]:
+    """The outcomes on white, or on black where most transparent images show nothing on white and more do there."""
+    outcomes = fill(target)
+    blank, transparent = _blank(outcomes)
+    if 2 * blank <= transparent:
+        return outcomes, target
+    black = replace(target, background=BLACK)
+    on_black = fill(black)
+    if _blank(on_black)[0] < blank:
+        return on_black, black
+    return fill(target), target
+
+
+def _blank(outcomes: Sequence[Seen | Unreadable]) -> tuple[int, int]:
+    seen = [outcome for outcome in outcomes if isinstance(outcome, Seen)]
+    return sum(one.blank for one in seen), sum(one.transparent for one in seen)
+
+
+def _threads(items: EncodedImages) -> tuple[int, int]:
+    """How many threads pay, and images per task: for tiny images Pillow holds the interpreter's lock mostly."""
+    sizes = [_file_size(item.source) for item in islice(items, SAMPLE)]
+    mean = sum(sizes) / max(1, len(sizes))
+    threads = 1 if mean < SMALL_FILE else min(8, os.cpu_count() or 1)
+    return threads, CHUNK if mean < LARGE_FILE else CHUNK // 8
+
+
+def _file_size(source: Path | bytes | None) -> int:
+    if not isinstance(source, Path):
+        return len(source or b"")
     try:
-        with _open(item) as image:
-            place[...] = _pixels(image, size, colour)
-    except MemoryError:
-        raise
-    except Exception as error:  # as above
-        return _reason(error)
-    return None
-
-
-def _pixels(image: Image.Image, size: tuple[int, int], colour: bool) -> np.ndarray:
-    """uint8 [C, H, W] of an open image."""
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
-    if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")
-    image = image.convert("RGB" if colour else "L")
-    if image.size != size:
-        image = image.resize(size, Image.Resampling.BILINEAR)
-    values = np.asarray(image)
-    return values.transpose(2, 0, 1) if colour else values[None]
-
-
-def _threads(items: Sequence[Encoded]) -> int:
-    """How many threads pay: for tiny images Pillow holds the interpreter's lock most of the time."""
-    sample = [item.source for item in items[:100] if item.source is not None]
-    sizes = [len(source) if isinstance(source, bytes) else _file_size(source) for source in sample]
-    return 1 if sum(sizes) < SMALL_FILE * len(sizes) else min(8, os.cpu_count() or 1)
-
-
-def _file_size(path: Path) -> int:
-    try:
-        return path.stat().st_size
+        return source.stat().st_size
     except OSError:
         return 0
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, UnidentifiedImageError):
-        return "not an image of a known format"
-    return (str(error) or type(error).__name__).splitlines()[0]
+def _target(headers: Sequence[Header], resize: int | None) -> tuple[Target, list[str]]:
+    """What all images become, and notes on those for which that is a change."""
+    sizes = Counter(header.size for header in headers)
+    common = sizes.most_common(1)[0][0]
+    size = (resize, resize) if resize else common
+    if not resize and max(common) > LARGEST_SIDE:
+        width, height = (max(LEAST_SIDE, round(side * LARGEST_SIDE / max(common))) for side in common)
+        size = (width, height)
+    integers, floats, notes = range_notes(headers)
+    colour = any(header.colour for header in headers)
+    target = Target(size, colour, integers, floats)
+    return target, fit_notes(headers, sizes, target, by_default=not resize) + notes
 
 
-def _target(headers: dict[int, _Header], resize: int | None) -> tuple[tuple[int, int], bool, list[str]]:
-    """The common (width, height), whether in colour, and notes on the images that differ from it."""
-    sizes = Counter(header.size for header in headers.values())
-    size = (resize, resize) if resize else sizes.most_common(1)[0][0]
-    coloured = sum(header.colour for header in headers.values())
-    notes = []
-    if differing := len(headers) - sizes[size]:
-        notes.append(f"{differing} of {len(headers)} images resized to {size[0]}×{size[1]}")
-    if 0 < coloured < len(headers):
-        notes.append(f"{len(headers) - coloured} of {len(headers)} images converted from grey to RGB")
-    return size, coloured > 0, notes
-
-
-def _allocate(count: int, size: tuple[int, int], colour: bool) -> np.ndarray:
-    shape = (count, 3 if colour else 1, size[1], size[0])
+def _allocate(count: int, target: Target) -> np.ndarray:
+    width, height = target.size
+    shape = (count, 3 if target.colour else 1, height, width)
     total = int(np.prod(shape, dtype=np.int64))
     if total > MAX_BYTES:
         raise InputError(
-            f"data: {count} images of {size[0]}×{size[1]} need {total / 2**30:.1f} GiB, more than "
-            f"{MAX_BYTES >> 30} GiB; set resize or limit to something smaller"
+            f"data: {count} images of {width}×{height} need {total / 2**30:.1f} GiB, more than "
+            f"{MAX_BYTES >> 30} GiB; set task.resize or task.limit to something smaller"
         )
     return np.empty(shape, dtype=np.uint8)
 
 
-def _refuse_many(items: Sequence[Encoded], reasons: dict[int, str]) -> None:
-    if reasons and 100 * len(reasons) >= len(items):
-        first = min(reasons)
+def _refuse_many(outcomes: Sequence[object]) -> None:
+    bad = [outcome for outcome in outcomes if isinstance(outcome, Unreadable)]
+    if bad and 100 * len(bad) >= len(outcomes):
         raise InputError(
-            f"data: {len(reasons)} of {len(items)} images cannot be read, the first is "
-            f"{items[first].name} ({reasons[first]}); remove or replace them"
+            f"data: {len(bad)} of {len(outcomes)} images cannot be read, the first is "
+            f"{bad[0].name} ({bad[0].reason}); remove or replace them"
         )
 
 
 def _map(
-    pool: ThreadPoolExecutor,
-    function: Callable[[Item], Value],
-    items: Sequence[Item],
-    progress: Progress | None,
+    function: Callable[..., Value],
+    items: EncodedImages,
+    threads: int,
+    chunk: int,
+    places: np.ndarray | None = None,
+    progress: Progress | None = None,
 ) -> list[Value]:
-    """`function` of every item, in order, computed by the pool in chunks."""
-    chunks = [items[start : start + CHUNK] for start in range(0, len(items), CHUNK)]
+    """`function` of every item (and its place), in order, with a few chunks in work at any time."""
+
+    def work(start: int, part: list[Encoded]) -> list[Value]:
+        if places is None:
+            return [function(item) for item in part]
+        return [function(item, places[start + i]) for i, item in enumerate(part)]
+
     results: list[Value] = []
-    for values in pool.map(lambda chunk: [function(item) for item in chunk], chunks):
-        results.extend(values)
+
+    def collect(future: Future[list[Value]]) -> None:
+        results.extend(future.result())
         if progress is not None:
             progress(len(results), len(items))
+
+    waiting: deque[Future[list[Value]]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for start, part in _chunks(items, chunk):
+            waiting.append(pool.submit(work, start, part))
+            if len(waiting) > threads:
+                collect(waiting.popleft())
+        while waiting:
+            collect(waiting.popleft())
     return results
+
+
+def _chunks(items: EncodedImages, most: int) -> Iterator[tuple[int, list[Encoded]]]:
+    """The items in lists, each with the index of its first, bounded in number and in bytes held."""
+    start, held = 0, 0
+    part: list[Encoded] = []
+    for item in items:
+        part.append(item)
+        held += len(item.source) if isinstance(item.source, bytes) else 0
+        if len(part) == most or held > CHUNK_BYTES:
+            yield start, part
+            start, held, part = start + len(part), 0, []
+    if part:
+        yield start, part
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 
 from modnas_fast.datasets.digits import load_digits
+from modnas_fast.datasets.encoded import Encoded
 from modnas_fast.datasets.folder import read_folder
-from modnas_fast.datasets.images import Decoded, Encoded, Progress, decode, resize_images
-from modnas_fast.datasets.parquet import parquet_files, read_parquet
+from modnas_fast.datasets.images import Progress, decode, resize_images
+from modnas_fast.datasets.parquet import read_parquet, read_shards
 from modnas_fast.datasets.shelf import Library, Shelf
 from modnas_fast.datasets.splits import stratified_split, stratified_subset
 from modnas_fast.datasets.task import ImageTask, Split, make_task
+from modnas_fast.datasets.tree import grow
 from modnas_fast.errors import InputError
 
 MIN_PER_CLASS = 8
@@ -36,10 +38,10 @@ def load_task(
 
     A path named digits is written "./digits" or given as a Path. `seed` fixes every choice. `limit` ≥ 3 per
     class takes a stratified subset of the training pool, `test_limit` of each held-out part that the source
-    has, and only images so chosen are decoded. `resize` ≥ 4 is the side of all images in pixels. `fractions`
-    of (train, validation, test) divide the pool, class by class; where the source has parts of its own those
-    are kept and the rest is divided in the ratio of the other fractions. `progress(done, total)` counts
-    decoded images.
+    has, and only images so chosen are decoded. `resize` ≥ 4 is the side of all images in pixels; without it
+    images larger than 64 pixels are scaled down to that. `fractions` of (train, validation, test) divide the
+    pool, class by class; where the source has parts of its own those are kept and the rest is divided in the
+    ratio of the other fractions. `progress(done, total)` counts decoded images.
 
     The classes need at least 8 images each before `limit`. Mixed sizes and modes, and single unreadable
     images are made to fit as `modnas_fast.datasets.images.decode` says, with notes on the task. Raises
@@ -57,10 +59,11 @@ def load_task(
     library = _read(Path(source))
     _check_classes(library)
     choice = _choose(library, limit, test_limit, generator)
-    decoded = decode(choice.fetch(library), resize=resize, progress=progress)
-    parts = choice.split(library, decoded)
-    _check_left(parts, library.classes)
-    train, validation, test = _divide(parts, fractions, generator)
+    decoded = decode(choice, resize=resize, progress=progress)
+    whole = Split(decoded.images, choice.labels[decoded.kept])
+    rows = choice.part_rows(decoded.kept)
+    _check_left(whole.labels, rows, library.classes)
+    train, validation, test = _divide(whole, rows, fractions, generator)
     notes = (*library.notes, *decoded.notes)
     return make_task(
         library.name, library.classes, train=train, validation=validation, test=test, notes=notes
@@ -90,7 +93,7 @@ def _digits(
     if resize is not None and resize != pool.images.shape[-1]:
         pool = Split(resize_images(pool.images, resize), pool.labels)
         notes = (f"{len(pool)} of {len(pool)} images resized to {resize}×{resize}",)
-    train, validation, test = _divide({"train": pool}, fractions, generator)
+    train, validation, test = _divide(pool, {"train": torch.arange(len(pool))}, fractions, generator)
     return make_task(
         "digits", classes, train=train, validation=validation, test=test, flip=False, notes=notes
     )
@@ -100,7 +103,8 @@ def _read(path: Path) -> Library:
     if not path.exists():
         raise InputError(f'data: {path} does not exist; wanted "digits", a folder, or a parquet file')
     if path.is_dir():
-        return read_parquet(path) if parquet_files(path) else read_folder(path)
+        tree = grow(path)
+        return read_shards(tree) if tree.below("parquet") else read_folder(tree)
     if path.suffix.lower() != ".parquet":
         raise InputError(f"data: {path} is neither a folder nor a .parquet file")
     return read_parquet(path)
@@ -124,24 +128,30 @@ def _check_classes(library: Library) -> None:
 
 @dataclass(frozen=True)
 class _Choice:
-    """Which rows of each part are wanted; all are decoded as one, so that they agree in size and mode."""
+    """The wanted images of all parts, one after the other: decoded as one, so that they agree in size and mode.
 
+    `rows` are those of each part's shelf.
+    """
+
+    library: Library
     rows: dict[str, Tensor]
 
-    def fetch(self, library: Library) -> list[Encoded]:
-        """The chosen images, not decoded, part after part."""
-        wanted = ((getattr(library, part), rows.tolist()) for part, rows in self.rows.items())
-        return [image for shelf, rows in wanted for image in shelf.fetch(rows)]
+    def __len__(self) -> int:
+        return sum(len(rows) for rows in self.rows.values())
 
-    def split(self, library: Library, decoded: Decoded) -> dict[str, Split]:
-        """The decoded images with their labels, part by part."""
-        labels = torch.cat([getattr(library, part).labels[rows] for part, rows in self.rows.items()])
-        belongs = torch.cat([torch.full((len(rows),), i) for i, rows in enumerate(self.rows.values())])
-        labels, belongs = labels[decoded.kept], belongs[decoded.kept]
-        whole = Split(decoded.images, labels)
-        if len(self.rows) == 1:
-            return {"train": whole}
-        return {part: whole.take((belongs == i).nonzero().flatten()) for i, part in enumerate(self.rows)}
+    def __iter__(self) -> Iterator[Encoded]:
+        for part, rows in self.rows.items():
+            yield from getattr(self.library, part).fetch(rows.tolist())
+
+    @property
+    def labels(self) -> Tensor:
+        """int64 [n], of all chosen images."""
+        return torch.cat([getattr(self.library, part).labels[rows] for part, rows in self.rows.items()])
+
+    def part_rows(self, kept: Tensor) -> dict[str, Tensor]:
+        """Which of the `kept` images belong to each part: positions in `kept`."""
+        belongs = torch.cat([torch.full((len(rows),), i) for i, rows in enumerate(self.rows.values())])[kept]
+        return {part: (belongs == i).nonzero().flatten() for i, part in enumerate(self.rows)}
 
 
 def _part(library: Library, part: str) -> Shelf | None:
@@ -162,7 +172,7 @@ def _choose(
             rows[part] = _subset(shelf.labels, most, library.classes, generator)
         else:
             rows[part] = stratified_subset(shelf.labels, most, generator, least=0)
-    return _Choice(rows)
+    return _Choice(library, rows)
 
 
 def _subset(labels: Tensor, limit: int, classes: tuple[str, ...], generator: torch.Generator) -> Tensor:
@@ -171,30 +181,33 @@ def _subset(labels: Tensor, limit: int, classes: tuple[str, ...], generator: tor
     return stratified_subset(labels, limit, generator, least=3)
 
 
-def _check_left(parts: dict[str, Split], classes: tuple[str, ...]) -> None:
+def _check_left(labels: Tensor, rows: dict[str, Tensor], classes: tuple[str, ...]) -> None:
     """Refuses what unreadable images have emptied."""
-    for part, split in parts.items():
-        if len(split) == 0:
+    for part, own in rows.items():
+        if len(own) == 0:
             raise InputError(f"data: no image of the {part} part can be read; replace them")
-    counts = torch.bincount(parts["train"].labels, minlength=len(classes)).tolist()
+    counts = torch.bincount(labels[rows["train"]], minlength=len(classes)).tolist()
     for name, count in zip(classes, counts, strict=True):
         if count < 3:
             raise InputError(f"data: class {name} has {count} readable images; wanted at least 3")
 
 
 def _divide(
-    parts: dict[str, Split], fractions: Sequence[float], generator: torch.Generator
+    whole: Split, rows: dict[str, Tensor], fractions: Sequence[float], generator: torch.Generator
 ) -> tuple[Split, Split, Split]:
-    """Train, validation, test: the source's own parts where it has them, others from its training pool."""
+    """Train, validation, test: the source's own parts where it has them, others from its training pool.
+
+    `rows` are those of each part in `whole`. Every image is copied once.
+    """
     names = ("train", "validation", "test")
-    own = [name != "train" and name in parts for name in names]
+    own = [name != "train" and name in rows for name in names]
     wanted = [0.0 if kept else fraction for kept, fraction in zip(own, fractions, strict=True)]
-    if "test" not in parts and wanted[2] == 0:
+    if "test" not in rows and wanted[2] == 0:
         raise InputError("fractions: the data has no test part of its own, so the third must be above 0")
-    pool = parts["train"]
-    pieces = stratified_split(pool.labels, wanted, generator)
-    chosen = [
-        parts[name] if kept else pool.take(piece)
+    pool = rows["train"]
+    pieces = stratified_split(whole.labels[pool], wanted, generator)
+    train, validation, test = (
+        whole.take(rows[name] if kept else pool[piece])
         for name, kept, piece in zip(names, own, pieces, strict=True)
-    ]
-    return chosen[0], chosen[1], chosen[2]
+    )
+    return train, validation, test

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from modnas_fast.datasets.images import Encoded
+from modnas_fast.datasets.encoded import Encoded
 
 
 @dataclass(frozen=True)
 class Shelf:
-    """Labels int64 [n] of 0..K−1, and `fetch(indices in rising order)` for the images at those rows."""
+    """Labels int64 [n] of 0..K−1, and `fetch(indices in rising order)` for the images at those rows, one by one."""
 
     labels: Tensor
-    fetch: Callable[[Sequence[int]], list[Encoded]]
+    fetch: Callable[[Sequence[int]], Iterable[Encoded]]
 
 
 @dataclass(frozen=True)
@@ -28,16 +28,6 @@ class Library:
     validation: Shelf | None = None
     test: Shelf | None = None
     notes: tuple[str, ...] = ()
-
-
-ALIASES = {
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "test": "test",
-}
 
 
 def held_out(parts: dict[str, Shelf]) -> tuple[Shelf | None, Shelf | None, tuple[str, ...]]:

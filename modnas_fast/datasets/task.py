@@ -12,6 +12,8 @@ from modnas_fast.datasets.augment import augment_batch
 from modnas_fast.errors import InputError
 from modnas_fast.placement import to_device
 
+STATISTICS_CHUNK = 1 << 23  # values that are summed at once
+
 
 @dataclass(frozen=True)
 class Split:
@@ -171,7 +173,7 @@ def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
     Exact sums of whole numbers, so the result is the same on every machine. A std of 0 is returned as 1.
     """
     totals = torch.zeros(2, images.shape[1], dtype=torch.int64, device=images.device)
-    for chunk in images.split(4096):
+    for chunk in images.split(max(1, STATISTICS_CHUNK // images.shape[1:].numel())):
         values = chunk.transpose(0, 1).flatten(1).to(torch.int32)
         totals += torch.stack((values.sum(-1), values.square().sum(-1)))
     first, second = totals.double() / (images.numel() // images.shape[1])

@@ -66,7 +66,7 @@ def test_only_chosen_rows_are_read(tmp_path: Path) -> None:
     write_parquet(path, content, labels(40, 2), row_group_size=7)
     library = read_parquet(path)
     rows = [0, 6, 7, 20, 39]
-    found = library.train.fetch(rows)
+    found = list(library.train.fetch(rows))
     assert [image.source for image in found] == [content[row] for row in rows]
     assert found[3].name == "a.parquet row 20 (20.png)"
     task = load_task(path, seed=0, limit=12)
@@ -149,6 +149,89 @@ def test_bad_files(tmp_path: Path) -> None:
     write_parquet(tmp_path / "c" / "test-1.parquet", pictures(4), labels(4))
     with pytest.raises(InputError, match=r"no train-\*.parquet"):
         load_task(tmp_path / "c", seed=0)
+
+
+def shard(path: Path, count: int, seed: int = 0) -> None:
+    write_parquet(path, pictures(count, seed), labels(count))
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("plain_text/train-00000-of-00001", "plain_text/test-00000-of-00001"),
+        ("data/train-00000-of-00001", "data/validation-00000-of-00001"),
+        ("default/train/0000", "default/test/0000"),
+        ("train/0000", "test/0000"),
+        ("fine/Training", "fine/eval"),
+        ("a/b/my-train", "a/b/my-test"),
+    ],
+)
+def test_a_clone_of_a_hub(tmp_path: Path, train: str, test: str) -> None:
+    root = tmp_path / "clone"
+    shard(root / f"{train}.parquet", 30)
+    shard(root / f"{test}.parquet", 9, 900)
+    shard(root / ".cache" / "train.parquet", 12)
+    (root / ".git").mkdir()
+    (root / "README.md").write_text("configs:")
+    task = load_task(root, seed=0, fractions=(0.5, 0.5, 0))
+    assert (task.name, [len(task.train), len(task.validation), len(task.test)]) == ("clone", [15, 15, 9])
+    picture(0).save(root / "sample.png")
+    assert "1 images beside the parquet files are not used" in load_task(root, seed=0).notes
+
+
+@pytest.mark.parametrize(
+    "names", [("fine/train-0", "coarse/train-0"), ("train-0", "data/train-0"), ("a/train/0", "b/train/0")]
+)
+def test_several_configurations_are_named(tmp_path: Path, names: tuple[str, str]) -> None:
+    for name in names:
+        shard(tmp_path / "clone" / f"{name}.parquet", 30)
+    places = [{"train-0": r"\."}.get(name, name.split("/")[0]) for name in names]
+    listed = ", ".join(sorted(places))
+    message = rf"several data sets or configurations \({listed}\); name one, such as --data .*/clone/"
+    with pytest.raises(InputError, match=message):
+        load_task(tmp_path / "clone", seed=0)
+
+
+def test_a_clone_with_its_test_part_alone_is_refused(tmp_path: Path) -> None:
+    shard(tmp_path / "data" / "test-00000-of-00001.parquet", 30)
+    with pytest.raises(InputError, match=r"no train-\*.parquet in .*data; found test-00000-of-00001.parquet"):
+        load_task(tmp_path, seed=0)
+    assert load_task(tmp_path / "data" / "test-00000-of-00001.parquet", seed=0).num_classes == 3
+
+
+def test_a_test_part_without_labels_is_left_out_with_a_note(tmp_path: Path) -> None:
+    shard(tmp_path / "train-0.parquet", 30)
+    write_parquet(tmp_path / "test-0.parquet", pictures(9), [-1] * 9)
+    task = load_task(tmp_path, seed=0)
+    assert len(task.train) + len(task.validation) + len(task.test) == 30
+    note = "9 images of the test part are not used: all their labels are −1"
+    assert task.notes == (note,)
+    write_parquet(tmp_path / "unlabeled-00000-of-00001.parquet", pictures(9), [-1] * 9)
+    assert load_task(tmp_path, seed=0).notes == ("1 parquet files of images without labels are not used", note)
+
+
+def test_a_lone_file_without_a_part_is_training_data(tmp_path: Path) -> None:
+    shard(tmp_path / "data" / "0000.parquet", 30)
+    assert load_task(tmp_path, seed=0).num_classes == 3
+
+
+def test_a_dangling_shard_is_refused(tmp_path: Path) -> None:
+    shard(tmp_path / "train-0.parquet", 30)
+    (tmp_path / "train-1.parquet").symlink_to("/nowhere/train-1.parquet")
+    with pytest.raises(InputError, match=r"train-1.parquet is no readable parquet file: .*No such file"):
+        load_task(tmp_path, seed=0)
+
+
+def test_large_rows_are_read_a_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.parquet"
+    content = pictures(40)
+    write_parquet(path, content, labels(40), row_group_size=40)
+    monkeypatch.setattr("modnas_fast.datasets.parquet.BATCH_BYTES", 3 * len(content[0] or b""))
+    library = read_parquet(path)
+    assert [image.source for image in library.train.fetch(range(40))] == content
+    assert [image.name for image in library.train.fetch([5, 38])] == [
+        "a.parquet row 5 (5.png)", "a.parquet row 38 (38.png)"
+    ]
 
 
 def test_an_empty_test_part_is_refused(tmp_path: Path) -> None:
