@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, distributed
 from torch.nn.parallel import DistributedDataParallel
 
-if distributed.is_available():
+if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
-    from torch.distributed.tensor import DTensor
-else:
-    ProcessGroup = DTensor = type(None)
 
 Group: TypeAlias = "ProcessGroup | None | Literal['auto']"
-Row: TypeAlias = "list[Tensor | None]"
+Row: TypeAlias = list[Tensor | None]
 
 
 class Replicas(NamedTuple):
@@ -24,8 +21,7 @@ class Replicas(NamedTuple):
 
     group: Any  # of torch.distributed
     size: int
-    #: DistributedDataParallel averages what is added to `.grad`, so that each rank adds its own part
-    reduces: bool
+    reduces: bool  # DistributedDataParallel averages what is added to `.grad`: each rank adds its own part
 
 
 def replicas(parameters: Any, process_group: Group) -> Replicas | None:
@@ -55,7 +51,7 @@ def check_whole(parameters: Iterable[Tensor]) -> None:
     """Raises a ValueError for parameters of which this process holds a part."""
     for k, parameter in enumerate(parameters):
         flat = getattr(parameter, "_is_flat_param", False) or getattr(parameter, "_fsdp_flattened", False)
-        if flat or isinstance(parameter, DTensor):
+        if flat or hasattr(parameter, "full_tensor"):  # a DTensor, without the second that its import takes
             raise ValueError(
                 f"parameters[{k}] is sharded over processes (FullyShardedDataParallel, fully_shard or another "
                 "DTensor), which allows one backward pass per step; use DistributedDataParallel"
@@ -87,12 +83,11 @@ def average(
 
 def _summed(row: Row, group: Any) -> Row:
     """The sum of one loss's gradients over the ranks: one message per number format."""
-    dtypes = dict.fromkeys(part.dtype for part in row if part is not None)
-    for dtype in dtypes:
-        places = [k for k, part in enumerate(row) if part is not None and part.dtype == dtype]
-        parts = [row[k] for k in places]
-        flat = torch.cat([part.reshape(-1) for part in parts])  # type: ignore[union-attr]
+    parts = {k: part for k, part in enumerate(row) if part is not None}
+    for dtype in dict.fromkeys(part.dtype for part in parts.values()):
+        places = [k for k, part in parts.items() if part.dtype == dtype]
+        flat = torch.cat([parts[k].reshape(-1) for k in places])
         distributed.all_reduce(flat, group=group)
-        for k, part, total in zip(places, parts, flat.split([part.numel() for part in parts]), strict=True):  # type: ignore[union-attr]
-            row[k] = total.view_as(part)  # type: ignore[arg-type]
-    return row
+        for k, total in zip(places, flat.split([parts[k].numel() for k in places]), strict=True):
+            parts[k] = total.view_as(parts[k])
+    return [parts.get(k) for k in range(len(row))]
