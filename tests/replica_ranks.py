@@ -1,4 +1,4 @@
-"""One of two processes that train replicas with mgd_backward: `python replica_ranks.py RANK FOLDER` saves what it found.
+"""One of two processes that train replicas by mgd_backward: `python replica_ranks.py RANK FOLDER` saves what it found.
 
 Run by test_replicas.py. Each scenario returns tensors or texts; both ranks run the same scenarios in the same order.
 """

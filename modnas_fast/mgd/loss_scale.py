@@ -11,21 +11,23 @@ from torch.autograd.graph import Node
 from modnas_fast.mgd.min_norm import Method, MinNorm, Nonfinite, Status, Zeros
 from modnas_fast.mgd.weighting import MGDWeights, Normalize, weigh
 
-#: nodes that hand numbers on as they are
-_REARRANGING = ("Stack", "Unbind", "Select", "View", "UnsafeView", "ReshapeAlias", "Squeeze", "Unsqueeze")
+#: nodes whose result is proportional to what comes in
+_LINEAR = {
+    *("Stack", "Unbind", "Select", "View", "UnsafeView", "ReshapeAlias", "Squeeze", "Unsqueeze"),
+    *("Add", "Sub", "Neg", "Sum", "Mean"),
+}
 
 
 def common_scale(losses: Sequence[Tensor]) -> Tensor | None:
-    """The one tensor that all losses were last multiplied by, as `torch.amp.GradScaler.scale` does; else None.
+    """The one tensor that all losses were multiplied by, as `torch.amp.GradScaler.scale` does; else None.
 
-    That is a float32 without axes, the same memory for every loss. Factors that are Python numbers do not count.
+    That is a float32 without axes, the same memory for every loss. Sums, means, constants added, and products and
+    quotients with Python numbers may have followed.
     """
     scale = None
-    for node in _origins([loss.grad_fn for loss in losses]):
-        if node is None or node.name() != "MulBackward0" or node.next_functions[1][0] is not None:
-            return None
-        factor: Tensor = node._saved_other  # type: ignore[attr-defined]
-        if factor.ndim or factor.dtype != torch.float32:
+    for node in _origins([loss.grad_fn for loss in losses if loss.grad_fn is not None]):
+        factor = _factor(node, "Mul")
+        if factor is None or factor.dtype != torch.float32:
             return None
         if scale is not None and scale.data_ptr() != factor.data_ptr():
             return None
@@ -44,8 +46,8 @@ def weigh_scaled(
 ) -> MGDWeights:
     """Weights of scaled gradients, such that their update is `scale` times that of the losses without it.
 
-    A loss that is NaN, or infinite with a gradient of zeros, is no overflow but a bad loss: `nonfinite` says what is done.
-    Any other gradient that is not finite is an overflow: all weights are NaN, so that `.grad` tells the scaler.
+    A loss that is NaN, or infinite with a gradient of zeros, is no overflow but a bad loss, left to `nonfinite`. Any
+    other gradient that is not finite is an overflow: all weights are NaN, so that `.grad` tells the scaler.
 
     Args:
         gram: [T, T], of the scaled gradients, float64.
@@ -67,10 +69,29 @@ def weigh_scaled(
     return MGDWeights(factors, weights, normalizers, MinNorm(*values, found.point.iterations, status))
 
 
-def _origins(nodes: Sequence[Node | None]) -> Iterator[Node | None]:
-    """Where the numbers of the nodes were made."""
-    for node in nodes:
-        if node is not None and node.name().split("Backward")[0] in _REARRANGING:
-            yield from _origins([following for following, _ in node.next_functions])
+def _origins(nodes: Sequence[Node]) -> Iterator[Node]:
+    """The nodes that the losses are linear in."""
+    waiting, seen = list(nodes), set()
+    while waiting:
+        node = waiting.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        number = _factor(node, "Mul", "Div")
+        of_number = number is not None and number.dtype in (torch.float64, torch.int64)
+        if of_number or _kind(node) in _LINEAR:
+            waiting.extend(following for following, _ in node.next_functions if following is not None)
         else:
             yield node
+
+
+def _factor(node: Node, *kinds: str) -> Tensor | None:
+    """The constant without axes that a product or quotient has at its right, if it is one."""
+    if _kind(node) not in kinds or node.next_functions[1][0] is not None:
+        return None
+    factor: Tensor = node._saved_other  # type: ignore[attr-defined]
+    return None if factor.ndim else factor
+
+
+def _kind(node: Node) -> str:
+    return node.name().partition("Backward")[0]

@@ -20,8 +20,8 @@ NONFINITE = ("raise", "skip", "propagate")
 METHODS = ("exact", "frank_wolfe", "away", "pairwise")
 _TOL = {"exact": 1e-14, "frank_wolfe": 1e-5, "away": 1e-10, "pairwise": 1e-10}
 _DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
-#: |G[s, t] - G[t, s]| that counts as rounding, relative to the lengths of the two gradients or to the numbers themselves.
-#: A Gramian's number format does not tell in which it was made: this is what sums of products in bfloat16 differ by.
+#: |G[s, t] - G[t, s]| that counts as rounding, relative to the lengths of the two gradients or to the numbers
+#: themselves: what bfloat16 explains, since a Gramian's number format does not tell in which it was made
 _ASYMMETRY = 5e-2
 
 

@@ -60,9 +60,9 @@ def mgd_backward(
             every operation of the graph allows it. Not with `nonfinite="skip"`, which needs them apart.
         retain_graph: keep the graph for another backward pass.
         allow_unused: a loss that reaches none of the parameters counts as one with a gradient of zeros.
-        process_group: replicas of the model on several processes, over which each loss's gradient and value are averaged
-            before the weights are found. `"auto"` is the group of a DistributedDataParallel given as `parameters`;
-            None takes this process alone.
+        process_group: replicas of the model on several processes, over which each loss's gradient and value are
+            averaged before the weights are found. `"auto"` is the group of a DistributedDataParallel given as
+            `parameters`; None takes this process alone.
 
     Returns:
         The weights used; `factors` are those of the raw gradients. NaN after an overflow.
@@ -83,20 +83,11 @@ def mgd_backward(
     check_whole(shared)
     check_graph(terms)
     scale = common_scale(terms)  # while the graph is there
-    among, hooked = replicas(parameters, process_group), _hooked(shared)
-    if hooked and among is not None and not among.reduces:
-        raise ValueError(
-            "parameters: with hooks on parameters and a process_group, pass the DistributedDataParallel module itself"
-        )
-    retained = [(parameter, _grad(parameter)) for parameter in shared if not parameter.is_leaf]
-    if batched and nonfinite != "skip":  # NaN of one loss would reach the others by 0 × NaN
-        own = _batched(losses if isinstance(losses, Tensor) else terms, shared, retain_graph or hooked)
-    else:
-        own = _one_by_one(terms, shared, retain_graph or hooked)
-    for parameter, grad in retained:  # retain_grad() keeps the gradient of each pass
-        parameter.grad = grad
-    values = torch.stack([term.detach().reshape(()).double() for term in terms])
-    gradients = _gradients(own, shared, values, among)
+    among = replicas(parameters, process_group)
+    hooked = _hooked(shared, among)
+    together = batched and nonfinite != "skip"  # NaN of one loss would reach the others by 0 × NaN
+    own = _own_gradients(terms, shared, together, retain_graph or hooked)
+    gradients = _gradients(own, shared, terms, among)
     _check_reached(gradients.averaged, allow_unused)
     gram = gramian(gradients.averaged)
     if scale is not None:
@@ -119,12 +110,27 @@ def _grad(parameter: Tensor) -> Tensor | None:
         return parameter.grad
 
 
-def _hooked(parameters: Sequence[Tensor]) -> bool:
+def _hooked(parameters: Sequence[Tensor], among: Replicas | None) -> bool:
     """Whether a hook may change a gradient on its way to `.grad`."""
-    return any(parameter._backward_hooks for parameter in parameters)
+    hooked = any(parameter._backward_hooks for parameter in parameters)
+    if hooked and among is not None and not among.reduces:
+        raise ValueError(
+            "parameters: with hooks on parameters and a process_group, pass the DistributedDataParallel module itself"
+        )
+    return hooked
 
 
-def _gradients(own: list[Row], parameters: list[Tensor], losses: Tensor, among: Replicas | None) -> _Gradients:
+def _own_gradients(losses: list[Tensor], parameters: list[Tensor], together: bool, retain: bool) -> list[Row]:
+    """Each loss's gradient [T][K], of this process."""
+    retained = [(parameter, _grad(parameter)) for parameter in parameters if not parameter.is_leaf]
+    found = (_batched if together else _one_by_one)(losses, parameters, retain)
+    for parameter, grad in retained:  # retain_grad() keeps the gradient of each pass
+        parameter.grad = grad
+    return found
+
+
+def _gradients(own: list[Row], parameters: list[Tensor], terms: list[Tensor], among: Replicas | None) -> _Gradients:
+    losses = torch.stack([term.detach().reshape(()).double() for term in terms])
     touched: list[Touched | None] = [None] * len(parameters)
     if any(part is not None and part.is_sparse for row in own for part in row):
         if among is not None:
@@ -147,8 +153,8 @@ def _check_reached(gradients: Sequence[Row], allow_unused: bool) -> None:
         raise ValueError("losses: none of them reaches any of the parameters")
     if not (allow_unused or all(reached)):
         raise ValueError(
-            f"losses[{reached.index(False)}] reaches none of the parameters; leave it out, or pass allow_unused=True (its "
-            "gradient then counts as zeros)"
+            f"losses[{reached.index(False)}] reaches none of the parameters; leave it out, or pass allow_unused=True "
+            "(its gradient then counts as zeros)"
         )
 
 
@@ -160,13 +166,13 @@ def _check_finite(gram: Tensor, losses: Tensor) -> None:
         t = int(wrong.nonzero()[0])
         what = f"is {float(losses[t])}" if bad[t] else "has a gradient with NaN or an infinity"
         raise ValueError(
-            f'losses[{t}] {what}; nonfinite="skip" leaves such losses out, "propagate" makes .grad NaN (a GradScaler sees to '
-            "overflows where scaler.scale(loss) is given as it is)"
+            f'losses[{t}] {what}; nonfinite="skip" leaves such losses out, "propagate" makes .grad NaN '
+            "(a GradScaler sees to overflows of scaler.scale(loss))"
         )
 
 
 def _backward_of_losses(factors: Tensor, losses: list[Tensor], parameters: list[Tensor], retain: bool) -> None:
-    """Adds the weighted sum by one more backward pass, for hooks that change gradients; a loss of weight 0 is left out."""
+    """Adds the weighted sum by one more backward pass, for hooks that change gradients, without losses of weight 0."""
     kept = [t for t, factor in enumerate(factors.tolist()) if factor != 0]
     if kept:
         cotangents = [factors[t].to(losses[t]).reshape(losses[t].shape) for t in kept]
@@ -192,7 +198,7 @@ def _accumulate(factors: Tensor, gradients: _Gradients, parameters: list[Tensor]
 
 
 class _Handover(torch.autograd.Function):
-    """Hands gradients to leaves when its result goes backward; several times as fast as `backward` of the leaves."""
+    """Hands gradients to leaves when its result goes backward; faster than `backward` of the leaves."""
 
     @staticmethod
     def forward(ctx: Any, directions: list[Tensor], *leaves: Tensor) -> Tensor:
@@ -212,11 +218,10 @@ def _one_by_one(losses: Sequence[Tensor], parameters: list[Tensor], retain: bool
     ]
 
 
-def _batched(losses: Tensor | list[Tensor], parameters: list[Tensor], retain: bool) -> list[Row]:
-    stacked = losses if isinstance(losses, Tensor) else torch.stack([loss.reshape(()) for loss in losses])
-    count = len(stacked)
-    eye = torch.eye(count, dtype=stacked.dtype, device=stacked.device)
+def _batched(losses: Sequence[Tensor], parameters: list[Tensor], retain: bool) -> list[Row]:
+    stacked = torch.stack([loss.reshape(()) for loss in losses])
+    eye = torch.eye(len(losses), dtype=stacked.dtype, device=stacked.device)
     together = torch.autograd.grad(
         stacked, parameters, eye, retain_graph=retain, allow_unused=True, is_grads_batched=True
     )
-    return [[None if part is None else part[t] for part in together] for t in range(count)]
+    return [[None if part is None else part[t] for part in together] for t in range(len(losses))]

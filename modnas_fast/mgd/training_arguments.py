@@ -18,8 +18,8 @@ def checked_losses(losses: Any) -> list[Tensor]:
     """
     if isinstance(losses, Mapping | set | str):
         raise TypeError(
-            f"losses: wanted a sequence of scalars or one tensor [T], not {type(losses).__name__}; pass a list, such as "
-            "list(losses.values()) of a dict"
+            f"losses: wanted a sequence of scalars or one tensor [T], not {type(losses).__name__}; pass a list, such "
+            "as list(losses.values()) of a dict"
         )
     if isinstance(losses, Tensor):
         terms = list(losses.unbind(0)) if losses.ndim == 1 else []
@@ -31,13 +31,13 @@ def checked_losses(losses: Any) -> list[Tensor]:
         raise ValueError("losses: wanted T scalars or one tensor [T] with T >= 1")
     for t, term in enumerate(terms):
         if not isinstance(term, Tensor):
-            raise TypeError(f"losses[{t}] must be a tensor with its graph, not {type(term).__name__}; leave out .item()")
+            raise TypeError(f"losses[{t}] must be a tensor with its graph, not {type(term).__name__}; drop .item()")
         if term.numel() != 1:
             raise ValueError(f"losses[{t}] must be a scalar, not of shape {list(term.shape)}; reduce it first")
         if not term.requires_grad:
             raise ValueError(
-                f"losses[{t}] has no graph: it was detached, made under torch.no_grad() or from nothing that requires a "
-                "gradient; leave it out, or compute it from the parameters"
+                f"losses[{t}] has no graph: it was detached, made under torch.no_grad() or from nothing that requires "
+                "a gradient; leave it out, or compute it from the parameters"
             )
     return terms
 

@@ -231,7 +231,7 @@ def test_gradients_of_a_parameter_listed_twice_are_refused(use: Callable[[Any], 
     net = network()
     parameters = [*net.parameters(), net[0].weight]
     rows = [torch.autograd.grad(loss, parameters, retain_graph=True) for loss in losses_of(net)]
-    with pytest.raises(ValueError, match="^gradients: the tensors at place 4 are those at place 0; list each parameter once"):
+    with pytest.raises(ValueError, match="^gradients: the tensors at place 4 are those at place 0; list each"):
         use(rows)
     parts = [torch.stack(column) for column in zip(*rows, strict=True)]
     with pytest.raises(ValueError, match="at place 1 are those at place 0"):
@@ -247,7 +247,7 @@ def test_gradients_of_a_parameter_listed_twice_are_refused(use: Callable[[Any], 
     lambda net: dict(net.named_parameters()).values(),
     lambda net: (p for group in torch.optim.SGD(net.parameters(), 1.0).param_groups for p in group["params"]),
 ])  # fmt: skip
-@pytest.mark.parametrize("losses", [list, tuple, iter, torch.stack, lambda terms: {t: x for t, x in enumerate(terms)}.values()])
+@pytest.mark.parametrize("losses", [list, tuple, iter, torch.stack, lambda terms: dict(enumerate(terms)).values()])
 def test_forms_of_parameters_and_losses(form: Callable[[nn.Module], Any], losses: Callable[[Any], Any]) -> None:
     net, expected = network(), network()
     mgd_backward(losses_of(expected), list(expected.parameters()))
@@ -262,7 +262,7 @@ def test_forms_of_parameters_and_losses(form: Callable[[nn.Module], Any], losses
         (lambda terms: set(terms), TypeError, "^losses: .* not set; pass a list"),
         (lambda terms: 3.0, TypeError, "^losses: .* not float"),
         (lambda terms: [terms[0], None], TypeError, r"^losses\[1\] must be a tensor with its graph, not NoneType"),
-        (lambda terms: [terms[0], terms[1].item()], TypeError, r"^losses\[1\] must be a tensor with its graph, not float"),
+        (lambda terms: [terms[0], terms[1].item()], TypeError, r"^losses\[1\] must be .*graph, not float; drop .item"),
         (lambda terms: [terms[0], terms[1].detach()], ValueError, r"^losses\[1\] has no graph"),
         (lambda terms: torch.ones(3), ValueError, r"^losses\[0\] has no graph"),
         (lambda terms: iter(()), ValueError, "^losses: wanted T scalars"),
@@ -282,7 +282,7 @@ def test_bad_losses_are_named(losses: Callable[[Any], Any], error: type[Exceptio
         (lambda net: "weights", "^parameters: wanted an nn.Module .* not str"),
         (lambda net: None, "^parameters: wanted an nn.Module .* not NoneType"),
         (lambda net: net.named_parameters(), r"^parameters\[0\] must be a tensor, not tuple"),
-        (lambda net: torch.optim.SGD(net.parameters(), 1.0).param_groups, r"^parameters\[0\] must be a tensor, not dict"),
+        (lambda net: torch.optim.SGD(net.parameters(), 1.0).param_groups, r"^parameters\[0\] must be .*, not dict"),
         (lambda net: [*net.parameters(), net], r"^parameters\[4\] must be a tensor, not Sequential"),
     ],
 )

@@ -34,8 +34,8 @@ class MinNormSolver:
         """Weights [T] on the simplex and the squared norm of the weighted sum, exact.
 
         Args:
-            vecs: T vectors, each a tensor, a NumPy array, or a sequence of such (one per parameter), of any shape. None,
-                of a parameter that a task does not reach, counts as zeros.
+            vecs: T vectors, each a tensor, a NumPy array, or a sequence of such (one per parameter), of any shape.
+                None, of a parameter that a task does not reach, counts as zeros.
 
         Raises:
             TypeError, ValueError: as `modnas_fast.mgd.gramian` and `min_norm`.
