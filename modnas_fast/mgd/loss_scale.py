@@ -24,8 +24,10 @@ def common_scale(losses: Sequence[Tensor]) -> Tensor | None:
     That is a float32 without axes, the same memory for every loss. Sums, means, constants added, and products and
     quotients with Python numbers may have followed.
     """
-    scale = None
-    for node in _origins([loss.grad_fn for loss in losses if loss.grad_fn is not None]):
+    scale, ends = None, [loss.grad_fn for loss in losses]
+    if None in ends:  # a parameter itself
+        return None
+    for node in _origins(ends):
         factor = _factor(node, "Mul")
         if factor is None or factor.dtype != torch.float32:
             return None
