@@ -154,7 +154,7 @@ def test_each_device_depends_on_its_own_row_alone(kind: str) -> None:
     (gradient,) = torch.autograd.grad(together, logits, cotangent)
     for row in range(len(logits)):
         alone = architect(logits[row], noise[row])
-        torch.testing.assert_close(together[row], alone, rtol=0, atol=0)
+        torch.testing.assert_close(together[row], alone, rtol=0, atol=1e-15)  # log has two kernels, by place in a row
         (one,) = torch.autograd.grad(alone, logits, cotangent[row])
         torch.testing.assert_close(gradient[row], one[row])
     assert architect(logits[:1], noise[:1]).shape == (1, 6)

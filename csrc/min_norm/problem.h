@@ -118,7 +118,9 @@ MODNAS_FAST_HD Status load(const Team& team, Problem& p, const Scalar* gramian, 
     none = 0.0;
     const int other = team.highest(0, i, none, [&](int j) {
       const int v = p.kept[j];
-      return fabs(entry(u, v) - entry(v, u)) > allowed * p.length[j] ? 1.0 : 0.0;
+      // where a squared norm fell below a format's range, the numbers themselves tell what rounding explains
+      const double own = options.asymmetry * fmax(fabs(entry(u, v)), fabs(entry(v, u)));
+      return fabs(entry(u, v) - entry(v, u)) > fmax(allowed * p.length[j], own) ? 1.0 : 0.0;
     });
     if (other >= 0) {
       fault = u;

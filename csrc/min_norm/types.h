@@ -23,7 +23,7 @@ struct Options {
   Method method = Method::exact;
   double tol = 1e-14;
   int max_iter = 1000;
-  double asymmetry = 1e-8;      // largest |G[i,j] - G[j,i]| relative to |p_i| |p_j|
+  double asymmetry = 5e-2;      // largest |G[i,j] - G[j,i]| relative to |p_i| |p_j| or to themselves
   bool skip_nonfinite = false;  // leave points out that are not finite instead of refusing the problem
   bool ignore_zeros = false;    // leave points of length 0 out, unless all are
 };

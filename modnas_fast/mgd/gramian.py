@@ -5,6 +5,9 @@ Gradients come in one of three forms, and are read where they lie:
 - a matrix [T, P], or a batch of them [..., T, P];
 - per parameter: a sequence of tensors [T, ...];
 - per device: a sequence of T sequences, each with one tensor (or None, for zeros) per parameter.
+
+Each parameter stands in them once. One that is listed twice, as tied weights are by two modules, shows as the very same
+tensors at two places and is refused: it would count twice in every inner product.
 """
 
 from __future__ import annotations
@@ -44,7 +47,8 @@ def gramian(gradients: Gradients) -> Tensor:
 
     Raises:
         TypeError: no tensors, or not of floating-point numbers.
-        ValueError: no gradients, shapes that differ between devices, or tensors on different devices.
+        ValueError: no gradients, shapes that differ between devices, tensors on different devices, or the same tensors
+            for two parameters.
 
     >>> gramian([torch.tensor([[3.0], [0.0]]), torch.tensor([[4.0], [1.0]])]).tolist()
     [[25.0, 4.0], [4.0, 1.0]]
@@ -287,6 +291,7 @@ def _check_parameters(parts: Sequence[Tensor]) -> None:
         raise ValueError(f"gradients: leading axes differ: {[part.shape[0] for part in parts]}")
     if parts[0].shape[0] == 0:
         raise ValueError("gradients must hold at least one gradient, but T = 0")
+    _check_once([parts])
 
 
 def _check_devices(devices: Sequence[Any]) -> Tensor:
@@ -310,7 +315,22 @@ def _check_devices(devices: Sequence[Any]) -> Tensor:
                     f"gradients[{t}][{k}] is {row.dtype} {list(row.shape)}, but another device's is {like.dtype} "
                     f"{list(like.shape)}"
                 )
+    _check_once(devices)
     return first
+
+
+def _check_once(devices: Sequence[Sequence[Tensor | None]]) -> None:
+    """Raises a ValueError where two parameters have the very same tensors of every device."""
+    if torch.compiler.is_compiling():
+        return
+    seen: dict[tuple[int, ...], int] = {}
+    for k, piece in enumerate(zip(*devices, strict=True)):
+        first = seen.setdefault(tuple(map(id, piece)), k)
+        if first != k and any(row is not None for row in piece):
+            raise ValueError(
+                f"gradients: the tensors at place {k} are those at place {first}; list each parameter once, as "
+                "list(dict.fromkeys(parameters)) does"
+            )
 
 
 def _checked_weights(weights: Any, form: str, gradients: Any, first: Tensor) -> Tensor:

@@ -13,13 +13,16 @@ from modnas_fast.mgd import min_norm_reference
 from modnas_fast.mgd.tracing import traced
 
 Method = Literal["exact", "frank_wolfe", "away", "pairwise"]
-Nonfinite = Literal["raise", "skip"]
+Nonfinite = Literal["raise", "skip", "propagate"]
 Zeros = Literal["exact", "ignore"]
 
+NONFINITE = ("raise", "skip", "propagate")
 METHODS = ("exact", "frank_wolfe", "away", "pairwise")
 _TOL = {"exact": 1e-14, "frank_wolfe": 1e-5, "away": 1e-10, "pairwise": 1e-10}
-#: |G[s, t] - G[t, s]| that counts as rounding, relative to the lengths of the two gradients
-_ASYMMETRY = {torch.float64: 1e-8, torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
+_DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+#: |G[s, t] - G[t, s]| that counts as rounding, relative to the lengths of the two gradients or to the numbers
+#: themselves: what bfloat16 explains, since a Gramian's number format does not tell in which it was made
+_ASYMMETRY = 5e-2
 
 
 class Status(enum.IntEnum):
@@ -63,7 +66,8 @@ def min_norm(
     """The weights γ on the simplex that minimise ‖Σ_t γ_t g_t‖² = γᵀGγ, for each Gramian G of T gradients.
 
     Args:
-        gramian: [..., T, T] with G[s, t] = ⟨g_s, g_t⟩, T >= 1, symmetric; only its symmetric part is used.
+        gramian: [..., T, T] with G[s, t] = ⟨g_s, g_t⟩, T >= 1, symmetric; only its symmetric part is used, and
+            what rounding leaves of asymmetry is accepted: also that of half precision, in any number format.
             float64 or float32; float16 and bfloat16 are promoted to float32. Any leading axes. An indefinite
             matrix, which no gradients have, leads to a point where the gap vanishes, not always to the least one.
         method: `"exact"` is the closed form for T = 2 and Wolfe's min-norm point algorithm (P. Wolfe,
@@ -78,8 +82,9 @@ def min_norm(
             For `"frank_wolfe"`, the L1 change of the weights below which it stops; default 1e-5.
         max_iter: affine minimisations (default 32 T), Frank-Wolfe steps (default 250), away or pairwise steps
             (default 10,000). At the limit the best weights so far are returned; their gap tells how good they are.
-        nonfinite: `"raise"`, or `"skip"` to leave out each gradient whose squared norm is NaN or infinite, and
-            both gradients of such an inner product: their weights are 0.
+        nonfinite: `"raise"`; `"skip"` to leave out each gradient whose squared norm is NaN or infinite, and
+            both gradients of such an inner product: their weights are 0; `"propagate"` to raise nothing for values
+            and answer NaN with the problem's status, as on CUDA.
         zeros: `"exact"` lets a zero gradient count: the shortest vector is then 0, and the first zero gradient
             carries the weight. `"ignore"` leaves zero gradients out, unless all are zero.
 
@@ -118,14 +123,13 @@ def solve(gramian: Tensor, method: str, tol: float, max_iter: int, nonfinite: st
     kind = gramian.device.type
     if gramian.requires_grad:
         gramian = gramian.detach()
-    asymmetry = _ASYMMETRY[gramian.dtype]
     if gramian.dtype not in (torch.float64, torch.float32):
         gramian = gramian.float()
     implementation = _SOLVERS[implementations.chosen("min_norm", kind).name]
     answer, refused = implementation(
-        gramian.contiguous(), method, tol, max_iter, asymmetry, nonfinite == "skip", zeros == "ignore"
+        gramian.contiguous(), method, tol, max_iter, _ASYMMETRY, nonfinite == "skip", zeros == "ignore"
     )
-    if refused is not None:
+    if refused is not None and nonfinite != "propagate":
         _raise(refused, gramian.shape[:-2])
     return answer
 
@@ -228,7 +232,7 @@ def _check_arguments(
 ) -> None:
     if not isinstance(gramian, Tensor):
         raise TypeError(f"gramian must be a torch.Tensor, not {type(gramian).__name__}")
-    if gramian.dtype not in _ASYMMETRY:
+    if gramian.dtype not in _DTYPES:
         raise TypeError(f"gramian must be float64, float32, float16 or bfloat16, not {gramian.dtype}")
     shape = gramian.shape
     if len(shape) < 2 or shape[-1] != shape[-2]:
@@ -243,8 +247,8 @@ def _check_arguments(
         raise ValueError(f"tol must be a finite number >= 0, not {tol!r}")
     if max_iter is not None and (not isinstance(max_iter, int) or not 0 <= max_iter < 2**31):
         raise ValueError(f"max_iter must be an integer in [0, 2**31), not {max_iter!r}")
-    if nonfinite not in ("raise", "skip"):
-        raise ValueError(f"nonfinite must be 'raise' or 'skip', not {nonfinite!r}")
+    if nonfinite not in NONFINITE:
+        raise ValueError(f"nonfinite must be 'raise', 'skip' or 'propagate', not {nonfinite!r}")
     if zeros not in ("exact", "ignore"):
         raise ValueError(f"zeros must be 'exact' or 'ignore', not {zeros!r}")
 

@@ -22,7 +22,7 @@ def solve(
     Args:
         gramian: float64, not changed.
         method, tol, max_iter: as in `min_norm`.
-        asymmetry: |G[s, t] - G[t, s]| that counts as rounding, relative to the lengths.
+        asymmetry: |G[s, t] - G[t, s]| that counts as rounding, relative to the lengths or to the numbers themselves.
         skip, ignore: leave out points that are not finite, and zero points.
     """
     status, row, kept = _inspect(gramian, asymmetry, skip, ignore)
@@ -67,7 +67,9 @@ def _inspect(gramian: Tensor, asymmetry: float, skip: bool, ignore: bool) -> tup
         long = kept & (diagonal != 0)
         kept = torch.where(long.any(-1, keepdim=True), long, kept)
     length = torch.where(kept, diagonal, 0.0).clamp_min(0).sqrt()
-    uneven = (gramian - gramian.mT).abs() > asymmetry * length[:, :, None] * length[:, None, :]
+    # where a squared norm fell below a format's range, the numbers themselves tell what rounding explains
+    scale = torch.maximum(length[:, :, None] * length[:, None, :], gramian.abs())
+    uneven = (gramian - gramian.mT).abs() > asymmetry * torch.maximum(scale, scale.mT)
     uneven = (uneven & kept[:, :, None] & kept[:, None, :]).tril(-1).any(-1)
     status = torch.full_like(diagonal[:, 0], OPTIMAL, dtype=torch.int64)
     row = torch.full_like(status, -1)

@@ -267,7 +267,8 @@ def test_layouts_and_further_axes(served: Served) -> None:
     outputs = torch.ones(T, 2 * N, device=device)[:, ::2]
     y = entangled_linear(x, weight, inputs=inputs.int(), outputs=outputs)
     same = entangled_linear(x.reshape(T, 10, K).contiguous(), weight.contiguous(), inputs=inputs)
-    assert y.shape == (T, 5, 2, N) and torch.equal(y.reshape(T, 10, N), same)
+    assert y.shape == (T, 5, 2, N)
+    torch.testing.assert_close(y.reshape(T, 10, N), same, rtol=0, atol=1e-6 * K)  # BLAS sums in the order of a layout
     leaf = weight.detach().clone().requires_grad_()
     entangled_linear(x, leaf, inputs=inputs).sum().backward()  # an expanded gradient
     true = torch.stack([x[t].flatten(0, 1).sum(0) * (torch.arange(K, device=device) < inputs[t]) for t in range(T)])

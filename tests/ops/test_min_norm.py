@@ -505,7 +505,7 @@ ERRORS = [
     (torch.eye(3), {"tol": float("nan")}, ValueError, "tol must be a finite number >= 0, not nan"),
     (torch.eye(3), {"max_iter": -1}, ValueError, "max_iter must be an integer"),
     (torch.eye(3), {"max_iter": 2.5}, ValueError, "max_iter must be an integer"),
-    (torch.eye(3), {"nonfinite": "drop"}, ValueError, "nonfinite must be 'raise' or 'skip', not 'drop'"),
+    (torch.eye(3), {"nonfinite": "drop"}, ValueError, "nonfinite must be 'raise', 'skip' or 'propagate', not 'drop'"),
     (torch.eye(3), {"zeros": "keep"}, ValueError, "zeros must be 'exact' or 'ignore', not 'keep'"),
     (torch.full((2, 2), torch.nan), {}, ValueError, r"gramian: row 0 holds NaN or an infinity; nonfinite=\"skip\""),
     (

@@ -136,17 +136,63 @@ def test_an_indefinite_matrix_gives_a_point_of_the_simplex_and_ends(size: int, s
             assert answer.weights @ product - product.min() <= 1e-9 * gramian.abs().max()
 
 
-def test_asymmetry_within_rounding_is_averaged_and_beyond_it_refused(implementation: str) -> None:
-    gramian = torch.tensor([[1.0, 0.5, 0.0], [0.5, 2.0, 0.3], [0.0, 0.3, 3.0]], dtype=torch.float64)
-    nearly = gramian.clone()
-    nearly[0, 1] += 1e-9
-    nearly[1, 0] -= 1e-9
-    torch.testing.assert_close(
-        solve(implementation, nearly).weights, solve(implementation, gramian).weights, atol=1e-14, rtol=0
-    )
-    nearly[2, 1] += 1e-6
+FORMATS = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
+
+
+def rounded_twice(gramian: Tensor, dtype: torch.dtype, seed: int) -> Tensor:
+    """As a product of matrices in that format may leave it on some machine: one number rounded in two ways."""
+    symmetric = gramian.to(dtype)
+    up = torch.rand(gramian.shape, generator=torch.Generator().manual_seed(seed)) < 0.5
+    return torch.where(up, torch.nextafter(symmetric, torch.full_like(symmetric, torch.inf)), symmetric)
+
+
+@pytest.mark.parametrize("seen", FORMATS)
+@pytest.mark.parametrize("made", FORMATS)
+def test_a_gramian_made_in_any_format_is_averaged_in_any(
+    implementation: str, made: torch.dtype, seen: torch.dtype
+) -> None:
+    for seed in range(10):
+        uneven = rounded_twice(gramians.gramian(gramians.agreeing(1, 5, 20, seed))[0], made, seed).to(seen)
+        wide = uneven.double() if seen == torch.float64 else uneven.float()
+        even = wide / 2 + wide.mT / 2
+        answer, expected = solve(implementation, uneven), solve(implementation, even)
+        assert answer.status == Status.OPTIMAL
+        torch.testing.assert_close(answer.weights, expected.weights, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("made", FORMATS)
+def test_products_of_matrices_in_any_format_are_accepted(implementation: str, made: torch.dtype) -> None:
+    for seed in range(5):
+        rows = gramians.scales(1, 6, seed)[0].clamp(-30, 30) if seed else gramians.agreeing(1, 6, 3000, seed)[0] / 10
+        product = rows.to(made) @ rows.to(made).mT
+        for seen in FORMATS:
+            assert solve(implementation, product.to(seen)).status != Status.ASYMMETRIC
+
+
+def test_a_squared_norm_below_the_range_of_its_format_is_no_asymmetry(implementation: str) -> None:
+    """(1e-5)² is 0 in float16, while the product with a long gradient is there, rounded in two ways."""
+    gramian = torch.tensor([[0.0, 0.0100], [0.0101, 100.0]], dtype=torch.float16)
+    for seen in FORMATS:
+        assert solve(implementation, gramian.to(seen)).weights.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("seen", FORMATS)
+def test_asymmetry_that_no_rounding_explains_is_refused(implementation: str, seen: torch.dtype) -> None:
+    gramian = torch.tensor([[1.0, 0.5, 0.0], [0.5, 2.0, 0.3], [0.0, 0.3, 3.0]], dtype=seen)
+    assert solve(implementation, gramian).status == Status.OPTIMAL
+    gramian[2, 1] += 0.25  # a tenth of the product of the lengths
     with pytest.raises(ValueError, match=r"^gramian: row 2 is not symmetric"):
-        solve(implementation, nearly)
+        solve(implementation, gramian)
+    rows = gramians.agreeing(1, 4, 4, seed=1)[0].to(seen)
+    with pytest.raises(ValueError, match="is not symmetric|negative squared norm"):
+        solve(implementation, rows)  # the gradients themselves
+
+
+def test_propagate_answers_nan_for_refused_problems_alone(implementation: str) -> None:
+    gramian = torch.stack([torch.eye(2), torch.full((2, 2), NAN), -torch.eye(2), torch.tensor([[1.0, 1], [-1, 1]])])
+    answer = solve(implementation, gramian, nonfinite="propagate")
+    assert answer.status.tolist() == [Status.OPTIMAL, Status.NONFINITE, Status.NEGATIVE, Status.ASYMMETRIC]
+    assert answer.weights[0].tolist() == [0.5, 0.5] and answer.weights[1:].isnan().all()
 
 
 def test_the_first_refused_problem_is_named(implementation: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 
 import gramians
 import pytest
@@ -51,7 +52,9 @@ def test_a_whole_step_compiles_without_breaks(dynamic: bool) -> None:
 
 
 @pytest.mark.skipif(shutil.which(os.environ.get("CXX", "g++")) is None, reason="Inductor finds no C++ compiler")
-def test_a_whole_step_compiles_to_machine_code() -> None:
+def test_a_whole_step_compiles_to_machine_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # the shared cache may hold headers compiled for another instruction set (ATEN_CPU_CAPABILITY)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     torch._dynamo.reset()
     matrix = rows(5, 30, dtype=torch.float32)
     devices = [[row[:12].reshape(3, 4), None, row[12:]] for row in matrix]

@@ -35,6 +35,7 @@ class MinNormSolver:
 
         Args:
             vecs: T vectors, each a tensor, a NumPy array, or a sequence of such (one per parameter), of any shape.
+                None, of a parameter that a task does not reach, counts as zeros.
 
         Raises:
             TypeError, ValueError: as `modnas_fast.mgd.gramian` and `min_norm`.
@@ -59,12 +60,12 @@ class MinNormSolver:
 
 
 def gradient_normalizers(
-    grads: Mapping[Key, Sequence[Tensor]], losses: Mapping[Key, Any], normalization_type: str
+    grads: Mapping[Key, Sequence[Tensor | None]], losses: Mapping[Key, Any], normalization_type: str
 ) -> dict[Key, float]:
     """What to divide each task's gradients by.
 
     Args:
-        grads: task -> its gradients, one tensor per parameter.
+        grads: task -> its gradients, one tensor per parameter; None counts as zeros.
         losses: task -> its loss, a number or a tensor of one; read for `"loss"` and `"loss+"` only.
         normalization_type: `"l2"` the norm, `"loss"` the loss, `"loss+"` their product, `"none"` 1.
 
@@ -82,18 +83,21 @@ def gradient_normalizers(
     for task, parts in grads.items():
         factor = float(losses[task]) if normalization_type in ("loss", "loss+") else 1.0
         if normalization_type in ("l2", "loss+"):
-            factor *= float(gramian([list(parts)]).sqrt())
+            parts = [part for part in parts if part is not None]
+            factor *= float(gramian([parts]).sqrt()) if parts else 0.0
         found[task] = factor
     return found
 
 
-def _vectors(vecs: Vectors) -> list[list[Tensor]]:
+def _vectors(vecs: Vectors) -> list[list[Tensor | None]]:
     """T lists of tensors, whatever came."""
     if len(vecs) == 0:
         raise ValueError("vecs: wanted at least one vector, got none")
+    lists = [[vector] if isinstance(vector, Tensor | np.ndarray) else vector for vector in vecs]
+    width = next((len(parts) for parts in lists if parts is not None), 0)
     return [
-        [torch.as_tensor(part) for part in ([vector] if isinstance(vector, Tensor | np.ndarray) else vector)]
-        for vector in vecs
+        [None] * width if parts is None else [None if part is None else torch.as_tensor(part) for part in parts]
+        for parts in lists
     ]
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -51,6 +54,32 @@ def test_flat_tensors_and_arrays_are_vectors_too() -> None:
     expected = min_norm(torch.from_numpy(rows @ rows.T)).weights.numpy()
     for vecs in (list(rows), list(torch.from_numpy(rows)), [[row] for row in rows], torch.from_numpy(rows)):
         np.testing.assert_allclose(MinNormSolver.find_min_norm_element(vecs)[0], expected, atol=1e-10)
+
+
+@pytest.mark.parametrize("solve", [MinNormSolver.find_min_norm_element, MinNormSolver.find_min_norm_element_FW])
+def test_none_counts_as_zeros(solve: Callable[[Any], tuple[np.ndarray, float]]) -> None:
+    vecs = vectors(3)
+    missing = [[None, vecs[0][1], None], [vecs[1][0], None, None], [vecs[2][0], vecs[2][1], None]]
+    filled = [
+        [torch.zeros_like(like) if part is None else part for part, like in zip(vec, vecs[0], strict=True)]
+        for vec in missing
+    ]
+    sol, cost = solve(missing)
+    expected, least = solve(filled)
+    np.testing.assert_allclose(sol, expected, atol=1e-12)
+    assert cost == pytest.approx(least)
+    for whole in ([None, vecs[1]], [None, vecs[1][0]]):
+        sol, cost = solve(whole)
+        assert sol.tolist() == [1, 0] and cost == 0
+    with pytest.raises(ValueError, match="at least one tensor"):
+        solve([[None], [None]])
+
+
+def test_normalizers_of_missing_gradients() -> None:
+    grads = {"a": [None, torch.tensor([3.0, 4.0])], "b": [None, None]}
+    assert gradient_normalizers(grads, {"a": 2.0, "b": 3.0}, "l2") == {"a": 5, "b": 0}
+    assert gradient_normalizers(grads, {"a": 2.0, "b": 3.0}, "loss+") == {"a": 10, "b": 0}
+    assert gradient_normalizers(grads, {"a": 2.0, "b": 3.0}, "loss") == {"a": 2, "b": 3}
 
 
 @pytest.mark.parametrize(
