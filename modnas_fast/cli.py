@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-
 from modnas_fast.cli_baselines import baselines
 from modnas_fast.cli_bench import add_to as add_bench_to
 from modnas_fast.cli_data import data_app
 from modnas_fast.cli_reproduce import reproduce
 from modnas_fast.errors import InputError
+from modnas_fast.terminal_table import show
 
 if TYPE_CHECKING:
     from modnas_fast.config import Config
@@ -173,14 +172,12 @@ def search(
         raise
     from modnas_fast.tables import summary_tables
 
-    console = Console()
-    for table in summary_tables(result):
-        console.print(table)
+    show(*summary_tables(result))
     if run.report_fault:
         again = f"modnas-fast report {shlex.quote(str(folder))}"
         terminal.say(f"modnas-fast: no report: {run.report_fault}. The result stands; build the report with: {again}")
         raise typer.Exit(1)
-    console.print(f"Report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
+    print(f"Report: {folder / 'report.html'}")
 
 
 def _refuse_on_tables(configuration: Config, **given: bool) -> None:
@@ -344,4 +341,4 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for 
     if as_json:
         print(json.dumps(diagnosis.to_dict(), indent=1))
     else:
-        Console().print(render(diagnosis))
+        show(render(diagnosis))

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from modnas_fast.errors import InputError
+from modnas_fast.terminal_table import show
 
 
 def baselines(
@@ -69,9 +69,8 @@ def baselines(
     entries = contest.entries()
     summary = standings(entries)
     write_json(folder / "baselines.json", {**contest.settings, "methods": summary, "runs": entries})
-    console = Console()
-    console.print(standings_table(summary, contest.settings))
-    console.print(f"Runs: {folder / 'baselines.json'}", highlight=False, soft_wrap=True)
+    show(standings_table(summary, contest.settings))
+    print(f"Runs: {folder / 'baselines.json'}")
 
 
 def _names(text: str, option: str) -> list[str]:

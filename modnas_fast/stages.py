@@ -16,7 +16,7 @@ from modnas_fast.config import Config, with_absolute_paths
 from modnas_fast.datasets import ImageTask, load_task
 from modnas_fast.datasets.look import named
 from modnas_fast.devices import threads_restored
-from modnas_fast.errors import InputError
+from modnas_fast.errors import InputError, one_line
 from modnas_fast.files import read_json, write_json
 from modnas_fast.placement import search_device
 from modnas_fast.progress import Reporter, Silent
@@ -77,8 +77,7 @@ class StagedRun(ABC):
             with self._reporter.stage("Writing the report", 1):
                 write_report(self.folder)
         except Exception as error:  # whatever it is, hours of search are not lost for it
-            words = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-            self.report_fault = " ".join(words.split())
+            self.report_fault = one_line(error)
 
     @abstractmethod
     def _run_stages(self) -> dict[str, Any]:
