@@ -15,7 +15,7 @@ from rich.console import Group, RenderableType
 
 from modnas_fast import implementations
 from modnas_fast.placement import search_device
-from modnas_fast.terminal_table import Column, FittedTable, whole_line
+from modnas_fast.terminal_table import Column, FittedTable, WholeLine
 
 PACKAGES = ("modnas-fast", "torch", "numpy", "triton")
 
@@ -94,7 +94,7 @@ def diagnose() -> Diagnosis:
 
 def render(diagnosis: Diagnosis) -> RenderableType:
     """The diagnosis as tables for a terminal of rich."""
-    lines = [whole_line(f"{name:<18}{value}") for name, value in _facts(diagnosis)]
+    lines = [WholeLine(f"{name:<18}{value}") for name, value in _facts(diagnosis)]
     columns = [Column("operation"), Column("device"), Column("served by"), Column("because", wraps=True)]
     rows = [[row.op, row.device_kind, row.implementation, row.reason] for row in diagnosis.operations]
     parts: list[RenderableType] = [*lines, "", FittedTable(columns, rows, "Implementations")]

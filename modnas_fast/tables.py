@@ -8,7 +8,7 @@ from statistics import fmean
 from rich.console import RenderableType
 
 from modnas_fast.result import Result
-from modnas_fast.terminal_table import Column, FittedTable, whole_line
+from modnas_fast.terminal_table import Column, FittedTable, WholeLine
 
 
 def summary_tables(result: Result) -> list[RenderableType]:
@@ -17,7 +17,7 @@ def summary_tables(result: Result) -> list[RenderableType]:
     if result.content["verified"]:
         parts.append(_verified_table(result))
         texts = [entry["architecture"] for entry in result.content["verified"]]
-        parts += [whole_line(f"n{number}  {text}") for number, text in enumerate(texts, 1)]
+        parts += [WholeLine(f"n{number}  {text}") for number, text in enumerate(texts, 1)]
     return parts
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -80,14 +81,19 @@ class FittedTable:
     def _cells(self, place: int) -> list[str]:
         return [row[place] for row in self.rows]
 
-    def _table(self, kept: Sequence[int], width: int) -> Table:
+    def _widths(self, kept: Sequence[int], width: int) -> dict[int, int]:
+        """The width of every column; room that is left goes where most lines would be needed."""
         widths = {place: self._narrow(place) for place in kept}
+        wide = {place: self._wide(place) for place in kept}
         for _ in range(width - self._least(kept)):
-            lacking = {place: self._wide(place) - now for place, now in widths.items()}
-            place = max(lacking, key=lacking.__getitem__)
-            if lacking[place] <= 0:
+            place = max(kept, key=lambda place: wide[place] / widths[place])
+            if wide[place] <= widths[place]:
                 break
             widths[place] += 1
+        return widths
+
+    def _table(self, kept: Sequence[int], width: int) -> Table:
+        widths = self._widths(kept, width)
         table = Table(title=Text(self.title) if self.title else None)
         for place in kept:
             column = self.columns[place]
@@ -99,16 +105,21 @@ class FittedTable:
 
     def _paragraphs(self) -> RenderResult:
         if self.title:
-            yield Text(self.title)
+            yield WholeLine(self.title)
         for row in self.rows:
-            yield whole_line(row[0])
+            yield WholeLine(row[0])
             for column, cell in zip(self.columns[1:], row[1:]):
-                yield whole_line(f"  {column.heading}: {cell}")
+                yield WholeLine(f"  {column.heading}: {cell}")
 
 
-def whole_line(text: str) -> Text:
+@dataclass(frozen=True)
+class WholeLine:
     """A line that is never broken but by the terminal itself, so that it can be copied."""
-    return Text(text, no_wrap=True, overflow="ignore")
+
+    text: str
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Segment(self.text + "\n")
 
 
 def show(*parts: RenderableType) -> None:
