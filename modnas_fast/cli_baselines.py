@@ -53,6 +53,7 @@ def baselines(
     from modnas_fast.devices.machine import available_cores
     from modnas_fast.files import write_json
     from modnas_fast.progress import Terminal
+    from modnas_fast.run_lock import locked
     from modnas_fast.stopping import Stopped, Stopper
 
     chosen = list(BASELINES) if methods is None else _names(methods, "--methods")
@@ -61,7 +62,7 @@ def baselines(
     terminal = Terminal()
     contest = Contest(known, evaluations, folder)
     try:
-        with Stopper().listening():
+        with locked(folder), Stopper().listening():
             contest.execute(chosen, list(known.fronts), seeds, jobs or available_cores(), terminal)
     except Stopped:
         terminal.say("Stopped. The same command continues.")

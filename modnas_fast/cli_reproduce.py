@@ -67,13 +67,14 @@ def reproduce(
     from modnas_fast.reproduction.run import reproduce_with_surrogate
     from modnas_fast.reproduction.standings import headline_table
     from modnas_fast.reproduction.supernet import reproduce_with_supernet
+    from modnas_fast.run_lock import locked
     from modnas_fast.stopping import Stopped, Stopper
 
     folder = out or Path("runs") / f"reproduce-{benchmark}-{source}{'-quick' if quick else ''}"
     terminal, stopper = Terminal(), Stopper()
     command = " ".join(["modnas-fast", *sys.argv[1:]])
     try:
-        with stopper.listening():
+        with locked(folder), stopper.listening():
             if source == "surrogate":
                 content = reproduce_with_surrogate(
                     folder, seeds=seeds, quick=quick, jobs=jobs or available_cores(), command=command, reporter=terminal

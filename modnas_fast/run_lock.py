@@ -7,7 +7,7 @@ import os
 import platform
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -23,7 +23,12 @@ LOCK_FILE = "run.lock"
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Holds the folder until the end of the context. Raises InputError that names the process which holds it."""
+    """Holds the folder until the end of the context. Raises InputError that names the process which holds it.
+
+    A folder that is missing is made, and removed again where nothing came of it.
+    """
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
     file = _acquire(folder)
     try:
         file.truncate(0)
@@ -34,6 +39,9 @@ def locked(folder: Path) -> Iterator[None]:
     finally:
         (folder / LOCK_FILE).unlink(missing_ok=True)
         file.close()
+        with suppress(OSError):  # not empty
+            for place in made:
+                place.rmdir()
 
 
 def holder(folder: Path) -> str | None:

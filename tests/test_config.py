@@ -164,6 +164,8 @@ def test_bad_overrides_name_the_key_in_one_line(override: str, parts: list[str])
         ("search: {steps: 3", ["no valid YAML"]),
         ("\tsearch: 3", ["no valid YAML"]),
         ("!!python/object/apply:os.system [exit]", ["no valid YAML"]),
+        ("search: {steps: 3}\nseed: 1\nsearch: {batch_size: 4}", ["no valid YAML", "search stands twice"]),
+        ("search: {steps: 3, steps: 4}", ["no valid YAML", "steps stands twice", "line 1"]),
         ("- 1\n- 2", ["mapping of sections", "list"]),
         ("just words", ["mapping of sections", "str"]),
         ("1: 2", ["1", "string"]),

@@ -104,6 +104,15 @@ def test_two_runs_in_one_process_exclude_each_other(tmp_path: Path) -> None:
         pass
 
 
+def test_a_folder_that_was_made_for_nothing_is_removed(tmp_path: Path) -> None:
+    with locked(tmp_path / "a" / "b"):
+        assert (tmp_path / "a" / "b").is_dir()
+    assert not (tmp_path / "a").exists()
+    with locked(tmp_path / "c"):
+        (tmp_path / "c" / "kept").touch()
+    assert [path.name for path in (tmp_path / "c").iterdir()] == ["kept"]
+
+
 def test_an_exception_releases_the_folder(tmp_path: Path) -> None:
     with pytest.raises(KeyError), locked(tmp_path):
         raise KeyError

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from pictures import fill
@@ -94,3 +95,16 @@ def test_the_home_folder_is_understood_everywhere(
     for arguments in (("search", "--resume", "~/run"), ("report", "~/run"), ("search", "--data", "~/photos")):
         assert str(tmp_path / "home") in command(*arguments).err
     assert [path.name for path in tmp_path.iterdir()] == ["home"]
+
+
+@pytest.mark.parametrize("name", ["baselines", "reproduce"])
+def test_a_folder_of_many_searches_is_worked_on_by_one_command(
+    command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    from modnas_fast.run_lock import locked
+
+    known = Mock(**{"return_value.known_space.return_value.fronts": {"a": None}})
+    monkeypatch.setattr("modnas_fast.benchmark.load_benchmark", known)
+    with locked(tmp_path / "shared"):
+        ended = command(name, "nb201", "--out", "shared")
+    assert ended.code == 2 and "shared is in use by process" in ended.err
