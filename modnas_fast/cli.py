@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
 from modnas_fast.cli_baselines import baselines
 from modnas_fast.cli_bench import add_to as add_bench_to
 from modnas_fast.cli_data import data_app

@@ -58,7 +58,7 @@ def baselines(
 
     chosen = list(BASELINES) if methods is None else _names(methods, "--methods")
     known = load_benchmark(task, search=None if devices == "paper" else _names(devices, "--devices")).known_space()
-    folder = out or Path("runs") / f"baselines-{space}-{task}-{evaluations}"
+    folder = out.expanduser() if out else Path("runs") / f"baselines-{space}-{task}-{evaluations}"
     terminal = Terminal()
     contest = Contest(known, evaluations, folder)
     try:

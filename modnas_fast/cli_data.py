@@ -84,7 +84,7 @@ def fetch(
     from modnas_fast.datasets.registry import select
     from modnas_fast.progress import Terminal
 
-    wanted, folder = select(names), to or data_home()
+    wanted, folder = select(names), to.expanduser() if to else data_home()
     fetch_all(wanted, folder, mirror=mirror, reporter=Terminal())
     for data in wanted:
         print(f"{data.name}: {folder / data.folder}")
@@ -142,6 +142,7 @@ def convert(
     from modnas_fast.datasets.convert import convert as convert_object
     from modnas_fast.progress import Terminal
 
-    out = out or Path(f"{file.resolve().name.partition('.')[0]}.csv")
+    file = file.expanduser()
+    out = out.expanduser() if out else Path(f"{file.resolve().name.partition('.')[0]}.csv")
     columns, rows = convert_object(file, out, dataset=dataset, reporter=Terminal())
     print(f"{out}: {rows:,} rows of {', '.join(columns)}")

@@ -70,7 +70,7 @@ def reproduce(
     from modnas_fast.run_lock import locked
     from modnas_fast.stopping import Stopped, Stopper
 
-    folder = out or Path("runs") / f"reproduce-{benchmark}-{source}{'-quick' if quick else ''}"
+    folder = out.expanduser() if out else Path("runs") / f"reproduce-{benchmark}-{source}{'-quick' if quick else ''}"
     terminal, stopper = Terminal(), Stopper()
     command = " ".join(["modnas-fast", *sys.argv[1:]])
     try:
@@ -82,7 +82,7 @@ def reproduce(
             else:
                 content = reproduce_with_supernet(
                     folder,
-                    data=data,
+                    data=data and data.expanduser(),
                     overrides=set_ or (),
                     quick=quick,
                     command=command,

@@ -71,9 +71,9 @@ class StagedRun(ABC):
         _ = self._device
 
     def _report(self) -> None:
-        from modnas_fast.report import write_report  # loads Plotly and matplotlib: only where a report is written
-
         try:
+            from modnas_fast.report import write_report
+
             with self._reporter.stage("Writing the report", 1):
                 write_report(self.folder)
         except Exception as error:  # whatever it is, hours of search are not lost for it

@@ -92,7 +92,10 @@ def test_the_home_folder_is_understood_everywhere(
     assert "seed: 4" in command("search", "--show-config", "--config", "~/my.yaml").out
     for option in (("--data", "~/photos"), ("--set", "task.data=~/photos")):
         assert f"data: {tmp_path}/home/photos" in command("search", "--show-config", *option).out
-    for arguments in (("search", "--resume", "~/run"), ("report", "~/run"), ("search", "--data", "~/photos")):
+    for arguments in (
+        ("search", "--resume", "~/run"), ("report", "~/run"), ("search", "--data", "~/photos"),
+        ("data", "convert", "~/absent.pickle"), ("search", "--out", "~/my.yaml"),
+    ):  # fmt: skip
         assert str(tmp_path / "home") in command(*arguments).err
     assert [path.name for path in tmp_path.iterdir()] == ["home"]
 
