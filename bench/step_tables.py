@@ -8,6 +8,7 @@ from typing import Any
 from modnas_fast.bench.runner import shown, shown_bytes
 from modnas_fast.bench.step_contenders import MAKERS
 from modnas_fast.files import replacing
+from modnas_fast.report.own_style import own_style
 from modnas_fast.terminal_table import Column, FittedTable
 
 
@@ -60,15 +61,14 @@ def _shares(heading: str, columns: list[dict[str, float]], totals: list[float]) 
     return rows
 
 
+@own_style()
 def plot(results: list[dict[str, Any]], path: Path) -> None:
     """Seconds of a step over T, a panel per size of the minibatch."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
+    from matplotlib.figure import Figure
 
     batches = sorted({row["batch"] for row in results})
-    figure, axes = plt.subplots(1, len(batches), figsize=(1 + 4 * len(batches), 4), squeeze=False, layout="constrained")
+    figure = Figure(figsize=(1 + 4 * len(batches), 4), layout="constrained")
+    axes = figure.subplots(1, len(batches), squeeze=False)
     names = [name for name in MAKERS if any(name in row["seconds"] for row in results)]
     for axis, batch in zip(axes[0], batches, strict=True):
         for number, name in enumerate(names):
@@ -79,4 +79,3 @@ def plot(results: list[dict[str, Any]], path: Path) -> None:
         axis.legend(frameon=False)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=150, format="png")
-    plt.close(figure)
