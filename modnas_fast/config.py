@@ -347,8 +347,8 @@ def make_config(
             faults.append(str(error))
     preset = preset or _preset_for(changes)
     if preset not in PRESETS:
-        question = meant(preset, PRESETS)
-        faults.append(f"preset: unknown preset {preset!r}; {question}{' ' * bool(question)}available: {', '.join(PRESETS)}")
+        hints = [meant(preset, PRESETS), f"available: {', '.join(PRESETS)}"]
+        faults.append(f"preset: unknown preset {preset!r}; {' '.join(filter(None, hints))}")
     tree: dict[str, Any] = {}
     _merge(tree, PRESETS.get(preset, {}))
     _merge(tree, changes)

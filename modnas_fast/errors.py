@@ -1,4 +1,4 @@
-"""The one exception for input that a user can mend."""
+"""The one exception for input that a user can mend, and what any exception says in one line."""
 
 from __future__ import annotations
 

@@ -80,7 +80,8 @@ def test_the_configuration_in_the_folder_has_whole_paths(tmp_path: Path, monkeyp
 
 def test_a_held_folder_is_refused_with_the_process(tmp_path: Path, other: subprocess.Popen) -> None:
     assert f"process {other.pid} on " in str(holder(tmp_path))
-    with pytest.raises(InputError, match=rf"{tmp_path} is in use by process {other.pid} on .+ since \d{{4}}-") as error, locked(tmp_path):
+    told = rf"{tmp_path} is in use by process {other.pid} on .+ since \d{{4}}-"
+    with pytest.raises(InputError, match=told) as error, locked(tmp_path):
         pass
     assert "\n" not in str(error.value)
     other.stdin.close()

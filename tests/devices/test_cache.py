@@ -56,7 +56,8 @@ def test_another_family_of_networks_is_another_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"[]", b"3", b'{"schema": 1}', b'{"measurements": {}}', b"\xff\xfe", b"null",
      b'{"schema": 1, "measurements": {"cpu": {"net": 3}}}', b'{"schema": 1, "measurements": {"cpu": []}}',
-     b'{"schema": 1, "measurements": {"cpu": {"net": [-1, 0]}}}', b'{"schema": 1, "measurements": {"cpu": {"n": ["1", 0]}}}',
+     b'{"schema": 1, "measurements": {"cpu": {"net": [-1, 0]}}}',
+     b'{"schema": 1, "measurements": {"cpu": {"net": ["1", 0]}}}',
      b'{"schema": 1, "measurements": {"cpu": {"net": [NaN, 0]}}}'],  # fmt: skip
 
 )
