@@ -13,16 +13,37 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import setuptools
 from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent.resolve()
 CORE = "modnas_fast._C"
+#: what pyproject.toml requires of the build; with pip's --no-build-isolation nobody else looks
+REQUIRED = {"setuptools": (77,), "pybind11": (2, 13), "cmake": (3, 24)}
+
+
+def requirement(name: str) -> str:
+    """A requirement as pip takes it."""
+    return f"{name}>={'.'.join(map(str, REQUIRED[name]))}"
+
+
+def is_old(name: str, version: str) -> bool:
+    """Whether a version is lower than the one required."""
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:2]) < REQUIRED[name]
+
+
+if is_old("setuptools", setuptools.__version__):  # it would build a package without name, or fail on the licence
+    raise SystemExit(
+        f"modnas-fast: setuptools {setuptools.__version__} is too old: pip install '{requirement('setuptools')}', or "
+        "leave --no-build-isolation out"
+    )
 
 
 def choice(variable: str, allowed: tuple[str, ...]) -> str:
@@ -44,15 +65,30 @@ def tool(name: str) -> str | None:
     return shutil.which(name)
 
 
+def lacking(cmake: str | None) -> list[str]:
+    """What the compiled core needs and is not here, as requirements that pip takes."""
+    found = {"cmake": "", "pybind11": ""}
+    if cmake is not None:
+        answer = subprocess.run([cmake, "--version"], capture_output=True, text=True)
+        found["cmake"] = answer.stdout.partition("version")[2].partition("\n")[0]
+    try:
+        found["pybind11"] = importlib.import_module("pybind11").__version__
+    except (ImportError, AttributeError):
+        pass
+    names = [requirement(name) for name, version in found.items() if is_old(name, version)]
+    return names if tool("ninja") or shutil.which("make") else [*names, "ninja"]
+
+
 class CMakeBuild(build_ext):
     """Builds the one extension with CMake instead of setuptools' own compiler driver."""
 
     def build_extension(self, ext: Extension) -> None:
         cmake, ninja = tool("cmake"), tool("ninja")
-        if cmake is None:
+        missing = lacking(cmake)
+        if missing:
             raise SystemExit(
-                "cmake was not found: pip install cmake, or set MODNAS_FAST_BUILD=none to install "
-                "without the compiled core"
+                f"modnas-fast: the build needs {' and '.join(missing)}: pip install {' '.join(map(repr, missing))}, or "
+                "set MODNAS_FAST_BUILD=none to install without the compiled core"
             )
         import pybind11
 

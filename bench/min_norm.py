@@ -22,6 +22,7 @@ from modnas_fast.bench.classic import classic_step
 from modnas_fast.bench.runner import Parser, copy_bandwidth, medians, ratios, run, shown, source_folder, write_results
 from modnas_fast.errors import InputError
 from modnas_fast.mgd import combine, gramian, min_norm
+from modnas_fast.report.own_style import own_style
 
 source_folder(["quadprog", "torchjd"], "min_norm")
 import gramians
@@ -166,14 +167,13 @@ def report(title: str, row: dict[str, Any]) -> None:
             print(f"  {name}: {ratio:.2f} x")
 
 
+@own_style()
 def plot(results: dict[str, Any], path: Path) -> None:
     """Time over T, over the batch, and of the whole step over P."""
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
+    figure = Figure(figsize=(13, 4), layout="constrained")
+    axes = figure.subplots(1, 3)
     panels = (("single", "T", "one problem"), ("batch", "batch", f"a batch, T = {T}"), ("step", "P", "whole step"))
     colours: dict[str, str] = {}
     for axis, (key, x, title) in zip(axes, panels, strict=True):

@@ -19,8 +19,6 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -41,6 +39,7 @@ from modnas_fast.errors import InputError
 from modnas_fast.spaces.nb201_network import EDGES, OPERATIONS
 from modnas_fast.supernets.mixed_cell import mixed_cell
 from modnas_fast.supernets.mixed_cell_bytes import bytes_moved
+from modnas_fast.terminal_table import Column, FittedTable, show
 
 #: channels and pixels of the stages
 STAGES = ((16, 32), (32, 16), (64, 8))
@@ -150,20 +149,20 @@ def _bytes(p: Problem, name: str) -> int:
     return moved + bytes_moved(*arguments, "backward", **gradients) if name == "step" else moved
 
 
-def table(rows: list[dict[str, Any]], part: str) -> Table:
+def table(rows: list[dict[str, Any]], part: str) -> FittedTable:
     """A line per cell."""
     title = "forward pass" if part == "forward" else "forward and backward pass"
-    found = Table(title=title, title_justify="left")
-    found.add_column("cell", no_wrap=True)
     peers = list(rows[0][part]["ratio"])
     counted = "bytes" in rows[0][part]
-    for heading in ("T", "batch", "C", "ours", *(f"{name} / ours" for name in peers), *(["of a copy"] if counted else [])):
-        found.add_column(heading, justify="right")
+    ranks = {"T": 0, "batch": 4, "C": 0, "ours": 0, **{f"{name} / ours": 1 for name in peers}}
+    ranks |= {"of a copy": 2} if counted else {}
+    columns = [Column("cell"), *(Column(heading, rank, right=True) for heading, rank in ranks.items())]
+    lines = []
     for row in rows:
         cells = [row["kind"], *(str(row[key]) for key in ("T", "batch", "C")), shown(row[part]["seconds"]["ours"])]
         cells += [f"{row[part]['ratio'][name]:.2f} ×" for name in peers]
-        found.add_row(*cells, *([f"{row[part]['fraction_of_copy_bandwidth']:.0%}"] if counted else []))
-    return found
+        lines.append([*cells, *([f"{row[part]['fraction_of_copy_bandwidth']:.0%}"] if counted else [])])
+    return FittedTable(columns, lines, title)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -190,7 +189,7 @@ def main(arguments: list[str] | None = None) -> None:
                 p = problem(kind, devices, given.batch or (256 if cuda else 16), stage, dtype, given.device)
                 rows.append(measure(kind, p, given.rounds, bandwidth))
     for part in ("forward", "step"):
-        Console().print(table(rows, part))
+        show(table(rows, part))
     if given.json:
         facts = {"device": given.device, "dtype": str(dtype), "implementation": serving.name}
         write_results(given.json, "mixed_cell", rows, copy_bytes_per_second=bandwidth, **facts)

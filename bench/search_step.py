@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 
 from modnas_fast.allocator import keep_freed_memory
 from modnas_fast.bench import step_agreement
@@ -41,19 +40,20 @@ from modnas_fast.bench.step_contenders import MAKERS, OURS, Contender, admitted,
 from modnas_fast.bench.step_parts import peak_memory, seconds_by_kind, seconds_by_part
 from modnas_fast.bench.step_setting import Setting
 from modnas_fast.bench.step_tables import parts_table, plot, times_table
+from modnas_fast.terminal_table import show
 
 #: steps of the paper's search: 100 epochs of 98
 PAPER_STEPS = 9800
 
 
-def measured(setting: Setting, names: list[str], rounds: int, parts: bool, console: Console) -> dict[str, Any]:
+def measured(setting: Setting, names: list[str], rounds: int, parts: bool) -> dict[str, Any]:
     """One row of the results: everything of one setting."""
     contenders, skipped = admitted(setting, names)
     for name, reason in skipped.items():
-        console.print(f"{name}: left out, it {reason}", soft_wrap=True)
+        print(f"{name}: left out, it {reason}")
     expected = sum(one.expected_seconds for one in contenders.values())
     if expected > 5:
-        console.print(f"expected: up to about {shown(expected * (1 + rounds + 2 * parts))}")
+        print(f"expected: up to about {shown(expected * (1 + rounds + 2 * parts))}")
     for one in contenders.values():
         with peak_memory(setting.where) as peak:
             one.first_seconds = seconds_of(one.state.step, setting.where)
@@ -115,7 +115,6 @@ def main(arguments: list[str] | None = None) -> None:
     given = options(arguments)
     torch.set_num_threads(given.threads)
     keep_freed_memory()  # as such a search does; all contenders gain from it
-    console = Console()
     step_agreement.check(given.device)
     names = [name for name in MAKERS if name != "compiled" or given.compile]
     facts = {"device": given.device, "rounds": given.rounds}
@@ -125,9 +124,9 @@ def main(arguments: list[str] | None = None) -> None:
     for batch in given.batch:
         for devices in given.devices:
             setting = Setting(devices, batch, given.channels, given.cells, given.side, where=given.device)
-            row = measured(setting, names, given.rounds, given.parts, console)
+            row = measured(setting, names, given.rounds, given.parts)
             results.append(row)
-            show(row, console)
+            tell(row)
             if given.json:
                 write_results(given.json, "search_step", results, **facts)
             release(given.device)
@@ -135,13 +134,13 @@ def main(arguments: list[str] | None = None) -> None:
         plot(results, given.plot)
 
 
-def show(row: dict[str, Any], console: Console) -> None:
+def tell(row: dict[str, Any]) -> None:
     """Prints what one setting gave."""
-    console.print(times_table(row))
+    show(times_table(row))
     if "compile_seconds" in row:
-        console.print(f"compiling took {shown(row['compile_seconds'])}, which is not part of the times")
+        print(f"compiling took {shown(row['compile_seconds'])}, which is not part of the times")
     if "parts" in row:
-        console.print(parts_table(row))
+        show(parts_table(row))
 
 
 if __name__ == "__main__":

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from modnas_fast.cli_baselines import baselines
 from modnas_fast.cli_bench import add_to as add_bench_to
@@ -16,6 +16,7 @@ from modnas_fast.cli_data import data_app
 from modnas_fast.cli_pick import pick
 from modnas_fast.cli_reproduce import reproduce
 from modnas_fast.errors import InputError
+from modnas_fast.terminal_table import show
 
 if TYPE_CHECKING:
     from modnas_fast.config import Config
@@ -35,7 +36,7 @@ app.add_typer(data_app, name="data", help="Benchmark data: list, fetch, verify, 
 
 
 def main() -> None:
-    """Runs the command line; bad input ends with one or two lines and exit status 2."""
+    """Runs the command line; bad input ends with a line for each fault and exit status 2."""
     from modnas_fast.stopping import Stopped
 
     try:
@@ -49,7 +50,8 @@ def main() -> None:
 
 
 def _fail(message: str) -> None:
-    print(f"modnas-fast: {message}", file=sys.stderr)
+    for line in message.splitlines():
+        print(f"modnas-fast: {line}", file=sys.stderr)
     sys.exit(2)
 
 
@@ -82,8 +84,9 @@ def search(
     preset: Annotated[
         str | None,
         typer.Option(
-            help="Named starting point: digits, images (the default with --data), cifar10-small; on NAS-Bench-201 "
-            "and its tables of devices: nb201 (no images), nb201-supernet and nb201-paper (with --data cifar10/)."
+            help="Named starting point: digits, images (the default with --data) and cifar10-small, both with --data; on "
+            "NAS-Bench-201 and its tables of devices: nb201 (no images), nb201-supernet and nb201-paper (with --data "
+            "cifar10/)."
         ),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file with changes to the preset.")] = None,
@@ -132,46 +135,52 @@ def search(
 
       modnas-fast search --resume runs/digits-001
     """
-    from modnas_fast.config import make_config, to_yaml, with_absolute_table
-    from modnas_fast.runfolder import create_run, next_run_folder, open_run
+    from modnas_fast.config import make_config, to_yaml, with_absolute_paths
+    from modnas_fast.runfolder import create_numbered_run, create_run, discard_unstarted, open_run
 
     if resume is not None:
         if any(value is not None for value in (data, preset, config, set_, seed, verify, out)):
             raise InputError("--resume: a run keeps its configuration; no other setting goes with --resume")
-        folder, configuration = resume, open_run(resume)
-        _refuse_on_tables(configuration, remeasure=remeasure)
+        folder = resume.expanduser()
+        configuration = open_run(folder)
     else:
-        configuration = with_absolute_table(
-            make_config(
-                preset=preset, file=config, overrides=set_ or (), **_command_line_sections(data, seed, verify)
-            )
+        folder = out and out.expanduser()
+        sections = _command_line_sections(data, seed, verify)
+        configuration = with_absolute_paths(
+            make_config(preset=preset, file=config and config.expanduser(), overrides=set_ or (), **sections)
         )
         if show_config:
             print(to_yaml(configuration), end="")
             return
-        _refuse_on_tables(configuration, verify=bool(verify), remeasure=remeasure)
-        folder = create_run(out or next_run_folder(Path("runs"), _run_name(configuration)), configuration)
+    _refuse_on_tables(configuration, verify=bool(verify), remeasure=remeasure)
     from modnas_fast.progress import Terminal
     from modnas_fast.stopping import Stopped, Stopper
 
     terminal, stopper = Terminal(), Stopper()
-    terminal.say(f"Run folder: {folder}")
+    run = _make_run(folder or Path("runs"), configuration, terminal, stopper, remeasure)
+    if resume is None:
+        run.check()  # before there is a folder
+        name = _run_name(configuration)
+        folder = create_run(folder, configuration) if folder else create_numbered_run(run.folder, name, configuration)
+        run.folder = folder
     try:
         with stopper.listening():
-            result = _make_run(folder, configuration, terminal, stopper, remeasure).execute()
+            result = run.execute()
     except Stopped:
-        terminal.say(f"Stopped. Continue with: modnas-fast search --resume {folder}")
+        terminal.say(f"Stopped. Continue with: modnas-fast search --resume {shlex.quote(str(folder))}")
         raise
     except InputError:
         if resume is None:
-            _discard_unstarted(folder)
+            discard_unstarted(folder)
         raise
     from modnas_fast.tables import summary_tables
 
-    console = Console()
-    for table in summary_tables(result):
-        console.print(table)
-    console.print(f"Report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
+    show(*summary_tables(result))
+    if run.report_fault:
+        again = f"modnas-fast report {shlex.quote(str(folder))}"
+        terminal.say(f"modnas-fast: no report: {run.report_fault}. The result stands; build the report with: {again}")
+        raise typer.Exit(1)
+    print(f"Report: {folder / 'report.html'}")
 
 
 def _refuse_on_tables(configuration: Config, **given: bool) -> None:
@@ -198,21 +207,14 @@ def _run_name(configuration: Config) -> str:
     """What the folder of a run is called, less its number."""
     if configuration.task.source == "surrogate":
         return configuration.space.name
-    return Path(configuration.task.data).stem or "run"
-
-
-def _discard_unstarted(folder: Path) -> None:
-    """Removes the folder of a new run that bad input ended before anything was measured: it can be used again."""
-    if [path.name for path in folder.iterdir()] == ["config.yaml"]:
-        (folder / "config.yaml").unlink()
-        folder.rmdir()
+    return Path(configuration.task.data or "").stem or "run"
 
 
 def _command_line_sections(data: str | None, seed: int | None, verify: int | None) -> dict[str, Any]:
     """Options that stand for configuration keys."""
     sections: dict[str, Any] = {}
     if data is not None:
-        sections["task"] = {"data": data if data == "digits" else str(Path(data).resolve())}
+        sections["task"] = {"data": data}
     if seed is not None:
         sections["seed"] = seed
     if verify is not None:
@@ -227,7 +229,13 @@ app.command()(pick)
 def report(run: Annotated[Path, typer.Argument(help="Folder of a finished run.")]) -> None:
     """Rebuild report.html and the plots of a finished run."""
     from modnas_fast.report import write_report
+    from modnas_fast.run_lock import holder
+    from modnas_fast.runfolder import RESULT_FILE
 
+    run = run.expanduser()
+    process = holder(run)
+    if process and not (run / RESULT_FILE).exists():
+        raise InputError(f"report: {run} is not finished: {process} works on it")
     print(write_report(run))
 
 
@@ -245,4 +253,4 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for 
     if as_json:
         print(json.dumps(diagnosis.to_dict(), indent=1))
     else:
-        Console().print(render(diagnosis))
+        show(render(diagnosis))

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from modnas_fast.errors import InputError
+from modnas_fast.terminal_table import show
 
 
 def baselines(
@@ -53,15 +53,16 @@ def baselines(
     from modnas_fast.devices.machine import available_cores
     from modnas_fast.files import write_json
     from modnas_fast.progress import Terminal
+    from modnas_fast.run_lock import locked
     from modnas_fast.stopping import Stopped, Stopper
 
     chosen = list(BASELINES) if methods is None else _names(methods, "--methods")
     known = load_benchmark(task, search=None if devices == "paper" else _names(devices, "--devices")).known_space()
-    folder = out or Path("runs") / f"baselines-{space}-{task}-{evaluations}"
+    folder = out.expanduser() if out else Path("runs") / f"baselines-{space}-{task}-{evaluations}"
     terminal = Terminal()
     contest = Contest(known, evaluations, folder)
     try:
-        with Stopper().listening():
+        with locked(folder), Stopper().listening():
             contest.execute(chosen, list(known.fronts), seeds, jobs or available_cores(), terminal)
     except Stopped:
         terminal.say("Stopped. The same command continues.")
@@ -69,9 +70,8 @@ def baselines(
     entries = contest.entries()
     summary = standings(entries)
     write_json(folder / "baselines.json", {**contest.settings, "methods": summary, "runs": entries})
-    console = Console()
-    console.print(standings_table(summary, contest.settings))
-    console.print(f"Runs: {folder / 'baselines.json'}", highlight=False, soft_wrap=True)
+    show(standings_table(summary, contest.settings))
+    print(f"Runs: {folder / 'baselines.json'}")
 
 
 def _names(text: str, option: str) -> list[str]:

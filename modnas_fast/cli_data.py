@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from modnas_fast.errors import InputError
+from modnas_fast.terminal_table import Column, FittedTable, show
 
 if TYPE_CHECKING:
     from modnas_fast.datasets.registry import DataSet
@@ -36,17 +37,19 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for m
 
 
 def _show(known: list[DataSet], home: Path) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table()
-    for heading in ("name", "what", "files", "MB", "licence", "state"):
-        justify = "right" if heading in ("files", "MB") else "left"
-        table.add_column(heading, justify=justify, no_wrap=heading == "name")
-    for data in known:
-        size = f"{data.size / 1e6:.1f}"
-        table.add_row(data.name, data.title, str(len(data.files)), size, data.licence, data.state(home))
-    Console().print(table)
+    columns = [
+        Column("name"),
+        Column("what", rank=2, wraps=True),
+        Column("files", rank=4, right=True),
+        Column("MB", rank=1, right=True),
+        Column("licence", rank=3, wraps=True),
+        Column("state", wraps=True),
+    ]
+    rows = [
+        [data.name, data.title, str(len(data.files)), f"{data.size / 1e6:.1f}", data.licence, data.state(home)]
+        for data in known
+    ]
+    show(FittedTable(columns, rows))
 
 
 def _describe(data: DataSet, home: Path) -> dict[str, Any]:
@@ -81,7 +84,7 @@ def fetch(
     from modnas_fast.datasets.registry import select
     from modnas_fast.progress import Terminal
 
-    wanted, folder = select(names), to or data_home()
+    wanted, folder = select(names), to.expanduser() if to else data_home()
     fetch_all(wanted, folder, mirror=mirror, reporter=Terminal())
     for data in wanted:
         print(f"{data.name}: {folder / data.folder}")
@@ -139,6 +142,7 @@ def convert(
     from modnas_fast.datasets.convert import convert as convert_object
     from modnas_fast.progress import Terminal
 
-    out = out or Path(f"{file.resolve().name.partition('.')[0]}.csv")
+    file = file.expanduser()
+    out = out.expanduser() if out else Path(f"{file.resolve().name.partition('.')[0]}.csv")
     columns, rows = convert_object(file, out, dataset=dataset, reporter=Terminal())
     print(f"{out}: {rows:,} rows of {', '.join(columns)}")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
-from modnas_fast.errors import InputError
+from modnas_fast.errors import InputError, one_line
+from modnas_fast.terminal_table import show
+
+if TYPE_CHECKING:
+    from modnas_fast.progress import Terminal
 
 
 def reproduce(
@@ -61,17 +64,17 @@ def reproduce(
         raise InputError("--data, --set: belong to --source supernet; the surrogate's searches are fixed by the plan")
     from modnas_fast.devices.machine import available_cores
     from modnas_fast.progress import Terminal
-    from modnas_fast.report.reproduction import write_reproduction
     from modnas_fast.reproduction.run import reproduce_with_surrogate
     from modnas_fast.reproduction.standings import headline_table
     from modnas_fast.reproduction.supernet import reproduce_with_supernet
+    from modnas_fast.run_lock import locked
     from modnas_fast.stopping import Stopped, Stopper
 
-    folder = out or Path("runs") / f"reproduce-{benchmark}-{source}{'-quick' if quick else ''}"
+    folder = out.expanduser() if out else Path("runs") / f"reproduce-{benchmark}-{source}{'-quick' if quick else ''}"
     terminal, stopper = Terminal(), Stopper()
     command = " ".join(["modnas-fast", *sys.argv[1:]])
     try:
-        with stopper.listening():
+        with locked(folder), stopper.listening():
             if source == "surrogate":
                 content = reproduce_with_surrogate(
                     folder, seeds=seeds, quick=quick, jobs=jobs or available_cores(), command=command, reporter=terminal
@@ -79,18 +82,30 @@ def reproduce(
             else:
                 content = reproduce_with_supernet(
                     folder,
-                    data=data,
+                    data=data and data.expanduser(),
                     overrides=set_ or (),
                     quick=quick,
                     command=command,
                     reporter=terminal,
                     stopper=stopper,
                 )
-            with terminal.stage("Writing the page", 1):
-                page = write_reproduction(folder)
+            page, fault = _page(folder, terminal)
     except Stopped:
         terminal.say("Stopped. The same command continues.")
         raise
-    console = Console()
-    console.print(headline_table(content))
-    console.print(f"Page: {page}", highlight=False, soft_wrap=True)
+    show(headline_table(content))
+    if fault:
+        terminal.say(f"modnas-fast: no page: {fault}. reproduction.json stands; the same command makes the page again")
+        raise typer.Exit(1)
+    print(f"Page: {page}")
+
+
+def _page(folder: Path, terminal: Terminal) -> tuple[Path | None, str]:
+    """The page written from reproduction.json, or why there is none: hours of searches are not lost for it."""
+    from modnas_fast.report import write_reproduction
+
+    try:
+        with terminal.stage("Writing the page", 1):
+            return write_reproduction(folder), ""
+    except Exception as error:
+        return None, one_line(error)

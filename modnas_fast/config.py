@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -9,8 +10,10 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from modnas_fast.config_faults import faults_of, meant
 from modnas_fast.errors import InputError
 from modnas_fast.files import read_text
+from modnas_fast.presets import OWN_IMAGES, PRESETS
 
 Positive = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -20,6 +23,8 @@ Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 
 #: names of the tables of costs that come from the registry of benchmark data
 PUBLISHED_TABLES = ("help", "hw-nas-bench-360")
+#: keys that hold paths, with the words that stand there instead of one
+PATHS = {("task", "data"): ("digits",), ("devices", "table"): PUBLISHED_TABLES}
 
 
 class _Section(BaseModel):
@@ -43,8 +48,9 @@ class SpaceConfig(_Section):
 class TaskConfig(_Section):
     """Which images are classified, or which task of a table is searched."""
 
-    data: str = "digits"
-    """`digits` (embedded), a folder with one sub-folder per class, or image parquet (file or folder); docs/images.md."""
+    data: Annotated[str, Field(min_length=1)] | None = "digits"
+    """`digits` (embedded), a folder with one sub-folder per class, or image parquet (file or folder; docs/images.md);
+    None: images of one's own that are still to be named, without which no search begins."""
     limit: Positive | None = None
     """Stratified subset of the training pool, in images; None: all."""
     test_limit: Positive | None = None
@@ -70,7 +76,7 @@ class DevicesConfig(_Section):
     unseen: Literal["auto"] | tuple[str, ...] = "auto"
     """Names of the devices held out from the search; `auto`: of this machine two of the CPU's settings and one of
     each GPU's; of the table help the paper's 6 where `search` is None; none otherwise."""
-    table: str | None = None
+    table: Annotated[str, Field(min_length=1)] | None = None
     """Costs from a table instead of this machine: `help`, `hw-nas-bench-360`, or a CSV or parquet file with columns
     architecture, device, latency_ms and others such as energy_mj; paper: help. The presets nb201, nb201-supernet and
     nb201-paper have what else a search on tables needs."""
@@ -311,70 +317,11 @@ class Config(_Section):
                     "search.device: a search by surrogate runs on the CPU; leave it at auto, or use --preset "
                     "nb201-supernet"
                 )
-            if self.task.data != "digits":
+            if self.task.data not in ("digits", OWN_IMAGES):
                 raise ValueError(
                     "task.data: the surrogate reads no images; leave --data out or use --preset nb201-supernet"
                 )
         return self
-
-
-#: Named starting points: what they change of the defaults.
-PRESETS: dict[str, dict[str, Any]] = {
-    # narrow networks and augmentation make larger cells worth their cost on this easy task; a large validation part
-    # tells their errors apart
-    "digits": {
-        "space": {"channels": 6},
-        "task": {"fractions": [0.3, 0.5, 0.2], "augment": True},
-        "search": {"warmup_steps": 1500, "steps": 400},
-    },
-    "images": {},
-    "cifar10-small": {
-        "task": {"limit": 4000, "test_limit": 1000, "resize": 16, "augment": True},
-        "search": {"threads": None, "warmup_steps": 1000, "steps": 300, "refine_networks": 400},
-    },
-    # searches on tables: nothing is measured or trained but the predictor and Φ
-    "nb201": {
-        "space": {"channels": 16, "cells": 5, "reduction": "residual"},
-        "task": {"source": "surrogate"},
-        "devices": {"table": "help", "networks": 900},
-        "predictor": {"kind": "graph", "hidden": 48, "steps": 1500, "learning_rate": 5e-3},
-        "hypernetwork": {"intervals": 51},
-        "scalarization": {"task_tail": 0.001},
-        "search": {"warmup_steps": 0, "steps": 100, "refine_steps": 500, "refine_networks": 20_000},
-    },
-    # the same with shared weights trained on CIFAR-10, and no true error read
-    "nb201-supernet": {
-        "space": {"channels": 16, "cells": 5, "reduction": "residual"},
-        "task": {"augment": True},
-        "devices": {"table": "help", "networks": 900},
-        "predictor": {"kind": "graph", "hidden": 48, "steps": 1500, "learning_rate": 5e-3},
-        "hypernetwork": {"intervals": 51},
-        "search": {"warmup_steps": 6900, "steps": 2900, "batch_size": 256, "threads": None},
-    },
-    # what the paper and its published code do; see docs/nb201.md for each switch
-    "nb201-paper": {
-        "space": {"channels": 16, "cells": 5, "reduction": "residual", "entangled": True},
-        "task": {"source": "supernet", "fractions": [0.5, 0.5, 0.0], "augment": True},
-        "devices": {"table": "help", "networks": 900},
-        "predictor": {"kind": "plain_graph", "steps": 3000, "learning_rate": 1e-3},
-        "hypernetwork": {"intervals": 101, "interpolate": False},
-        "architect": {"kind": "reinmax", "entropy_start": 0.0, "gradient": "published"},
-        "scalarization": {"kind": "cosine", "penalty": 0.001, "detach_penalty": True, "normalize": False},
-        "search": {
-            "warmup_steps": 0,
-            "steps": 9800,
-            "refine_steps": 0,
-            "spread_share": 0.0,
-            "batch_size": 256,
-            "weight_learning_rate": 0.325,
-            "weight_decay": 0.0027,
-            "hyper_learning_rate": 0.0039,
-            "hyper_weight_decay": 0.09,
-            "viability": False,
-            "threads": None,
-        },
-    },
-}
 
 
 def make_config(
@@ -386,25 +333,36 @@ def make_config(
 ) -> Config:
     """The configuration of a preset, changed by a YAML file, then by `sections`, then by `a.b=c` overrides.
 
-    Without a preset: `digits` for the embedded digits, `images` for data of one's own. Raises InputError of one
-    line that names the key and what was wanted.
+    Without a preset: `digits` for the embedded digits, `images` for data of one's own. Raises InputError with a line
+    for each key that is wrong, which says what was wanted.
 
     >>> make_config(overrides=["search.steps=10"]).search.steps
     10
     """
     changes: dict[str, Any] = {}
+    faults: list[str] = []
     if file is not None:
         _merge(changes, _read_yaml(file))
     _merge(changes, sections)
     for override in overrides:
-        _merge(changes, _parse_override(override))
+        try:
+            _merge(changes, _parse_override(override))
+        except InputError as error:
+            faults.append(str(error))
     preset = preset or _preset_for(changes)
     if preset not in PRESETS:
-        raise InputError(f"preset: unknown preset {preset!r}; available: {', '.join(PRESETS)}")
+        hints = [meant(preset, PRESETS), f"available: {', '.join(PRESETS)}"]
+        faults.append(f"preset: unknown preset {preset!r}; {' '.join(filter(None, hints))}")
     tree: dict[str, Any] = {}
-    _merge(tree, PRESETS[preset])
+    _merge(tree, PRESETS.get(preset, {}))
     _merge(tree, changes)
-    return validate(tree)
+    try:
+        config = Config.model_validate(tree)
+    except ValidationError as error:
+        faults += faults_of(error, Config)
+    if faults:
+        raise InputError("\n".join(faults))
+    return config
 
 
 def _preset_for(changes: dict[str, Any]) -> str:
@@ -414,20 +372,25 @@ def _preset_for(changes: dict[str, Any]) -> str:
 
 
 def validate(tree: dict[str, Any]) -> Config:
-    """The validated configuration of a plain tree. Raises InputError that names the first offending key."""
+    """The validated configuration of a plain tree. Raises InputError with a line for each offending key."""
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        raise InputError(_describe(error)) from None
+        raise InputError("\n".join(faults_of(error, Config))) from None
 
 
-def with_absolute_table(config: Config) -> Config:
-    """The configuration with a table of one's own named by its absolute path, so that a run resumes from anywhere."""
-    table = config.devices.table
-    if table is None or table in PUBLISHED_TABLES:
-        return config
-    devices = config.devices.model_copy(update={"table": str(Path(table).resolve())})
-    return config.model_copy(update={"devices": devices})
+def with_absolute_paths(config: Config) -> Config:
+    """The configuration with every path made absolute from where the process stands, `~` being the home folder.
+
+    A run that keeps it continues from anywhere.
+    """
+    for (section, key), words in PATHS.items():
+        options = getattr(config, section)
+        value = getattr(options, key)
+        if value is not None and value not in words:
+            options = options.model_copy(update={key: str(Path(os.path.expanduser(value)).resolve())})
+            config = config.model_copy(update={section: options})
+    return config
 
 
 def to_yaml(config: Config) -> str:
@@ -443,9 +406,20 @@ def _merge(tree: dict[str, Any], changes: dict[str, Any]) -> None:
             tree[key] = value
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice: of two sections of one name, the first would be lost without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        twice = next((key for key in keys if keys.count(key) > 1), None)
+        if twice is not None:
+            raise yaml.constructor.ConstructorError(None, None, f"{twice} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def _read_yaml(file: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(read_text(file))
+        content = yaml.load(read_text(file), _Loader)  # safe: see there
     except OSError as error:
         raise InputError(f"config: cannot read {file}: {error.strerror}") from None
     except (yaml.YAMLError, InputError) as error:
@@ -478,20 +452,3 @@ def _number_or_text(text: str) -> float | str:
         return float(text)
     except ValueError:
         return text
-
-
-def _describe(error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in first["loc"]) or "configuration"
-    if first["type"] == "extra_forbidden":
-        return f"config: unknown key {key}; known there: {', '.join(_known_keys(first['loc'][:-1]))}"
-    if first["type"] == "value_error":  # two fields that do not fit: the message names them
-        return f"config: {first['ctx']['error']}"
-    return f"config: {key}: {first['msg'][0].lower()}{first['msg'][1:]}, got {first['input']!r}"
-
-
-def _known_keys(location: Sequence[Any]) -> list[str]:
-    model: Any = Config
-    for part in location:
-        model = model.model_fields[part].annotation
-    return list(model.model_fields)

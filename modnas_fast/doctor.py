@@ -12,11 +12,10 @@ from typing import Any
 
 import torch
 from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
 
 from modnas_fast import implementations
 from modnas_fast.placement import search_device
+from modnas_fast.terminal_table import Column, FittedTable, WholeLine
 
 PACKAGES = ("modnas-fast", "torch", "numpy", "triton")
 
@@ -95,20 +94,14 @@ def diagnose() -> Diagnosis:
 
 def render(diagnosis: Diagnosis) -> RenderableType:
     """The diagnosis as tables for a terminal of rich."""
-    facts = Table.grid(padding=(0, 2))
-    for name, value in _facts(diagnosis):
-        facts.add_row(name, Text(value))
-    table = Table(
-        "operation", "device", "served by", "because", title="Implementations", title_justify="left"
-    )
-    for row in diagnosis.operations:
-        table.add_row(row.op, row.device_kind, row.implementation, Text(row.reason))
-    parts: list[RenderableType] = [facts, "", table]
+    lines = [WholeLine(f"{name:<18}{value}") for name, value in _facts(diagnosis)]
+    columns = [Column("operation"), Column("device"), Column("served by"), Column("because", wraps=True)]
+    rows = [[row.op, row.device_kind, row.implementation, row.reason] for row in diagnosis.operations]
+    parts: list[RenderableType] = [*lines, "", FittedTable(columns, rows, "Implementations")]
     if diagnosis.missing:
-        missing = Table("missing", "mended by", title="Optional parts that are missing", title_justify="left")
-        for part in diagnosis.missing:
-            missing.add_row(Text(part.what), Text(part.remedy))
-        parts += ["", missing]
+        columns = [Column("missing", wraps=True), Column("mended by", wraps=True)]
+        rows = [[part.what, part.remedy] for part in diagnosis.missing]
+        parts += ["", FittedTable(columns, rows, "Optional parts that are missing")]
     return Group(*parts)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import json
 import os
+import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,7 +27,8 @@ MARKS = {
 
 def cache_folder() -> Path:
     """`$MODNAS_CACHE`, else the platform's cache folder for this package."""
-    return Path(os.environ.get("MODNAS_CACHE") or platformdirs.user_cache_dir("modnas-fast"))
+    own = os.environ.get("MODNAS_CACHE")
+    return Path(os.path.expanduser(own) if own else platformdirs.user_cache_dir("modnas-fast"))
 
 
 @contextmanager
@@ -58,6 +60,21 @@ def write_text(path: Path | str, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def write_new(path: Path, text: str) -> None:
+    """Writes `text` as UTF-8 in one step. Raises FileExistsError where the file is there, by another process too."""
+    whole = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    write_text(whole, text)
+    try:
+        os.link(whole, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        with open(path, "x", encoding="utf-8") as file:
+            file.write(text)
+    finally:
+        whole.unlink()
+
+
 def write_json(path: Path | str, value: Any) -> None:
     """Writes `value` as readable JSON, by rename. NaN and infinities raise ValueError: JSON has none."""
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
@@ -81,5 +98,5 @@ def read_text(path: Path | str) -> str:
 
 
 def read_json(path: Path | str) -> Any:
-    """The parsed content of a JSON file."""
+    """The parsed content of a JSON file, with or without a byte order mark."""
     return json.loads(read_text(path))

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 Advance = Callable[[int], None]
 
@@ -63,14 +64,17 @@ class Terminal:
 
     @contextmanager
     def _bar(self, title: str, total: int, begun: int) -> Iterator[Advance]:
+        def whole(width: int) -> Column:
+            return Column(no_wrap=True, min_width=width)  # where room lacks, the title stands on several lines
+
         columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
-            TextColumn("left"),
+            TextColumn("{task.description}", table_column=Column()),
+            BarColumn(None, table_column=Column(ratio=1)),
+            MofNCompleteColumn(table_column=whole(len(f"{total}/{total}"))),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True, table_column=whole(len("0:00:00"))),
+            TextColumn("left", table_column=whole(len("left"))),
         )
-        with Progress(*columns, console=self.console, transient=True) as progress:
+        with Progress(*columns, console=self.console, transient=True, expand=True) as progress:
             bar = progress.add_task(title, total=total, completed=begun)
             yield lambda done: progress.update(bar, completed=done)
 

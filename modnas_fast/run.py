@@ -19,6 +19,7 @@ from torch import nn
 from modnas_fast.baselines import random_architectures
 from modnas_fast.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
 from modnas_fast.config import Config
+from modnas_fast.datasets.look import look_at
 from modnas_fast.devices import (
     Campaign,
     Device,
@@ -84,6 +85,12 @@ class Run(StagedRun):
         self._remeasure = remeasure
         self._space = make_space(config.space.name)
 
+    def _check(self) -> None:
+        """See `StagedRun.check`: the images' place and classes, and names of devices."""
+        super()._check()
+        _ = self._campaign
+        look_at(self.config.task.data)
+
     def _run_stages(self) -> dict[str, Any]:
         self._foresee()
         measured = self._measure()
@@ -137,9 +144,10 @@ class Run(StagedRun):
     @cached_property
     def _profiler(self) -> Profiler:
         family = {"space": self._space.name, "image": list(self._task.image_shape), **self._network_arguments}
-        cache = MeasurementCache(fingerprint(), family)
+        cache = MeasurementCache(fingerprint(), family, note=lambda line: self._reporter.say(f"  note: {line}"))
         if self._remeasure:
             cache.clear()
+        cache.try_writing()
         options = self.config.devices
         return Profiler(
             self._space, self._network_arguments, self._task.image_shape, cache, options.repeats, options.minutes

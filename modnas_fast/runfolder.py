@@ -11,6 +11,7 @@
     predictor.json                 predictions beside measurements
     table.parquet                  of a run on a table: its errors and costs, so that queries answer with them
     result.json  report.html  plots/
+    run.lock                       while a process works in it, see `run_lock`
 
 A run on a table has no verification.json and no costs.json, and supernet.safetensors only with a supernet.
 """
@@ -19,9 +20,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from modnas_fast.config import Config, make_config, to_yaml
+from modnas_fast.config import Config, make_config, to_yaml, with_absolute_paths
 from modnas_fast.errors import InputError
-from modnas_fast.files import write_text
+from modnas_fast.files import write_new
 
 CONFIG_FILE = "config.yaml"
 MEASUREMENTS_FILE = "measurements.json"
@@ -39,21 +40,40 @@ RESULT_FILE = "result.json"
 
 
 def create_run(folder: Path, config: Config) -> Path:
-    """Makes the folder of a new run and writes its configuration. Raises InputError where it is in use."""
+    """Makes the folder of a new run and writes its configuration. Raises InputError where it is in use.
+
+    Of several processes that ask for one folder at once, one gets it.
+    """
     if (folder / CONFIG_FILE).exists():
         raise InputError(f"--out: {folder} already holds a run; continue it with --resume {folder} or choose another")
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise InputError(f"--out: {folder} exists and is not empty; choose another folder")
-    write_text(folder / CONFIG_FILE, to_yaml(config))
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        write_new(folder / CONFIG_FILE, to_yaml(with_absolute_paths(config)))
+    except FileExistsError:
+        raise InputError(f"--out: another process has just begun a run in {folder}; choose another folder") from None
     return folder
 
 
-def next_run_folder(parent: Path, name: str) -> Path:
-    """The first of parent/name-001, parent/name-002, … that does not exist."""
+def create_numbered_run(parent: Path, name: str, config: Config) -> Path:
+    """Makes the first of parent/name-001, parent/name-002, … that does not exist the folder of a new run."""
+    parent.mkdir(parents=True, exist_ok=True)
     number = 1
-    while (parent / f"{name}-{number:03d}").exists():
-        number += 1
-    return parent / f"{name}-{number:03d}"
+    while True:
+        folder = parent / f"{name}-{number:03d}"
+        try:
+            folder.mkdir()  # of several processes, one makes it
+            return create_run(folder, config)
+        except FileExistsError:
+            number += 1
+
+
+def discard_unstarted(folder: Path) -> None:
+    """Removes the folder of a new run that ended before anything was measured: it can be used again."""
+    if [path.name for path in folder.iterdir()] == [CONFIG_FILE]:
+        (folder / CONFIG_FILE).unlink()
+        folder.rmdir()
 
 
 def open_run(folder: Path) -> Config:

@@ -12,14 +12,16 @@ from typing import Any
 
 import torch
 
-from modnas_fast.config import Config
+from modnas_fast.config import Config, with_absolute_paths
 from modnas_fast.datasets import ImageTask, load_task
+from modnas_fast.datasets.look import named
 from modnas_fast.devices import threads_restored
-from modnas_fast.errors import InputError
+from modnas_fast.errors import InputError, one_line
 from modnas_fast.files import read_json, write_json
 from modnas_fast.placement import search_device
 from modnas_fast.progress import Reporter, Silent
 from modnas_fast.result import Result
+from modnas_fast.run_lock import locked
 from modnas_fast.runfolder import RESULT_FILE
 from modnas_fast.stopping import Stopper
 
@@ -28,7 +30,7 @@ class StagedRun(ABC):
     """A run of stages in its folder; a stage whose outcome is there is not repeated.
 
     Args:
-        folder: made by `runfolder.create_run`.
+        folder: made by `runfolder.create_run`, before `execute`.
         config: its configuration.
         reporter: where progress is told; silent by default.
         stopper: asked after each search step whether to stop; a checkpoint is written first.
@@ -38,20 +40,44 @@ class StagedRun(ABC):
         self, folder: Path, config: Config, reporter: Reporter | None = None, stopper: Stopper | None = None
     ) -> None:
         self.folder = folder
-        self.config = config
+        self.config = with_absolute_paths(config)
         self._reporter: Reporter = reporter or Silent()
         self._stopper = stopper or Stopper()
+        self._checked = False
+        #: why `execute` could write no report, in one line; the result stands without one
+        self.report_fault: str | None = None
 
     def execute(self) -> Result:
-        """Runs what is missing and returns the result; the report stands in the folder afterwards."""
-        from modnas_fast.report import write_report  # loads matplotlib: only where a report is written
+        """Runs what is missing and returns the result; the report stands in the folder too, or see `report_fault`.
 
-        if not (self.folder / RESULT_FILE).exists():
-            _ = self._device  # one that is missing shall not be told after minutes of measuring
-            write_json(self.folder / RESULT_FILE, self._run_stages())
-        with self._reporter.stage("Writing the report", 1):
-            write_report(self.folder)
-        return Result.load(self.folder)
+        Raises InputError for input that cannot be used, and where another process works in the folder.
+        """
+        with locked(self.folder):
+            self._reporter.say(f"Run folder: {self.folder}")
+            if not (self.folder / RESULT_FILE).exists():
+                self.check()
+                write_json(self.folder / RESULT_FILE, self._run_stages())
+            result = Result.load(self.folder)
+            self._report()
+        return result
+
+    def check(self) -> None:
+        """Raises InputError for what a quick look at the inputs shows: minutes of measuring shall not come first."""
+        if not self._checked:
+            self._check()
+        self._checked = True
+
+    def _check(self) -> None:
+        _ = self._device
+
+    def _report(self) -> None:
+        try:
+            from modnas_fast.report import write_report
+
+            with self._reporter.stage("Writing the report", 1):
+                write_report(self.folder)
+        except Exception as error:  # whatever it is, hours of search are not lost for it
+            self.report_fault = one_line(error)
 
     @abstractmethod
     def _run_stages(self) -> dict[str, Any]:
@@ -92,7 +118,7 @@ def load_images(config: Config, advance: Callable[[int], None]) -> ImageTask:
     """The images that `config.task` names; `advance` is told percents."""
     options = config.task
     return load_task(
-        options.data,
+        named(options.data),
         seed=config.seed,
         limit=options.limit,
         test_limit=options.test_limit,

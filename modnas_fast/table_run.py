@@ -18,6 +18,7 @@ from modnas_fast.baselines import random_architectures
 from modnas_fast.allocator import keep_freed_memory
 from modnas_fast.benchmark import Benchmark, load_benchmark
 from modnas_fast.checkpoint import save_weights
+from modnas_fast.datasets.look import look_at
 from modnas_fast.devices import Device, embeddings, fingerprint
 from modnas_fast.errors import InputError
 from modnas_fast.evaluate import Bounds, Point
@@ -25,6 +26,7 @@ from modnas_fast.files import write_json
 from modnas_fast.kept_table import keep_table
 from modnas_fast.metapredictor import predictor_quality
 from modnas_fast.preferences import rays
+from modnas_fast.presets import OWN_IMAGES
 from modnas_fast.runfolder import (
     CHECKPOINT_FILE,
     EVALUATION_FILE,
@@ -53,6 +55,14 @@ NORMALIZATION = (
 
 class TableRun(StagedRun):
     """The stages of one run on a table; see `StagedRun` for the arguments. `config.devices.table` must be set."""
+
+    def _check(self) -> None:
+        """See `StagedRun.check`: the table, and the images' place and classes where they are wanted."""
+        super()._check()
+        if self.config.task.source == "supernet":
+            self._check_named()
+            look_at(self.config.task.data)
+        _ = self._benchmark
 
     def _run_stages(self) -> dict[str, Any]:
         benchmark = self._benchmark
@@ -104,11 +114,7 @@ class TableRun(StagedRun):
         options = self.config.task
         if options.source == "surrogate":
             return None
-        if options.data == "digits":
-            raise InputError(
-                f"--data: with devices.table, the supernet wants the images of {options.table} (`modnas-fast data "
-                "fetch cifar10` brings CIFAR-10); --preset nb201 searches without images"
-            )
+        self._check_named()
         classes = self._classes
         if self._task.num_classes != classes:
             raise InputError(
@@ -117,6 +123,14 @@ class TableRun(StagedRun):
             )
         keep_freed_memory()  # nothing is measured here that it would change
         return SupernetObjective(self.config, self._benchmark.space, self._task)
+
+    def _check_named(self) -> None:
+        options = self.config.task
+        if options.data in (OWN_IMAGES, "digits"):
+            raise InputError(
+                f"--data: with devices.table, the supernet wants the images of {options.table} (`modnas-fast data "
+                "fetch cifar10` brings CIFAR-10); --preset nb201 searches without images"
+            )
 
     @property
     def _classes(self) -> int:

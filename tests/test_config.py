@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from modnas_fast.config import PRESETS, Config, make_config, to_yaml, validate
+from modnas_fast.config import PATHS, PRESETS, Config, make_config, to_yaml, validate, with_absolute_paths
 from modnas_fast.errors import InputError
 
 
@@ -110,8 +112,17 @@ def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "parts"),
     [
-        ("sed=1", ["unknown key sed", "seed"]),
-        ("search.stepz=1", ["unknown key search.stepz", "steps", "batch_size"]),
+        ("sed=1", ["unknown key sed", "did you mean seed?"]),
+        ("search.stepz=1", ["unknown key search.stepz", "did you mean search.steps?", "--show-config"]),
+        ("search.step=1", ["unknown key search.step;", "did you mean search.steps?"]),
+        ("search.Batch-Size=1", ["unknown key search.Batch-Size", "did you mean search.batch_size?"]),
+        ("task.steps=1", ["unknown key task.steps", "did you mean predictor.steps or search.steps?"]),
+        ("steps=1", ["unknown key steps;", "predictor.steps or search.steps"]),
+        ("serch.steps=1", ["unknown key serch;", "did you mean search?"]),
+        ("search.zzz=1", ["unknown key search.zzz; known there: ", "steps", "batch_size"]),
+        ("mgd.scheme=meen", ["mgd.scheme", "'sample'", "'meen'; did you mean mean?"]),
+        ("devices.unseen=3", ["devices.unseen: ", "'auto'; or ", "tuple", "got 3"]),
+        ("task.data=''", ["task.data", "at least 1 character"]),
         ("search.steps.x=1", ["search.steps"]),
         ("seed.x=1", ["seed"]),
         ("search=3", ["search", "3"]),
@@ -153,6 +164,8 @@ def test_bad_overrides_name_the_key_in_one_line(override: str, parts: list[str])
         ("search: {steps: 3", ["no valid YAML"]),
         ("\tsearch: 3", ["no valid YAML"]),
         ("!!python/object/apply:os.system [exit]", ["no valid YAML"]),
+        ("search: {steps: 3}\nseed: 1\nsearch: {batch_size: 4}", ["no valid YAML", "search stands twice"]),
+        ("search: {steps: 3, steps: 4}", ["no valid YAML", "steps stands twice", "line 1"]),
         ("- 1\n- 2", ["mapping of sections", "list"]),
         ("just words", ["mapping of sections", "str"]),
         ("1: 2", ["1", "string"]),
@@ -183,6 +196,58 @@ def test_unreadable_files_are_named(tmp_path: Path) -> None:
 def test_unknown_preset() -> None:
     text = refused(preset="imagenet")
     assert "'imagenet'" in text and all(name in text for name in PRESETS)
+    assert "did you mean" not in refused(preset="zzz")
+    assert "did you mean cifar10-small?" in refused(preset="cifar-small")
+
+
+def test_everything_wrong_is_told_at_once(tmp_path: Path) -> None:
+    file = written(tmp_path, "search: {step: 3, batch_size: none}\nsed: 4\n")
+    with pytest.raises(InputError) as error:
+        make_config(preset="digit", file=file, overrides=["mgd.scheme=meen", "seed", "task.fractions=[1, 2, 3]"])
+    told = str(error.value).splitlines()
+    for text in ("search.step;", "search.batch_size:", "unknown key sed", "mgd.scheme", "--set:", "task.fractions.0"):
+        assert len([line for line in told if text in line]) == 1, text
+    assert len(told) == 7 and "did you mean digits?" in "".join(told)
+
+
+def test_presets_state_whether_they_want_images() -> None:
+    unnamed = {name for name in PRESETS if make_config(preset=name).task.data is None}
+    assert unnamed == {"images", "cifar10-small", "nb201-supernet", "nb201-paper"}
+    assert make_config(preset="images", overrides=["task.data=digits"]).task.data == "digits"
+
+
+def test_paths_are_made_absolute_and_words_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/somebody")
+    for given, kept in (
+        ("photos", str(tmp_path / "photos")),
+        ("../x", str(tmp_path.parent / "x")),
+        ("./digits", str(tmp_path / "digits")),
+        ("~/photos", "/home/somebody/photos"),
+        ("/data/photos", "/data/photos"),
+        ("digits", "digits"),
+    ):
+        assert with_absolute_paths(make_config(overrides=[f"task.data={given}"])).task.data == kept
+    for given, kept in (("t.csv", str(tmp_path / "t.csv")), ("help", "help"), ("./help", str(tmp_path / "help"))):
+        config = make_config(preset="nb201", overrides=[f"devices.table={given}"])
+        assert with_absolute_paths(config).devices.table == kept
+    assert with_absolute_paths(make_config(preset="images")).task.data is None
+
+
+def test_every_key_that_holds_a_path_is_known() -> None:
+    """A key added later whose description speaks of a file or folder has its place in PATHS."""
+    for section, field in Config.model_fields.items():
+        model = field.annotation
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            source = inspect.getsource(model)
+            for key, inner in model.model_fields.items():
+                described = source.partition(f"    {key}: ")[2].partition("\n    \"\"\"")[2].partition("\"\"\"")[0]
+                if "str" in str(inner.annotation) and re.search(r"\b(folder|file|path)\b", described):
+                    assert (section, key) in PATHS, (section, key)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_key(tmp_path: Path) -> None:
+    assert make_config(file=written(tmp_path, "\ufeffseed: 7\n")).seed == 7
 
 
 def test_the_tree_cannot_be_changed_in_place() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -194,3 +196,52 @@ def test_a_broken_nvcc_is_left_out(sources: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "building without CUDA: the nvcc found does not work" in done.stdout
     assert list((tmp_path / "modnas_fast").glob("_C.*"))
+
+
+def build_extension(sources: Path, folder: Path, *stand_ins: tuple[str, str]) -> subprocess.CompletedProcess[str]:
+    """A build in whose environment modules have been replaced: (name, content)."""
+    for name, content in stand_ins:
+        (folder / "modules").mkdir(exist_ok=True)
+        (folder / "modules" / f"{name}.py").write_text(content)
+    command = [sys.executable, "setup.py", "build_ext", "--build-temp", str(folder), "--build-lib", str(folder)]
+    return run(command, sources, PYTHONPATH=str(folder / "modules"))
+
+
+OLD_CMAKE = ("cmake", "CMAKE_BIN_DIR = {folder!r}")
+
+
+@pytest.mark.parametrize(
+    ("stand_ins", "texts"),
+    [
+        ([("pybind11", "raise ImportError")], ("needs pybind11>=2.13: pip install 'pybind11>=2.13'",)),
+        ([("pybind11", "__version__ = '2.6.0'")], ("pip install 'pybind11>=2.13'",)),
+        ([("pybind11", "")], ("pip install 'pybind11>=2.13'",)),
+        ([OLD_CMAKE], ("needs cmake>=3.24: pip install 'cmake>=3.24'",)),
+        ([OLD_CMAKE, ("pybind11", "raise ImportError")], ("pip install 'cmake>=3.24' 'pybind11>=2.13'",)),
+        ([("setuptools", "__version__ = '59.8.0'\nExtension = find_packages = setup = None\n"
+           "import sys, types\n__path__ = []\nsys.modules['setuptools.command'] = types.ModuleType('c')\n"
+           "sys.modules['setuptools.command.build_ext'] = m = types.ModuleType('b')\nm.build_ext = object\n")],
+         ("setuptools 59.8.0 is too old: pip install 'setuptools>=77'", "--no-build-isolation")),
+    ],
+    ids=["no pybind11", "old pybind11", "empty pybind11", "old cmake", "two", "old setuptools"],
+)  # fmt: skip
+def test_what_the_build_lacks_is_told_in_one_line(
+    sources: Path, tmp_path: Path, stand_ins: list[tuple[str, str]], texts: tuple[str, ...]
+) -> None:
+    cmake = tmp_path / "cmake"
+    cmake.write_text("#!/bin/sh\necho 'cmake version 3.22.1'\n")
+    cmake.chmod(0o755)
+    filled = [(name, content.format(folder=str(tmp_path)) if name == "cmake" else content) for name, content in stand_ins]
+    done = build_extension(sources, tmp_path, *filled)
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("modnas-fast: ")]
+    assert all(text in line for text in texts), line
+    assert "Traceback" not in done.stderr
+    assert ("MODNAS_FAST_BUILD=none" in line) is ("setuptools" not in line)
+
+
+def test_setup_asks_for_what_pyproject_requires() -> None:
+    text = (ROOT / "setup.py").read_text(encoding="utf-8")
+    required = (ROOT / "pyproject.toml").read_text(encoding="utf-8").partition("requires = [")[2].partition("]")[0]
+    stated = {name: tuple(map(int, version.split("."))) for name, version in re.findall(r'"(\w+)>=([\d.]+)"', required)}
+    assert ast.literal_eval(re.search(r"^REQUIRED = (.*)$", text, re.MULTILINE)[1]) == stated

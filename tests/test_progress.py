@@ -89,6 +89,15 @@ def test_a_terminal_gets_a_bar() -> None:
     assert "3/4 (75" not in text
 
 
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_a_bar_cuts_no_figure(width: int) -> None:
+    stream = io.StringIO()
+    reporter = Terminal(Console(file=stream, width=width, force_terminal=True, color_system=None))
+    with reporter.stage("Training the metapredictor", 12000) as advance:
+        advance(11999)
+    assert "11999/12000" in stream.getvalue() and "left" in stream.getvalue()
+
+
 def test_silence(capsys: pytest.CaptureFixture[str]) -> None:
     reporter = Silent()
     with reporter.stage("Searching", 3) as advance:

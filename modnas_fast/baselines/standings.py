@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
-from rich.table import Table
-
 from modnas_fast.baselines import BASELINES
 from modnas_fast.devices.table import PAPER_SEARCH
+from modnas_fast.terminal_table import Column, FittedTable
 
 
 def standings(entries: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -38,22 +37,17 @@ def _standing(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def standings_table(summary: dict[str, dict[str, Any]], settings: dict[str, Any]) -> Table:
+def standings_table(summary: dict[str, dict[str, Any]], settings: dict[str, Any]) -> FittedTable:
     """The summary for the terminal."""
-    table = Table(
-        title=f"{settings['space']}, {settings['task']}: share of the exact front's hypervolume\n"
-        f"after {settings['evaluations']} true evaluations per device (search, unseen: the paper's devices)"
-    )
-    table.add_column("method")
-    for heading in ("runs", "search", "unseen", "worst", "networks", "seconds"):
-        table.add_column(heading, justify="right")
+    ranks = {"runs": 3, "search": 0, "unseen": 0, "worst": 1, "networks": 2, "seconds": 4}
+    columns = [Column("method"), *(Column(heading, rank, right=True) for heading, rank in ranks.items())]
+    rows = []
     for method, line in summary.items():
         means = [line["ratio_search"], line["ratio_unseen"], line["worst"]]
-        table.add_row(
-            method,
-            str(line["runs"]),
-            *("–" if mean is None else f"{mean:.4f}" for mean in means),
-            f"{line['networks']:.1f}",
-            f"{line['seconds']:.2f}",
-        )
-    return table
+        shown = ["–" if mean is None else f"{mean:.4f}" for mean in means]
+        rows.append([method, str(line["runs"]), *shown, f"{line['networks']:.1f}", f"{line['seconds']:.2f}"])
+    title = (
+        f"{settings['space']}, {settings['task']}: share of the exact front's hypervolume\n"
+        f"after {settings['evaluations']} true evaluations per device (search, unseen: the paper's devices)"
+    )
+    return FittedTable(columns, rows, title)

@@ -56,8 +56,8 @@ def load_task(
     generator = torch.Generator().manual_seed(seed)
     if source == "digits":
         return _digits(limit, resize, fractions, generator)
-    library = _read(Path(source))
-    _check_classes(library)
+    library = read_library(Path(source))
+    check_classes(library)
     choice = _choose(library, limit, test_limit, generator)
     decoded = decode(choice, resize=resize, progress=progress)
     whole = Split(decoded.images, choice.labels[decoded.kept])
@@ -99,7 +99,8 @@ def _digits(
     )
 
 
-def _read(path: Path) -> Library:
+def read_library(path: Path) -> Library:
+    """What lies at `path`, with its labels; no image is decoded. Raises InputError where that is no set of images."""
     if not path.exists():
         raise InputError(f'data: {path} does not exist; wanted "digits", a folder, or a parquet file')
     if path.is_dir():
@@ -110,7 +111,8 @@ def _read(path: Path) -> Library:
     return read_parquet(path)
 
 
-def _check_classes(library: Library) -> None:
+def check_classes(library: Library) -> None:
+    """Raises InputError where a held-out part is empty, or classes are fewer than two or too small."""
     for part in ("validation", "test"):
         shelf = _part(library, part)
         if shelf is not None and len(shelf.labels) == 0:

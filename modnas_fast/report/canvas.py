@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -133,6 +132,5 @@ def as_array(values: Sequence[float | None]) -> np.ndarray:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    with replacing(path) as temporary, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+    with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=DPI)

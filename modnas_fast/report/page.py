@@ -10,7 +10,7 @@ from modnas_fast.report.contents import RunContents, read_run
 from modnas_fast.report.document import document_html, writing
 from modnas_fast.report.elements import section
 from modnas_fast.report.figures import all_figures
-from modnas_fast.report.plots import write_plots
+from modnas_fast.report.own_style import own_style
 
 LINKS = {
     "summary": "Summary", "devices": "Devices", "history": "Search", "predictor": "Predictor",
@@ -31,7 +31,10 @@ def write_report(run: Path | str) -> Path:
     contents = read_run(run)
     path = run / "report.html"
     with writing(run):
-        write_plots(contents, run / "plots")
+        with own_style():
+            from modnas_fast.report.plots import write_plots  # imports matplotlib
+
+            write_plots(contents, run / "plots")
         write_text(path, page_html(contents))
     return path
 

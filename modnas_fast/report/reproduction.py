@@ -8,9 +8,9 @@ from modnas_fast.files import write_text
 from modnas_fast.report import reproduction_sections as sections
 from modnas_fast.report.document import document_html, writing
 from modnas_fast.report.elements import section
+from modnas_fast.report.own_style import own_style
 from modnas_fast.report.reproduction_contents import Reproduction, read_reproduction
 from modnas_fast.report.reproduction_figures import reproduction_figures
-from modnas_fast.report.reproduction_plots import write_reproduction_plots
 
 LINKS = {
     "headline": "Summary", "methods": "Methods", "progress": "Search", "fronts": "Fronts",
@@ -31,7 +31,10 @@ def write_reproduction(folder: Path | str) -> Path:
     report = read_reproduction(folder)
     path = folder / "reproduction.html"
     with writing(folder):
-        write_reproduction_plots(report, folder / "plots")
+        with own_style():
+            from modnas_fast.report.reproduction_plots import write_reproduction_plots  # imports matplotlib
+
+            write_reproduction_plots(report, folder / "plots")
         write_text(path, reproduction_html(report))
     return path
 

@@ -62,6 +62,7 @@ def test_a_refused_setting_leaves_no_folder(command: Any, tmp_path: Path) -> Non
     ("arguments", "text"),
     [
         (("--preset", "nothing"), "unknown preset 'nothing'; available: digits, images, cifar10-small"),
+        (("--preset", "cifar10"), "did you mean cifar10-small?"),
         (("--seed", "-1"), "seed"),
         (("--seed", "9999999999"), "seed"),
         (("--verify", "-1"), "verify.networks"),
@@ -139,7 +140,35 @@ def images(folder: Path) -> None:
 )
 def test_data(command: Any, tmp_path: Path, data: str, text: str) -> None:
     images(tmp_path)
-    assert_refused(command("search", "--data", data), "data", text)
+    ended = command("search", "--data", data)
+    assert_refused(ended, "data", text)
+    if data != "corrupt":  # nothing but decoding shows that one
+        assert len(ended.err.splitlines()) == 1 and not (tmp_path / "runs").exists()
+    else:
+        assert list((tmp_path / "runs").iterdir()) == []
+
+
+@pytest.mark.parametrize("preset", ["images", "cifar10-small", "nb201-supernet", "nb201-paper"])
+def test_a_preset_for_images_without_images(command: Any, tmp_path: Path, preset: str) -> None:
+    ended = command("search", "--preset", preset)
+    assert_refused(ended, "--data: ")
+    assert len(ended.err.splitlines()) == 1 and list(tmp_path.iterdir()) == []
+
+
+def test_a_saved_configuration_for_images_without_images(command: Any, tmp_path: Path) -> None:
+    (tmp_path / "my.yaml").write_text(command("search", "--show-config", "--preset", "cifar10-small").out)
+    assert_refused(command("search", "--config", "my.yaml"), "--data")
+    assert [path.name for path in tmp_path.iterdir()] == ["my.yaml"]
+
+
+def test_all_wrong_settings_are_told(command: Any, tmp_path: Path) -> None:
+    (tmp_path / "my.yaml").write_text("search: {step: 3}\n")
+    ended = command("search", "--config", "my.yaml", "--set", "task.steps=3", "--set", "mgd.scheme=meen")
+    assert ended.code == 2 and ended.out == ""
+    lines = ended.err.splitlines()
+    assert len(lines) == 3 and all(line.startswith("modnas-fast: config: ") for line in lines)
+    for text in ("did you mean search.steps?", "predictor.steps or search.steps?", "did you mean mean?"):
+        assert text in ended.err
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -151,7 +180,9 @@ def test_a_gpu_that_this_machine_lacks(command: Any, tmp_path: Path) -> None:
 
 
 def test_a_device_that_this_machine_lacks(command: Any) -> None:
-    assert_refused(command("search", "--set", "devices.unseen=[tpu]"), "unknown device 'tpu'", DEVICE)
+    ended = command("search", "--set", "devices.unseen=[tpu]")
+    assert_refused(ended, "unknown device 'tpu'", DEVICE)
+    assert "Run folder" not in ended.err
 
 
 def test_after_bad_data_the_same_folder_can_be_used(command: Any, tmp_path: Path) -> None:

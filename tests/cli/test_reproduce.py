@@ -93,3 +93,14 @@ def reproduce(cli: Any, folder: Path) -> str:
 def mean_ratio(method: dict[str, Any]) -> float:
     ratios = [score["ratio"] for run in method["runs"] for score in run["devices"].values()]
     return sum(ratios) / len(ratios)
+
+
+def test_a_page_that_fails_leaves_the_searches(
+    command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = {"devices": [], "methods": []}
+    monkeypatch.setattr("modnas_fast.reproduction.run.reproduce_with_surrogate", lambda folder, **settings: content)
+    ended = command("reproduce", "nb201", "--quick")
+    assert ended.code == 1 and "hypervolume" in ended.out and "Page:" not in ended.out
+    last = ended.err.splitlines()[-1]
+    assert last.startswith("modnas-fast: no page: ") and "does not exist" in last and "the same command" in last

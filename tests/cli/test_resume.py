@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from modnas_fast.errors import InputError
+
 
 def assert_equal_to_unbroken(cli: Any, name: str, run: Path) -> None:
     assert cli.result(name) == cli.result(run)
@@ -124,3 +126,26 @@ def test_a_damaged_file_is_named(
     message = [line for line in ended.err.splitlines() if line.startswith("modnas-fast: ")]
     assert len(message) == 1 and damaged in message[0]
     assert ended.err.splitlines()[-1] == message[0]
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        (ImportError("No module named 'matplotlib'"), "ImportError: No module named 'matplotlib'"),
+        (InputError("run cannot be written (No space left on device)"), "no report: run cannot be written"),
+        (RuntimeError("two\nlines"), "RuntimeError: two lines"),
+    ],
+)
+def test_a_report_that_fails_leaves_the_answer(
+    command: Any, copied: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception, told: str
+) -> None:
+    def fail(run: Path) -> None:
+        raise fault
+
+    before = (copied / "result.json").read_bytes()
+    monkeypatch.setattr("modnas_fast.report.write_report", fail)
+    ended = command("search", "--resume", copied)
+    assert ended.code == 1 and "MODNAS" in ended.out and "Report:" not in ended.out
+    last = ended.err.splitlines()[-1]
+    assert told in last and last.endswith(f"modnas-fast report {copied}") and "Traceback" not in ended.err
+    assert (copied / "result.json").read_bytes() == before

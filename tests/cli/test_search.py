@@ -211,3 +211,21 @@ def test_remeasure_forgets_the_cached_latencies(other: tuple[Any, Path]) -> None
     values = [value[0] for networks in anew.values() for value in networks.values()]
     assert values and max(values) < 1e6
     assert all(max(device["latency_range_ms"]) < 1e6 for device in own.result("other")["devices"])
+
+
+def test_without_a_folder_to_write_to_but_the_run_nothing_is_lost(
+    cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A home folder that cannot be written, and a cache that cannot be either."""
+    for name in ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "MPLCONFIGDIR"):
+        monkeypatch.setenv(name, "/proc/nothing")
+    own = type(cli)(tmp_path)
+    own.cache = Path("/proc/nothing/cache")
+    few = {"verify__networks": 1, "search__steps": 2, "search__warmup_steps": 1, "search__refine_steps": 1}
+    ended = own.search("run", **few)
+    assert ended.code == 0, ended.err
+    (note,) = [line for line in ended.err.splitlines() if "cache" in line]
+    assert note.startswith("  note: the cache /proc/nothing/cache/measurements cannot be used (")
+    assert all(": " in line for line in ended.err.splitlines())
+    assert len(json.loads((tmp_path / "run" / "measurements.json").read_text())["latencies"]) >= 8
+    assert (tmp_path / "run" / "report.html").exists() and list((tmp_path / "run" / "plots").iterdir())

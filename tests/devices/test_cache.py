@@ -54,7 +54,12 @@ def test_another_family_of_networks_is_another_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b"[]", b"3", b'{"schema": 1}', b'{"measurements": {}}', b"\xff\xfe", b"null"]
+    "content", [b"", b"{", b"[]", b"3", b'{"schema": 1}', b'{"measurements": {}}', b"\xff\xfe", b"null",
+     b'{"schema": 1, "measurements": {"cpu": {"net": 3}}}', b'{"schema": 1, "measurements": {"cpu": []}}',
+     b'{"schema": 1, "measurements": {"cpu": {"net": [-1, 0]}}}',
+     b'{"schema": 1, "measurements": {"cpu": {"net": ["1", 0]}}}',
+     b'{"schema": 1, "measurements": {"cpu": {"net": [NaN, 0]}}}'],  # fmt: skip
+
 )
 def test_a_damaged_file_is_refused_with_the_remedy(tmp_path: Path, content: bytes) -> None:
     path = open_cache(tmp_path).path
@@ -92,3 +97,61 @@ def test_another_schema_counts_as_empty(tmp_path: Path) -> None:
 def test_the_folder_comes_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODNAS_CACHE", str(tmp_path / "elsewhere"))
     assert MeasurementCache(MACHINE, NETWORKS).path.is_relative_to(tmp_path / "elsewhere")
+
+
+@pytest.mark.parametrize("place", ["/dev/null", "/proc/nothing", "a file"])
+def test_a_folder_that_cannot_be_written_loses_nothing(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    notes: list[str] = []
+    cache = MeasurementCache(MACHINE, NETWORKS, tmp_path / "file" if place == "a file" else Path(place), notes.append)
+    cache.try_writing()
+    assert len(notes) == 1 and "run folder only" in notes[0] and "\n" not in notes[0]
+    cache.update({("cpu", "a"): Measurement(1.0, 0.0)})
+    cache.update({("cpu", "b"): Measurement(2.0, 0.0)})
+    assert cache.get("cpu", "a") == Measurement(1.0, 0.0) and cache.get("cpu", "b") == Measurement(2.0, 0.0)
+    cache.clear()
+    assert cache.get("cpu", "a") is None and len(notes) == 1
+
+
+def test_a_disk_that_fills_later_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, value: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    notes: list[str] = []
+    cache = MeasurementCache(MACHINE, NETWORKS, tmp_path, notes.append)
+    cache.try_writing()
+    cache.update({("cpu", "a"): Measurement(1.0, 0.0)})
+    monkeypatch.setattr("modnas_fast.devices.cache.write_json", full)
+    assert notes == []
+    for name in "bc":
+        cache.update({("cpu", name): Measurement(2.0, 0.0)})
+    assert [cache.get("cpu", name).latency_ms for name in "abc"] == [1.0, 2.0, 2.0]
+    assert len(notes) == 1 and "No space left" in notes[0]
+    assert open_cache(tmp_path).get("cpu", "a") == Measurement(1.0, 0.0)
+
+
+def test_a_file_that_cannot_be_read_or_removed_counts_as_empty(tmp_path: Path) -> None:
+    path = open_cache(tmp_path).path
+    path.mkdir(parents=True)
+    (path / "inside").touch()
+    notes: list[str] = []
+    cache = MeasurementCache(MACHINE, NETWORKS, tmp_path, notes.append)
+    assert cache.get("cpu", "a") is None
+    cache.clear()
+    cache.update({("cpu", "a"): Measurement(1.0, 0.0)})
+    assert cache.get("cpu", "a") == Measurement(1.0, 0.0) and len(notes) == 1
+
+
+def test_a_file_damaged_while_measuring_is_replaced(tmp_path: Path) -> None:
+    cache = open_cache(tmp_path)
+    cache.update({("cpu", "a"): Measurement(1.0, 0.0)})
+    cache.path.write_text("{")
+    cache.update({("cpu", "b"): Measurement(2.0, 0.0)})
+    seen = open_cache(tmp_path)
+    assert seen.get("cpu", "a") == Measurement(1.0, 0.0) and seen.get("cpu", "b") == Measurement(2.0, 0.0)
+
+
+def test_a_try_leaves_nothing(tmp_path: Path) -> None:
+    cache = open_cache(tmp_path)
+    cache.try_writing()
+    assert list(cache.path.parent.iterdir()) == []

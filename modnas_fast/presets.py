@@ -1,0 +1,66 @@
+"""Named starting points of a configuration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+#: what stands for `task.data` in a preset that wants images of one's own: a search without them is refused
+OWN_IMAGES = None
+
+#: What each changes of the defaults; `task.data` is OWN_IMAGES where the digits would be no answer.
+PRESETS: dict[str, dict[str, Any]] = {
+    # narrow networks and augmentation make larger cells worth their cost on this easy task; a large validation part
+    # tells their errors apart
+    "digits": {
+        "space": {"channels": 6},
+        "task": {"fractions": [0.3, 0.5, 0.2], "augment": True},
+        "search": {"warmup_steps": 1500, "steps": 400},
+    },
+    "images": {"task": {"data": OWN_IMAGES}},
+    "cifar10-small": {
+        "task": {"data": OWN_IMAGES, "limit": 4000, "test_limit": 1000, "resize": 16, "augment": True},
+        "search": {"threads": None, "warmup_steps": 1000, "steps": 300, "refine_networks": 400},
+    },
+    # searches on tables: nothing is measured or trained but the predictor and Φ
+    "nb201": {
+        "space": {"channels": 16, "cells": 5, "reduction": "residual"},
+        "task": {"source": "surrogate"},
+        "devices": {"table": "help", "networks": 900},
+        "predictor": {"kind": "graph", "hidden": 48, "steps": 1500, "learning_rate": 5e-3},
+        "hypernetwork": {"intervals": 51},
+        "scalarization": {"task_tail": 0.001},
+        "search": {"warmup_steps": 0, "steps": 100, "refine_steps": 500, "refine_networks": 20_000},
+    },
+    # the same with shared weights trained on CIFAR-10, and no true error read
+    "nb201-supernet": {
+        "space": {"channels": 16, "cells": 5, "reduction": "residual"},
+        "task": {"data": OWN_IMAGES, "augment": True},
+        "devices": {"table": "help", "networks": 900},
+        "predictor": {"kind": "graph", "hidden": 48, "steps": 1500, "learning_rate": 5e-3},
+        "hypernetwork": {"intervals": 51},
+        "search": {"warmup_steps": 6900, "steps": 2900, "batch_size": 256, "threads": None},
+    },
+    # what the paper and its published code do; see docs/nb201.md for each switch
+    "nb201-paper": {
+        "space": {"channels": 16, "cells": 5, "reduction": "residual", "entangled": True},
+        "task": {"data": OWN_IMAGES, "source": "supernet", "fractions": [0.5, 0.5, 0.0], "augment": True},
+        "devices": {"table": "help", "networks": 900},
+        "predictor": {"kind": "plain_graph", "steps": 3000, "learning_rate": 1e-3},
+        "hypernetwork": {"intervals": 101, "interpolate": False},
+        "architect": {"kind": "reinmax", "entropy_start": 0.0, "gradient": "published"},
+        "scalarization": {"kind": "cosine", "penalty": 0.001, "detach_penalty": True, "normalize": False},
+        "search": {
+            "warmup_steps": 0,
+            "steps": 9800,
+            "refine_steps": 0,
+            "spread_share": 0.0,
+            "batch_size": 256,
+            "weight_learning_rate": 0.325,
+            "weight_decay": 0.0027,
+            "hyper_learning_rate": 0.0039,
+            "hyper_weight_decay": 0.09,
+            "viability": False,
+            "threads": None,
+        },
+    },
+}
