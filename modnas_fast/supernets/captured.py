@@ -42,6 +42,11 @@ class CapturedPasses(Passes):
             losses.append(found.detach())
         return torch.cat(losses)
 
+    @staticmethod
+    def _at_a_time(device: torch.device, parts: int) -> int:
+        """Graphs share their memory, so they run in turns whatever the samples lie on."""
+        return 1
+
     def _frozen_losses(self, x: Tensor, y: Tensor, how: dict[str, bool | None]) -> PartLosses:
         return lambda part: self._replay(self._frozen, how, (x, part, y))
 

@@ -39,7 +39,7 @@ class Passes:
         The gradient is computed at once: activations are gone when this returns. It cannot be differentiated again.
         """
         with frozen(self._supernet):
-            return _DeviceLosses.apply(onehot, self._frozen_losses(x, y, how), chunk or len(onehot))
+            return _DeviceLosses.apply(onehot, self._frozen_losses(x, y, how), chunk or len(onehot), self._at_a_time)
 
     def add_weight_gradients(
         self, x: Tensor, onehot: Tensor, y: Tensor, chunk: int | None = None, **how: bool | None
@@ -56,7 +56,7 @@ class Passes:
                 return losses.detach(), torch.autograd.grad(mean, wanted, allow_unused=True)
 
         parts = onehot.detach().split(chunk or len(onehot))
-        found = in_parallel(part_of_sum, parts, workers(x.device, len(parts)))
+        found = in_parallel(part_of_sum, parts, self._at_a_time(x.device, len(parts)))
         for _, gradients in found:  # in the order of the devices, whoever was first
             for tensor, gradient in zip(wanted, gradients, strict=True):
                 if gradient is not None:
@@ -65,6 +65,11 @@ class Passes:
             state.backward(leaf.grad)
         return torch.cat([losses for losses, _ in found])
 
+    @staticmethod
+    def _at_a_time(device: torch.device, parts: int) -> int:
+        """How many parts are computed side by side."""
+        return workers(device, parts)
+
     def _frozen_losses(self, x: Tensor, y: Tensor, how: dict[str, bool | None]) -> PartLosses:
         state, memo = self._supernet.embed(x), Memo()
         return lambda part: cross_entropies(self._supernet.predict_from(state, part, memo_of_state=memo, **how), y)
@@ -72,7 +77,9 @@ class Passes:
 
 class _DeviceLosses(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, onehot: Tensor, losses_of: PartLosses, chunk: int) -> Tensor:
+    def forward(
+        ctx: Any, onehot: Tensor, losses_of: PartLosses, chunk: int, at_a_time: Callable[[torch.device, int], int]
+    ) -> Tensor:
         wanted = ctx.needs_input_grad[0]
 
         def losses_and_gradient(part: Tensor) -> tuple[Tensor, Tensor]:
@@ -82,7 +89,7 @@ class _DeviceLosses(torch.autograd.Function):
                 return losses.detach(), torch.autograd.grad(losses.sum(), leaf)[0] if wanted else leaf
 
         parts = onehot.detach().split(chunk)
-        found = in_parallel(losses_and_gradient, parts, workers(onehot.device, len(parts)))
+        found = in_parallel(losses_and_gradient, parts, at_a_time(onehot.device, len(parts)))
         if wanted:
             ctx.save_for_backward(torch.cat([gradient for _, gradient in found]))
         return torch.cat([losses for losses, _ in found])
@@ -90,7 +97,7 @@ class _DeviceLosses(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
         (gradients,) = ctx.saved_tensors
-        return cotangent[:, None] * gradients, None, None
+        return cotangent[:, None] * gradients, None, None, None
 
 
 @contextmanager
