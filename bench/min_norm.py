@@ -17,10 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from modnas_fast import implementations
+from modnas_fast.runtime import implementations
 from modnas_fast.bench.classic import classic_step
 from modnas_fast.bench.runner import Parser, copy_bandwidth, medians, ratios, run, shown, source_folder, write_results
-from modnas_fast.errors import InputError
+from modnas_fast.runtime.errors import InputError
 from modnas_fast.mgd import combine, gramian, min_norm
 from modnas_fast.report.own_style import own_style
 

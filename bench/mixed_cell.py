@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from modnas_fast import implementations
+from modnas_fast.runtime import implementations
 from modnas_fast.bench.runner import (
     Parser,
     copy_bandwidth,
@@ -35,11 +35,11 @@ from modnas_fast.bench.runner import (
     torch_device,
     write_results,
 )
-from modnas_fast.errors import InputError
-from modnas_fast.spaces.nb201_network import EDGES, OPERATIONS
-from modnas_fast.supernets.mixed_cell import mixed_cell
-from modnas_fast.supernets.mixed_cell_bytes import bytes_moved
-from modnas_fast.terminal_table import Column, FittedTable, show
+from modnas_fast.runtime.errors import InputError
+from modnas_fast.spaces.nb201.network import EDGES, OPERATIONS
+from modnas_fast.spaces.nb201.mixed_cell import mixed_cell
+from modnas_fast.spaces.nb201.mixed_cell_bytes import bytes_moved
+from modnas_fast.runtime.terminal_table import Column, FittedTable, show
 
 #: channels and pixels of the stages
 STAGES = ((16, 32), (32, 16), (64, 8))

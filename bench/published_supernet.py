@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from modnas_fast.spaces.nb201_network import AVG_POOL, CONV_1X1, EDGES, NONE, NUM_NODES, OPERATIONS, SKIP
+from modnas_fast.spaces.nb201.network import AVG_POOL, CONV_1X1, EDGES, NONE, NUM_NODES, OPERATIONS, SKIP
 
 
 def normalized(x: Tensor) -> Tensor:

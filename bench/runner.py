@@ -14,9 +14,9 @@ from typing import Any, NoReturn
 
 import torch
 
-from modnas_fast import doctor
-from modnas_fast.errors import InputError
-from modnas_fast.files import write_json
+from modnas_fast.cli import diagnosis as doctor
+from modnas_fast.runtime.errors import InputError
+from modnas_fast.runtime.files import write_json
 
 Times = dict[str, float]
 Main = Callable[[list[str] | None], None]

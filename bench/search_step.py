@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from modnas_fast.allocator import keep_freed_memory
+from modnas_fast.runtime.allocator import keep_freed_memory
 from modnas_fast.bench import step_agreement
 from modnas_fast.bench.runner import (
     Parser,
@@ -40,7 +40,7 @@ from modnas_fast.bench.step_contenders import MAKERS, OURS, Contender, admitted,
 from modnas_fast.bench.step_parts import peak_memory, seconds_by_kind, seconds_by_part
 from modnas_fast.bench.step_setting import Setting
 from modnas_fast.bench.step_tables import parts_table, plot, times_table
-from modnas_fast.terminal_table import show
+from modnas_fast.runtime.terminal_table import show
 
 #: steps of the paper's search: 100 epochs of 98
 PAPER_STEPS = 9800

@@ -17,13 +17,13 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from modnas_fast import search as search_module
-from modnas_fast.architect import Architect
+from modnas_fast.search import bilevel as search_module
+from modnas_fast.method.architect import Architect
 from modnas_fast.bench import published_step
 from modnas_fast.bench.published_step import PublishedStep
 from modnas_fast.bench.runner import synchronize
 from modnas_fast.datasets import BatchStream
-from modnas_fast.search import Search
+from modnas_fast.search.bilevel import Search
 from modnas_fast.supernets import passes
 
 #: a step of the search, by the names of its two halves in `Search` and in `PublishedStep`

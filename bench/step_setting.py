@@ -9,14 +9,14 @@ from unittest.mock import patch
 import torch
 from torch import Tensor, nn
 
-from modnas_fast.config import Config, make_config
+from modnas_fast.config.tree import Config, make_config
 from modnas_fast.datasets.task import ImageTask, Split, make_task
 from modnas_fast.devices import Device
-from modnas_fast.graph_predictor import PlainGraphPredictor
-from modnas_fast.metapredictor import CostModel
-from modnas_fast.search import Search
+from modnas_fast.predictors.graph_predictor import PlainGraphPredictor
+from modnas_fast.predictors.metapredictor import CostModel
+from modnas_fast.search.bilevel import Search
 from modnas_fast.spaces import NB201Space
-from modnas_fast.task_objective import SupernetObjective, initial_supernet
+from modnas_fast.tasks.task_objective import SupernetObjective, initial_supernet
 
 SPACE = NB201Space()
 #: minibatches per epoch, so that epochs begin anew as in a real run
@@ -96,7 +96,7 @@ def make_search(setting: Setting, supernet: nn.Module | None = None) -> Search:
         })  # fmt: skip
     task = made_up_task(setting)
     weights = initial_supernet(config, SPACE, task) if supernet is None else supernet
-    with patch("modnas_fast.task_objective.initial_supernet", lambda *_: weights):
+    with patch("modnas_fast.tasks.task_objective.initial_supernet", lambda *_: weights):
         objective = SupernetObjective(config, SPACE, task)
-    with patch("modnas_fast.search.CANDIDATES", CANDIDATES):
+    with patch("modnas_fast.search.bilevel.CANDIDATES", CANDIDATES):
         return Search(config, SPACE, objective, made_up_devices(setting.devices), made_up_costs())

@@ -7,9 +7,9 @@ from typing import Any
 
 from modnas_fast.bench.runner import shown, shown_bytes
 from modnas_fast.bench.step_contenders import MAKERS
-from modnas_fast.files import replacing
+from modnas_fast.runtime.files import replacing
 from modnas_fast.report.own_style import own_style
-from modnas_fast.terminal_table import Column, FittedTable
+from modnas_fast.runtime.terminal_table import Column, FittedTable
 
 
 def times_table(row: dict[str, Any]) -> FittedTable:

@@ -28,7 +28,7 @@ using Addresses = std::vector<Address>;
 
 namespace {
 
-/// Grows with every change of a function's name or arguments; modnas_fast.implementations asks for the same number.
+/// Grows with every change of a function's name or arguments; modnas_fast.runtime.implementations asks for the same number.
 constexpr int interface_number = 2;
 
 template <typename T>

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from modnas_fast.devices import Device
     from modnas_fast.mgd import MinNorm, min_norm
-    from modnas_fast.result import Pick, Result
+    from modnas_fast.result.result import Pick, Result
 
 __version__ = version("modnas-fast")
 __all__ = ["Device", "MinNorm", "Pick", "Result", "__version__", "min_norm"]
@@ -14,8 +14,8 @@ __all__ = ["Device", "MinNorm", "Pick", "Result", "__version__", "min_norm"]
 _HOMES = {
     "Device": "modnas_fast.devices",
     "MinNorm": "modnas_fast.mgd",
-    "Pick": "modnas_fast.result",
-    "Result": "modnas_fast.result",
+    "Pick": "modnas_fast.result.result",
+    "Result": "modnas_fast.result.result",
     "min_norm": "modnas_fast.mgd",
 }
 

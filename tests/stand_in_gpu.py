@@ -21,7 +21,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from modnas_fast import placement
+from modnas_fast.runtime import placement
 
 GPU = torch.device("lazy", 0)
 #: one for the whole process: constants that modules keep per device belong to it

@@ -62,7 +62,7 @@ def test_public_names_are_pinned_and_there(name: str) -> None:
 def test_names_of_the_root_are_those_of_their_homes() -> None:
     from modnas_fast.devices import Device
     from modnas_fast.mgd import MinNorm, min_norm
-    from modnas_fast.result import Pick, Result
+    from modnas_fast.result.result import Pick, Result
 
     for home in (Device, MinNorm, Pick, Result, min_norm):
         assert getattr(modnas_fast, home.__name__) is home
@@ -83,11 +83,11 @@ def test_the_version_is_that_of_the_distribution() -> None:
     "module",
     [
         "modnas_fast",
-        "modnas_fast.cli",
-        "modnas_fast.config",
+        "modnas_fast.cli.app",
+        "modnas_fast.config.tree",
         "modnas_fast.datasets.fetch",
         "modnas_fast.datasets.home",
-        "modnas_fast.runfolder",
+        "modnas_fast.result.folder",
     ],
 )
 def test_a_light_import_loads_nothing_heavy(module: str) -> None:

@@ -27,8 +27,8 @@ import sys
 # An editable install beside this one would lend it what it lacks.
 sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in getattr(finder, "__module__", "")]
 import modnas_fast, modnas_fast.bench.search_step, modnas_fast.kernels, torch
-from modnas_fast import implementations
-from modnas_fast.cli_bench import available
+from modnas_fast.runtime import implementations
+from modnas_fast.cli.bench import available
 from modnas_fast.mgd import min_norm
 answer = min_norm(torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
 assert answer.weights.tolist() == [0.5, 0.5]
@@ -98,7 +98,7 @@ def check_wheel(wheel: Path, compiled: bool) -> None:
     assert any(name.startswith("modnas_fast/_C.") for name in names) == compiled
     assert not [name for name in names if name.endswith((".cpp", ".h", ".cu", ".pyc")) or "/results/" in name]
     entry = next(name for name in names if name.endswith("entry_points.txt"))
-    assert "modnas-fast = modnas_fast.cli:main" in zipfile.ZipFile(wheel).read(entry).decode()
+    assert "modnas-fast = modnas_fast.cli.app:main" in zipfile.ZipFile(wheel).read(entry).decode()
 
 
 @pytest.fixture(scope="module")

@@ -15,10 +15,10 @@ from urllib.parse import quote
 
 from modnas_fast.baselines import BASELINES
 from modnas_fast.baselines.known_space import KnownSpace
-from modnas_fast.errors import InputError
-from modnas_fast.files import read_json, write_json
-from modnas_fast.progress import Reporter, Silent
-from modnas_fast.workers import worker_pool
+from modnas_fast.runtime.errors import InputError
+from modnas_fast.runtime.files import read_json, write_json
+from modnas_fast.runtime.progress import Reporter, Silent
+from modnas_fast.runtime.workers import worker_pool
 
 #: after how many evaluations the curve of a run is scored, besides its end: 24 are the paper's
 FIRST_SCORE, SCORE_EVERY = 24, 50

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from modnas_fast.baselines.problem import Problem
-from modnas_fast.exact import ExactFront
+from modnas_fast.evaluation.exact import ExactFront
 from modnas_fast.spaces import SearchSpace
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from modnas_fast.baselines.problem import Problem
-from modnas_fast.metahypernet import make_metahypernet
-from modnas_fast.preferences import rays
+from modnas_fast.method.metahypernet import make_metahypernet
+from modnas_fast.method.preferences import rays
 
 #: preferences per hypernetwork, the published evaluation's
 RAYS = 24

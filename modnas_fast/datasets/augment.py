@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from modnas_fast.placement import to_device
+from modnas_fast.runtime.placement import to_device
 
 
 def augment_batch(images: Tensor, generator: torch.Generator, *, flip: bool = True) -> Tensor:

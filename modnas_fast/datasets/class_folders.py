@@ -7,7 +7,7 @@ from pathlib import Path
 
 from modnas_fast.datasets.part_names import MARKS, PICTURES, is_unlabelled, part_of, words_of
 from modnas_fast.datasets.tree import Tree
-from modnas_fast.errors import InputError
+from modnas_fast.runtime.errors import InputError
 
 TABLES = (".csv", ".tsv", ".json", ".jsonl", ".xlsx")  # that may hold labels
 

@@ -14,7 +14,7 @@ from urllib.request import Request, urlopen
 from modnas_fast import __version__
 from modnas_fast.datasets.part import Part, claim
 from modnas_fast.datasets.registry import DataFile
-from modnas_fast.errors import InputError
+from modnas_fast.runtime.errors import InputError
 
 ATTEMPTS = 4
 #: seconds before the second attempt; each further pause is twice as long

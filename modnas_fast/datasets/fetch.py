@@ -8,8 +8,8 @@ from pathlib import Path
 
 from modnas_fast.datasets.download import download
 from modnas_fast.datasets.registry import DataSet
-from modnas_fast.errors import InputError
-from modnas_fast.progress import Reporter, Silent
+from modnas_fast.runtime.errors import InputError
+from modnas_fast.runtime.progress import Reporter, Silent
 
 
 def fetch(

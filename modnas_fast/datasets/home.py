@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 from modnas_fast.datasets.registry import owner
-from modnas_fast.errors import InputError
-from modnas_fast.files import cache_folder
+from modnas_fast.runtime.errors import InputError
+from modnas_fast.runtime.files import cache_folder
 
 
 def data_home() -> Path:

@@ -25,7 +25,7 @@ from modnas_fast.datasets.encoded import Encoded, EncodedImages, Unreadable, ope
 from modnas_fast.datasets.header import Header, read_header
 from modnas_fast.datasets.image_notes import fit_notes, range_notes, seen_notes
 from modnas_fast.datasets.pixels import BLACK, Seen, Target, fill_pixels
-from modnas_fast.errors import InputError
+from modnas_fast.runtime.errors import InputError
 
 LARGEST_SIDE = 64  # pixels; of the longer side, where no size is asked for
 LEAST_SIDE = 4  # pixels; of the shorter side of images that are scaled down to it

@@ -22,7 +22,7 @@ from modnas_fast.datasets.class_folders import (
 )
 from modnas_fast.datasets.part_names import NAMELESS, is_unlabelled, part_of, words_of
 from modnas_fast.datasets.tree import Tree
-from modnas_fast.errors import InputError
+from modnas_fast.runtime.errors import InputError
 
 LEAST_OTHERS = 2  # class folders beside a folder called test that make it a part and no class
 

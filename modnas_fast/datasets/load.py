@@ -18,7 +18,7 @@ from modnas_fast.datasets.shelf import Library, Shelf
 from modnas_fast.datasets.splits import stratified_split, stratified_subset
 from modnas_fast.datasets.task import ImageTask, Split, make_task
 from modnas_fast.datasets.tree import grow
-from modnas_fast.errors import InputError
+from modnas_fast.runtime.errors import InputError
 
 MIN_PER_CLASS = 8
 FRACTIONS = (0.5, 0.25, 0.25)

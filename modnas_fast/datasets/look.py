@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from modnas_fast.datasets.load import check_classes, read_library
-from modnas_fast.errors import InputError
+from modnas_fast.runtime.errors import InputError
 
 
 def named(source: str | None) -> str:

@@ -15,7 +15,7 @@ from modnas_fast.datasets.encoded import LFS_POINTER, Encoded
 from modnas_fast.datasets.part_names import is_unlabelled, part_of
 from modnas_fast.datasets.shelf import Library, Shelf, held_out
 from modnas_fast.datasets.tree import Tree
-from modnas_fast.errors import InputError
+from modnas_fast.runtime.errors import InputError
 
 IMAGE_COLUMNS = ("img", "image")
 LABEL_COLUMN = "label"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from modnas_fast.datasets.registry import DataFile, sha256_of
-from modnas_fast.errors import InputError
+from modnas_fast.runtime.errors import InputError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)

@@ -12,7 +12,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Literal
 
-from modnas_fast.errors import InputError
+from modnas_fast.runtime.errors import InputError
 
 State = Literal["present", "partly", "absent", "not verified"]
 BLOCK = 1 << 20

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from modnas_fast.datasets.augment import augment_batch
-from modnas_fast.errors import InputError
-from modnas_fast.placement import to_device
+from modnas_fast.runtime.errors import InputError
+from modnas_fast.runtime.placement import to_device
 
 STATISTICS_CHUNK = 1 << 23  # values that are summed at once
 

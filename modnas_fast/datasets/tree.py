@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from modnas_fast.datasets.encoded import EXTENSIONS
-from modnas_fast.errors import InputError
+from modnas_fast.runtime.errors import InputError
 
 PARQUET = ".parquet"
 #: folders and files that systems and archivers leave behind; like hidden ones they are not data

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from modnas_fast.errors import InputError
+from modnas_fast.runtime.errors import InputError
 
 
 class _DType:

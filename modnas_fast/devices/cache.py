@@ -13,8 +13,8 @@ from pathlib import Path
 
 from modnas_fast.devices.machine import Fingerprint
 from modnas_fast.devices.measure import Measurement
-from modnas_fast.errors import InputError
-from modnas_fast.files import cache_folder, read_json, write_json
+from modnas_fast.runtime.errors import InputError
+from modnas_fast.runtime.files import cache_folder, read_json, write_json
 
 SCHEMA = 1
 #: written for a try: about as much as the measurements of a run take

@@ -11,7 +11,7 @@ from torch import Tensor
 from modnas_fast.devices.device import Device, embeddings
 from modnas_fast.devices.machine import Setting, default_unseen
 from modnas_fast.devices.measure import Measurement
-from modnas_fast.errors import InputError
+from modnas_fast.runtime.errors import InputError
 from modnas_fast.spaces import Architecture, SearchSpace
 
 #: latencies by setting name and canonical architecture string

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from modnas_fast.errors import InputError
+from modnas_fast.runtime.errors import InputError
 
 Split = Literal["search", "unseen"]
 #: share of the cheapest reference network's cost down to which the normalised range is linear: below every cost of the

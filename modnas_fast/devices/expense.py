@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from modnas_fast.devices.machine import Setting
 from modnas_fast.devices.measure import WARMUP_ROUNDS, Job, Passes, threads_restored
-from modnas_fast.errors import InputError
+from modnas_fast.runtime.errors import InputError
 
 #: tensors as large as the largest output of a layer that exist at a time in a forward pass, working space of
 #: convolutions included

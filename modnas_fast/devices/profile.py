@@ -11,7 +11,7 @@ from modnas_fast.devices.cache import MeasurementCache
 from modnas_fast.devices.expense import PROBES, affordable_repeats, check_memory, seconds_per_round
 from modnas_fast.devices.machine import Setting
 from modnas_fast.devices.measure import WARMUP_ROUNDS, Job, Measurement, measure
-from modnas_fast.free_memory import free_memory
+from modnas_fast.runtime.free_memory import free_memory
 from modnas_fast.spaces import Architecture, SearchSpace
 
 

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from modnas_fast.devices.device import Device
 from modnas_fast.devices.table_file import TableFile, read_table_file
-from modnas_fast.errors import InputError
+from modnas_fast.runtime.errors import InputError
 from modnas_fast.spaces import SearchSpace
-from modnas_fast.suggestions import did_you_mean
+from modnas_fast.runtime.suggestions import did_you_mean
 
 #: HELP's device settings for NAS-Bench-201 as MODNAS splits them
 PAPER_SEARCH = (

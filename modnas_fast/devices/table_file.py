@@ -11,8 +11,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from modnas_fast.errors import InputError
-from modnas_fast.files import read_text
+from modnas_fast.runtime.errors import InputError
+from modnas_fast.runtime.files import read_text
 
 DELIMITERS = ",;\t"
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from modnas_fast.errors import InputError
+from modnas_fast.runtime.errors import InputError
 
 
 class Part(BaseModel):

@@ -11,7 +11,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from modnas_fast.errors import InputError
+from modnas_fast.runtime.errors import InputError
 
 
 def document_html(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from modnas_fast.files import write_text
+from modnas_fast.runtime.files import write_text
 from modnas_fast.report import reproduction_sections as sections
 from modnas_fast.report.document import document_html, writing
 from modnas_fast.report.elements import section

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from modnas_fast.benchmark import HW_NAS_BENCH_360
+from modnas_fast.evaluation.benchmark import HW_NAS_BENCH_360
 from modnas_fast.reproduction.trial import Group, Variant
 
 DEFAULT = Variant("default")

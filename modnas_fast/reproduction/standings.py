@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import fmean
 from typing import Any
 
-from modnas_fast.terminal_table import Column, FittedTable
+from modnas_fast.runtime.terminal_table import Column, FittedTable
 
 
 def headline_table(content: dict[str, Any]) -> FittedTable:

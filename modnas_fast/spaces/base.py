@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from modnas_fast.errors import InputError
+from modnas_fast.runtime.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from torch import nn
 
 from modnas_fast.spaces import SearchSpace
 from modnas_fast.supernets.entangled_linear import entangled_linear
-from modnas_fast.supernets.mixed_cell import mixed_cell
-from modnas_fast.supernets.nb201 import NB201Supernet, inherit_weights
+from modnas_fast.spaces.nb201.mixed_cell import mixed_cell
+from modnas_fast.spaces.nb201.supernet import NB201Supernet, inherit_weights
 
 __all__ = ["NB201Supernet", "entangled_linear", "inherit_weights", "make_supernet", "mixed_cell"]
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from modnas_fast.supernets.nb201 import NB201Supernet
+from modnas_fast.spaces.nb201.supernet import NB201Supernet
 from modnas_fast.supernets.passes import PartLosses, Passes
 
 

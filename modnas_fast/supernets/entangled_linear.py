@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from modnas_fast import implementations
-from modnas_fast.errors import InputError
+from modnas_fast.runtime import implementations
+from modnas_fast.runtime.errors import InputError
 from modnas_fast.mgd.tracing import traced
 from modnas_fast.supernets import entangled_linear_reference
 from modnas_fast.supernets.entangled_linear_reference import Part

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from modnas_fast.supernets.mixed_cell_composed import Memo
-from modnas_fast.supernets.nb201 import NB201Supernet, cross_entropies
+from modnas_fast.spaces.nb201.mixed_cell_composed import Memo
+from modnas_fast.spaces.nb201.supernet import NB201Supernet, cross_entropies
 from modnas_fast.supernets.parallel import in_parallel, workers
 
 #: losses [t] of samples [t, N]

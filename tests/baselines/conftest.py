@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from modnas_fast.exact import ExactFront
+from modnas_fast.evaluation.exact import ExactFront
 from modnas_fast.spaces import NB201Space
 
 SPACE = NB201Space()

@@ -18,8 +18,8 @@ import pytest
 from modnas_fast.baselines.contest import Contest
 from modnas_fast.baselines.known_space import KnownSpace
 from modnas_fast.baselines.standings import standings
-from modnas_fast.errors import InputError
-from modnas_fast.progress import Silent
+from modnas_fast.runtime.errors import InputError
+from modnas_fast.runtime.progress import Silent
 
 METHODS = ["random", "local-search", "evolution"]
 

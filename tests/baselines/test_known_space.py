@@ -9,8 +9,8 @@ import pytest
 
 from modnas_fast.baselines import BASELINES
 from modnas_fast.baselines.known_space import KnownSpace
-from modnas_fast.benchmark import load_benchmark
-from modnas_fast.errors import InputError
+from modnas_fast.evaluation.benchmark import load_benchmark
+from modnas_fast.runtime.errors import InputError
 
 needs_tables = pytest.mark.skipif("MODNAS_DATA" not in os.environ, reason="MODNAS_DATA does not name the tables")
 DEVICES = ["1080ti_1", "samsung_a50", "gold_6226", "eyeriss"]

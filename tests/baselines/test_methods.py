@@ -14,7 +14,7 @@ import torch
 from modnas_fast.baselines import BASELINES, Problem
 from modnas_fast.baselines.evolution import crowding_distance
 from modnas_fast.baselines.moves import neighbours, unknown
-from modnas_fast.exact import ExactFront
+from modnas_fast.evaluation.exact import ExactFront
 from modnas_fast.spaces import Choice, NB201Space
 
 #: evaluations after which each is ahead of random search: evolution needs some generations

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from modnas_fast.bench import entangled_linear, mixed_cell
-from modnas_fast.errors import InputError
+from modnas_fast.runtime.errors import InputError
 
 
 @pytest.fixture(autouse=True)

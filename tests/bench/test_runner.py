@@ -11,7 +11,7 @@ import torch
 
 from modnas_fast.bench import runner
 from modnas_fast.bench.classic import classic_combination, classic_step, classic_weights
-from modnas_fast.errors import InputError
+from modnas_fast.runtime.errors import InputError
 
 
 def test_contenders_take_turns() -> None:

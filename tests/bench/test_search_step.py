@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from modnas_fast.architect import Architect
+from modnas_fast.method.architect import Architect
 from modnas_fast.bench import search_step, step_agreement, step_contenders
 from modnas_fast.bench.published_step import PublishedStep
 from modnas_fast.bench.published_supernet import PublishedSupernet
@@ -17,7 +17,7 @@ from modnas_fast.bench.search_step import main, options
 from modnas_fast.bench.step_contenders import MAKERS, admitted, foretold
 from modnas_fast.bench.step_parts import functions_of_search, kind_of, peak_memory, seconds_by_part
 from modnas_fast.bench.step_setting import SPACE, Setting, make_search
-from modnas_fast.errors import InputError
+from modnas_fast.runtime.errors import InputError
 
 TINY = ["--channels", "2", "--cells", "1", "--side", "8", "--batch", "4", "--rounds", "2", "--threads", "1"]
 SMALL = Setting(devices=2, batch=4, channels=2, cells=1, side=8)

@@ -43,7 +43,7 @@ TINY = {
 def program() -> list[str]:
     """The installed command beside this interpreter."""
     found = shutil.which("modnas-fast", path=str(Path(sys.executable).parent))
-    return [found] if found else [sys.executable, "-c", "from modnas_fast.cli import main; main()"]
+    return [found] if found else [sys.executable, "-c", "from modnas_fast.cli.app import main; main()"]
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def command(
     torch.set_num_threads(int(ENVIRONMENT["OMP_NUM_THREADS"]))
 
     def call(*arguments: str | Path) -> Ended:
-        from modnas_fast.cli import main
+        from modnas_fast.cli.app import main
 
         monkeypatch.setattr(sys, "argv", ["modnas-fast", *map(str, arguments)])
         capfd.readouterr()

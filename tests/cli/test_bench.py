@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from modnas_fast import cli_bench
+from modnas_fast.cli import bench as cli_bench
 
 
 def test_help_lists_what_is_installed(command: Any) -> None:

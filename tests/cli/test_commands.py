@@ -115,7 +115,7 @@ def test_showing_the_configuration_loads_no_torch(cli: Any) -> None:
     import sys
 
     code = (
-        "import sys; from modnas_fast import cli\n"
+        "import sys; from modnas_fast.cli import app as cli\n"
         "sys.argv = ['modnas-fast', 'search', '--show-config']\n"
         "try: cli.main()\n"
         "except SystemExit as stop: assert not stop.code\n"

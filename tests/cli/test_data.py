@@ -180,7 +180,7 @@ def test_convert(command: Any, tmp_path: Path) -> None:
 
 def test_fetching_loads_nothing_heavy(tmp_path: Path) -> None:
     program = (
-        "import sys; from modnas_fast import cli\n"
+        "import sys; from modnas_fast.cli import app as cli\n"
         f"sys.argv = ['modnas-fast', 'data', 'fetch', 'nats-bench', '--to', {str(tmp_path / 'to')!r}, "
         f"'--mirror', {str(tmp_path / 'nowhere')!r}]\n"
         "try: cli.main()\n"

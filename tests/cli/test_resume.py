@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from modnas_fast.errors import InputError
+from modnas_fast.runtime.errors import InputError
 
 
 def assert_equal_to_unbroken(cli: Any, name: str, run: Path) -> None:

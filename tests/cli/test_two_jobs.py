@@ -104,10 +104,10 @@ def test_the_home_folder_is_understood_everywhere(
 def test_a_folder_of_many_searches_is_worked_on_by_one_command(
     command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    from modnas_fast.run_lock import locked
+    from modnas_fast.runtime.lock import locked
 
     known = Mock(**{"return_value.known_space.return_value.fronts": {"a": None}})
-    monkeypatch.setattr("modnas_fast.benchmark.load_benchmark", known)
+    monkeypatch.setattr("modnas_fast.evaluation.benchmark.load_benchmark", known)
     with locked(tmp_path / "shared"):
         ended = command(name, "nb201", "--out", "shared")
     assert ended.code == 2 and "shared is in use by process" in ended.err

@@ -7,7 +7,7 @@ import torch
 from sklearn import datasets
 
 from modnas_fast.datasets import load_task
-from modnas_fast.errors import InputError
+from modnas_fast.runtime.errors import InputError
 
 
 def test_values_and_proportions() -> None:

@@ -29,7 +29,7 @@ from file_server import (
 from modnas_fast.datasets import download as module
 from modnas_fast.datasets.download import address, download
 from modnas_fast.datasets.registry import DataFile
-from modnas_fast.errors import InputError
+from modnas_fast.runtime.errors import InputError
 
 CONTENT = random.Random(0).randbytes(300_000)
 HALF = len(CONTENT) // 2

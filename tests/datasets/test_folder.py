@@ -16,7 +16,7 @@ from pictures import encoded, fill, picture
 from modnas_fast.datasets import ImageTask, load_task
 from modnas_fast.datasets.encoded import Encoded
 from modnas_fast.datasets.images import _threads, decode
-from modnas_fast.errors import InputError
+from modnas_fast.runtime.errors import InputError
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from modnas_fast.datasets import load_task
 from modnas_fast.datasets.layout import read_layout
 from modnas_fast.datasets.part_names import part_of
 from modnas_fast.datasets.tree import grow
-from modnas_fast.errors import InputError
+from modnas_fast.runtime.errors import InputError
 
 IMAGE = encoded(picture(0))
 

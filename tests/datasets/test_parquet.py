@@ -13,7 +13,7 @@ from pictures import encoded, picture, write_parquet
 
 from modnas_fast.datasets import load_task
 from modnas_fast.datasets.parquet import read_parquet
-from modnas_fast.errors import InputError
+from modnas_fast.runtime.errors import InputError
 
 DATA = os.environ.get("MODNAS_DATA")
 

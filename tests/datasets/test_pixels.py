@@ -15,7 +15,7 @@ from pictures import encoded, picture, write_parquet
 from modnas_fast.datasets import load_task
 from modnas_fast.datasets.encoded import Encoded
 from modnas_fast.datasets.images import Decoded, decode
-from modnas_fast.errors import InputError
+from modnas_fast.runtime.errors import InputError
 
 ORIENTATION = 274
 

@@ -11,7 +11,7 @@ import pytest
 
 from modnas_fast.datasets import data_home, locate
 from modnas_fast.datasets.registry import DataFile, DataSet, datasets, groups, owner, select
-from modnas_fast.errors import InputError
+from modnas_fast.runtime.errors import InputError
 
 DATA = os.environ.get("MODNAS_DATA")
 FILES = [file for data in datasets().values() for file in data.files]

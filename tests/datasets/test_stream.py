@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from modnas_fast.checkpoint import load_checkpoint, save_checkpoint
+from modnas_fast.runtime.checkpoint import load_checkpoint, save_checkpoint
 from modnas_fast.datasets import BatchStream, ImageTask, Split
 from modnas_fast.datasets.task import make_task
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from modnas_fast.datasets.augment import augment_batch, random_crop, random_flip
 from modnas_fast.datasets.splits import stratified_split, stratified_subset
 from modnas_fast.datasets.task import ImageTask, Split, channel_statistics, make_task
-from modnas_fast.errors import InputError
+from modnas_fast.runtime.errors import InputError
 from stand_in_gpu import GPU, stand_in_gpu
 
 

@@ -10,7 +10,7 @@ from pictures import encoded, fill, picture
 
 from modnas_fast.datasets import ImageTask, load_task
 from modnas_fast.datasets.tree import grow
-from modnas_fast.errors import InputError
+from modnas_fast.runtime.errors import InputError
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from modnas_fast.devices import Fingerprint, Measurement, MeasurementCache
-from modnas_fast.errors import InputError
+from modnas_fast.runtime.errors import InputError
 
 MACHINE = Fingerprint("a cpu", 4, 4, "2.8", ())
 NETWORKS = {"space": "nb201", "channels": 8}

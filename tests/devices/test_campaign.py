@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from modnas_fast.devices import Campaign, Latencies, Measurement, Setting, plan_campaign
-from modnas_fast.errors import InputError
+from modnas_fast.runtime.errors import InputError
 from modnas_fast.spaces import NB201Space
 
 space = NB201Space()

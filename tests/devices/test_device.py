@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modnas_fast.devices import Device, embeddings
-from modnas_fast.errors import InputError
+from modnas_fast.runtime.errors import InputError
 
 latency = st.floats(1e-3, 1e4)
 

@@ -12,7 +12,7 @@ from modnas_fast.devices import Setting
 from modnas_fast.devices import measure as measure_module
 from modnas_fast.devices.expense import LIVE_OUTPUTS, check_memory, parameter_bytes, seconds_per_round
 from modnas_fast.devices.measure import Job
-from modnas_fast.errors import InputError
+from modnas_fast.runtime.errors import InputError
 
 SHAPE = (3, 8, 8)
 

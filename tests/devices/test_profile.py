@@ -11,7 +11,7 @@ import torch
 from modnas_fast.devices import Fingerprint, Measurement, MeasurementCache, Profiler, Setting
 from modnas_fast.devices import profile as profile_module
 from modnas_fast.devices.measure import Job
-from modnas_fast.errors import InputError
+from modnas_fast.runtime.errors import InputError
 from modnas_fast.spaces import NB201Space
 
 space = NB201Space()

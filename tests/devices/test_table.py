@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from modnas_fast.datasets.error_table import load_nats_bench
+from modnas_fast.spaces.nb201.error_table import load_nats_bench
 from modnas_fast.devices import Device
 from modnas_fast.devices.table import (
     PAPER_SEARCH,
@@ -24,7 +24,7 @@ from modnas_fast.devices.table import (
     load_help,
     load_hw_nas_bench_360,
 )
-from modnas_fast.errors import InputError
+from modnas_fast.runtime.errors import InputError
 from modnas_fast.spaces import NB201Space
 
 SPACE = NB201Space()

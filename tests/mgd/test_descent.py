@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from modnas_fast.errors import InputError
-from modnas_fast.metahypernet import make_metahypernet
+from modnas_fast.runtime.errors import InputError
+from modnas_fast.method.metahypernet import make_metahypernet
 from modnas_fast.mgd import combine_devices, descend, device_gradients, device_groups
 
 HEADS = [("bank", {"interpolate": False}), ("bank", {"interpolate": True}), ("mlp", {})]

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from modnas_fast import implementations
-from modnas_fast.errors import InputError
+from modnas_fast.runtime import implementations
+from modnas_fast.runtime.errors import InputError
 from modnas_fast.supernets.entangled_linear import Work, entangled_linear, needed_work
 
 module = import_module("modnas_fast.supernets.entangled_linear")  # the package has a function of this name

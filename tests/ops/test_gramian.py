@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from modnas_fast import implementations
+from modnas_fast.runtime import implementations
 from modnas_fast.mgd import combine, gramian
 
 module = importlib.import_module("modnas_fast.mgd.gramian")
@@ -260,7 +260,7 @@ def test_threads_do_not_change_a_bit() -> None:
 
 THREADS_OF_TORCH = """
 import os, threading, time, torch
-from modnas_fast import implementations
+from modnas_fast.runtime import implementations
 from modnas_fast.mgd import gramian
 torch.set_num_threads(2)
 rows = torch.randn(13, 400_000)

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from modnas_fast import implementations
+from modnas_fast.runtime import implementations
 from modnas_fast.mgd import MinNorm, Status, min_norm
 from modnas_fast.mgd.min_norm import METHODS
 
@@ -455,7 +455,7 @@ def test_the_reference_never_touches_the_core(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_environment_forces_the_reference() -> None:
-    program = "from modnas_fast import implementations as i; print(i.chosen('min_norm', 'cpu')[2:4])"
+    program = "from modnas_fast.runtime import implementations as i; print(i.chosen('min_norm', 'cpu')[2:4])"
     for value, expected in (
         ("reference", "('reference', 'MODNAS_FAST_IMPL=reference')"),
         ("fast", "must be auto or"),

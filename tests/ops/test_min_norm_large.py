@@ -9,7 +9,7 @@ import quadprog
 import torch
 from torch import Tensor
 
-from modnas_fast import implementations
+from modnas_fast.runtime import implementations
 from modnas_fast.mgd import Status, min_norm
 
 pytestmark = pytest.mark.skipif(

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from modnas_fast import implementations
+from modnas_fast.runtime import implementations
 from modnas_fast.mgd import MinNorm, Status, min_norm
 from modnas_fast.mgd.min_norm import METHODS
 

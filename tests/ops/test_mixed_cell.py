@@ -9,9 +9,9 @@ import torch
 from mixed_cells import FLOATS, SELECTIONS, Inputs, gradients, make, truth
 from torch import Tensor
 
-from modnas_fast import implementations
-from modnas_fast.supernets.mixed_cell import mixed_cell
-from modnas_fast.supernets.mixed_cell_bytes import bytes_moved
+from modnas_fast.runtime import implementations
+from modnas_fast.spaces.nb201.mixed_cell import mixed_cell
+from modnas_fast.spaces.nb201.mixed_cell_bytes import bytes_moved
 
 
 @pytest.fixture(params=["reference", "composed"], autouse=True)

@@ -17,8 +17,8 @@ from machine_code import SPILLED, Compiled, resources
 from mixed_cells import FLOATS, Inputs, gradients, make
 from torch import Tensor
 
-from modnas_fast import implementations
-from modnas_fast.supernets.mixed_cell import mixed_cell
+from modnas_fast.runtime import implementations
+from modnas_fast.spaces.nb201.mixed_cell import mixed_cell
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")

@@ -19,7 +19,7 @@ import torch
 from machine_code import SPILLED, Compiled, resources
 from torch import Tensor
 
-from modnas_fast import implementations
+from modnas_fast.runtime import implementations
 from modnas_fast.mgd import combine, gramian, min_norm
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"

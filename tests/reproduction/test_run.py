@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from modnas_fast.benchmark import HELP, load_benchmark
-from modnas_fast.errors import InputError
-from modnas_fast.files import read_json, write_json
-from modnas_fast.progress import Silent
+from modnas_fast.evaluation.benchmark import HELP, load_benchmark
+from modnas_fast.runtime.errors import InputError
+from modnas_fast.runtime.files import read_json, write_json
+from modnas_fast.runtime.progress import Silent
 from modnas_fast.report.reproduction_contents import read_reproduction
 from modnas_fast.reproduction import run as module
 from modnas_fast.reproduction.plan import Plan, make_plan

@@ -9,7 +9,7 @@ import torch
 from supernet_inputs import architectures, batch, make, soft_samples
 from torch import Tensor
 
-from modnas_fast import implementations
+from modnas_fast.runtime import implementations
 from modnas_fast.supernets.parallel import in_parallel
 from modnas_fast.supernets.passes import Passes, frozen
 

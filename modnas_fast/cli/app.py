@@ -1,0 +1,256 @@
+"""The command line: search, pick, report, reproduce, baselines, bench, data, doctor."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from modnas_fast.cli.baselines import baselines
+from modnas_fast.cli.bench import add_to as add_bench_to
+from modnas_fast.cli.data import data_app
+from modnas_fast.cli.pick import pick
+from modnas_fast.cli.reproduce import reproduce
+from modnas_fast.runtime.errors import InputError
+from modnas_fast.runtime.terminal_table import show
+
+if TYPE_CHECKING:
+    from modnas_fast.config.tree import Config
+    from modnas_fast.runtime.progress import Reporter
+    from modnas_fast.runs.stages import StagedRun
+    from modnas_fast.runtime.stopping import Stopper
+
+app = typer.Typer(
+    name="modnas-fast",
+    help="One search, many devices: the Pareto set of networks for each (MODNAS).",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.add_typer(data_app, name="data", help="Benchmark data: list, fetch, verify, convert.")
+
+
+def main() -> None:
+    """Runs the command line; bad input ends with a line for each fault and exit status 2."""
+    from modnas_fast.runtime.stopping import Stopped
+
+    try:
+        app(prog_name="modnas-fast")
+    except InputError as error:
+        _fail(str(error))
+    except OSError as error:
+        _fail(f"{error.filename or 'file system'}: {error.strerror or error}")
+    except Stopped as stop:
+        sys.exit(128 + stop.signal_number)
+
+
+def _fail(message: str) -> None:
+    for line in message.splitlines():
+        print(f"modnas-fast: {line}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from modnas_fast import __version__
+
+        print(f"modnas-fast {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def search(
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="Images: a folder with one sub-folder per class, or image parquet (file or folder). "
+            "Default: scikit-learn's digits, embedded."
+        ),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="Named starting point: digits, images (the default with --data) and cifar10-small, both with --data; on "
+            "NAS-Bench-201 and its tables of devices: nb201 (no images), nb201-supernet and nb201-paper (with --data "
+            "cifar10/)."
+        ),
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML file with changes to the preset.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change one value, such as search.steps=200. Repeatable."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random. Default 0.")] = None,
+    verify: Annotated[
+        int | None, typer.Option(metavar="K", help="Networks to train from scratch and measure. 0: none.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run. Default: runs/DATA-001, -002, …")] = None,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Continue the run in this folder where it stopped.")
+    ] = None,
+    remeasure: Annotated[
+        bool, typer.Option("--remeasure", help="Measure this machine anew instead of using cached latencies.")
+    ] = False,
+    show_config: Annotated[
+        bool, typer.Option("--show-config", help="Print the resolved configuration as YAML and exit.")
+    ] = False,
+) -> None:
+    """Measure this machine, search, and write the answer and its report to a run folder.
+
+    Without arguments: the embedded digits, offline, in under five minutes on two cores.
+
+    With devices.table, no machine is measured: costs come from a table, help (27 devices), hw-nas-bench-360 or a
+    CSV or parquet file of yours with columns architecture, device, latency_ms, and the answer is judged by the true
+    errors of NAS-Bench-201. `modnas-fast data fetch nb201` brings the tables; --preset nb201 takes about a minute.
+
+    Examples:
+
+      modnas-fast search
+
+      modnas-fast search --data photos/ --seed 1 --verify 6
+
+      modnas-fast search --preset cifar10-small --data cifar10/ --set search.steps=1000
+
+      modnas-fast search --preset nb201
+
+      modnas-fast search --preset nb201 --set devices.search=[pixel3,gold_6240] --set devices.unseen=[fpga]
+
+      modnas-fast search --preset nb201 --set devices.table=my-devices.csv
+
+      modnas-fast search --preset nb201-supernet --data cifar10/
+
+      modnas-fast search --resume runs/digits-001
+    """
+    from modnas_fast.config.tree import make_config, to_yaml, with_absolute_paths
+    from modnas_fast.result.folder import create_numbered_run, create_run, discard_unstarted, open_run
+
+    if resume is not None:
+        if any(value is not None for value in (data, preset, config, set_, seed, verify, out)):
+            raise InputError("--resume: a run keeps its configuration; no other setting goes with --resume")
+        folder = resume.expanduser()
+        configuration = open_run(folder)
+    else:
+        folder = out and out.expanduser()
+        sections = _command_line_sections(data, seed, verify)
+        configuration = with_absolute_paths(
+            make_config(preset=preset, file=config and config.expanduser(), overrides=set_ or (), **sections)
+        )
+        if show_config:
+            print(to_yaml(configuration), end="")
+            return
+    _refuse_on_tables(configuration, verify=bool(verify), remeasure=remeasure)
+    from modnas_fast.runtime.progress import Terminal
+    from modnas_fast.runtime.stopping import Stopped, Stopper
+
+    terminal, stopper = Terminal(), Stopper()
+    run = _make_run(folder or Path("runs"), configuration, terminal, stopper, remeasure)
+    if resume is None:
+        run.check()  # before there is a folder
+        name = _run_name(configuration)
+        folder = create_run(folder, configuration) if folder else create_numbered_run(run.folder, name, configuration)
+        run.folder = folder
+    try:
+        with stopper.listening():
+            result = run.execute()
+    except Stopped:
+        terminal.say(f"Stopped. Continue with: modnas-fast search --resume {shlex.quote(str(folder))}")
+        raise
+    except InputError:
+        if resume is None:
+            discard_unstarted(folder)
+        raise
+    from modnas_fast.cli.tables import summary_tables
+
+    show(*summary_tables(result))
+    if run.report_fault:
+        again = f"modnas-fast report {shlex.quote(str(folder))}"
+        terminal.say(f"modnas-fast: no report: {run.report_fault}. The result stands; build the report with: {again}")
+        raise typer.Exit(1)
+    print(f"Report: {folder / 'report.html'}")
+
+
+def _refuse_on_tables(configuration: Config, **given: bool) -> None:
+    """Options that mean nothing where costs come from a table."""
+    for option, value in given.items():
+        if value and configuration.devices.table is not None:
+            raise InputError(f"--{option}: with devices.table, errors and latencies are the table's; leave it out")
+
+
+def _make_run(
+    folder: Path, configuration: Config, terminal: Reporter, stopper: Stopper, remeasure: bool
+) -> StagedRun:
+    """The stages that the configuration asks for; loads torch."""
+    if configuration.devices.table is None:
+        from modnas_fast.runs.run import Run
+
+        return Run(folder, configuration, terminal, stopper, remeasure)
+    from modnas_fast.runs.table_run import TableRun
+
+    return TableRun(folder, configuration, terminal, stopper)
+
+
+def _run_name(configuration: Config) -> str:
+    """What the folder of a run is called, less its number."""
+    if configuration.task.source == "surrogate":
+        return configuration.space.name
+    return Path(configuration.task.data or "").stem or "run"
+
+
+def _command_line_sections(data: str | None, seed: int | None, verify: int | None) -> dict[str, Any]:
+    """Options that stand for configuration keys."""
+    sections: dict[str, Any] = {}
+    if data is not None:
+        sections["task"] = {"data": data}
+    if seed is not None:
+        sections["seed"] = seed
+    if verify is not None:
+        sections["verify"] = {"networks": verify}
+    return sections
+
+
+app.command()(pick)
+
+
+@app.command()
+def report(run: Annotated[Path, typer.Argument(help="Folder of a finished run.")]) -> None:
+    """Rebuild report.html and the plots of a finished run."""
+    from modnas_fast.report import write_report
+    from modnas_fast.runtime.lock import holder
+    from modnas_fast.result.folder import RESULT_FILE
+
+    run = run.expanduser()
+    process = holder(run)
+    if process and not (run / RESULT_FILE).exists():
+        raise InputError(f"report: {run} is not finished: {process} works on it")
+    print(write_report(run))
+
+
+app.command()(baselines)
+app.command()(reproduce)
+add_bench_to(app)
+
+
+@app.command()
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False) -> None:
+    """Tell versions, which implementation serves each operation and why, and how to mend what is missing."""
+    from modnas_fast.cli.diagnosis import diagnose, render
+
+    diagnosis = diagnose()
+    if as_json:
+        print(json.dumps(diagnosis.to_dict(), indent=1))
+    else:
+        show(render(diagnosis))

@@ -1,0 +1,65 @@
+"""`modnas-fast bench`: runs one of the benchmarks in modnas_fast.bench with options of its own."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from typing import Annotated
+
+import typer
+
+from modnas_fast.runtime.errors import InputError
+
+#: what each measures
+BENCHMARKS = {
+    "search_step": "one whole step of a search, beside the published way and plain PyTorch",
+    "mixed_cell": "the kernels of the supernet's cell",
+    "entangled_linear": "linear layers with entangled weights",
+    "min_norm": "the min-norm solver beside TorchJD and quadprog (in a source tree, with the test extras)",
+    "metapredictor": "ranking and speed of the metapredictors (in a source tree, with MODNAS_DATA)",
+}
+
+
+def available() -> dict[str, str]:
+    """The benchmarks that are installed, with what each measures."""
+    if importlib.util.find_spec("modnas_fast.bench") is None:
+        return {}
+    return {name: what for name, what in BENCHMARKS.items() if importlib.util.find_spec(f"modnas_fast.bench.{name}")}
+
+
+def _help() -> str:
+    lines = [f"{name:<18}{what}" for name, what in available().items()]
+    return "\n".join(
+        [
+            "Measure speed on this machine beside peers, in turns, as ratios of medians.",
+            "",
+            "Options behind NAME are the benchmark's own; most take --quick, --json FILE and --threads N.",
+            "",
+            "\b",
+            *lines,
+            "",
+            "Examples:",
+            "",
+            "  modnas-fast bench search_step --help",
+            "",
+            "  modnas-fast bench search_step --quick --parts --json step.json",
+        ]
+    )
+
+
+def bench(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Which benchmark; the list is above.")],
+) -> None:
+    """Measure speed on this machine; `add_to` gives the command its full help."""
+    names = available()
+    if name not in names:
+        wanted = f"wanted one of {', '.join(names)}" if names else "none is installed; reinstall modnas-fast"
+        raise InputError(f"bench: {wanted}, got {name!r}" if names else f"bench: {wanted}")
+    importlib.import_module(f"modnas_fast.bench.{name}").main(context.args)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Registers the command: what stands behind NAME is left to the benchmark, its --help included."""
+    settings = {"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False}
+    app.command(context_settings=settings, help=_help())(bench)

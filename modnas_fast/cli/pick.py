@@ -1,0 +1,178 @@
+"""`modnas-fast pick`: the network for a device, from a finished run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from modnas_fast.runtime.errors import InputError
+
+if TYPE_CHECKING:
+    from modnas_fast.result.answers import Pick
+    from modnas_fast.devices import Device
+    from modnas_fast.result.result import Result
+
+#: words before a latency, by its source
+LATENCY = {"measured": "measured latency", "tabulated": "latency (table)", "predicted": "predicted latency"}
+ERROR = {"inherited": "supernet error", "true": "true error"}
+
+
+def pick(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    device: Annotated[str | None, typer.Option(help="Name of a device of the run; see --devices.")] = None,
+    preference: Annotated[
+        str | None, typer.Option(metavar="W1,W2", help="Weights of error and latency, such as 0.3,0.7.")
+    ] = None,
+    max_: Annotated[
+        list[str] | None,
+        typer.Option("--max", metavar="METRIC=VALUE", help="Budget, such as latency_ms=5: least error within it."),
+    ] = None,
+    embedding: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="A device that the run never saw: a text or JSON file with its latencies in ms of the ten reference "
+            "networks (--references lists them).",
+        ),
+    ] = None,
+    devices: Annotated[bool, typer.Option("--devices", help="List the run's devices and exit.")] = False,
+    references: Annotated[
+        bool, typer.Option("--references", help="List the reference networks to measure on a new device and exit.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+) -> None:
+    """Ask a finished run for the network of a device: by preference or within a budget.
+
+    The latency is the measured one where the network was measured on the device, else that of the run's table, else
+    predicted; the answer says which, and whether a prediction is extrapolated.
+
+    Examples:
+
+      modnas-fast pick runs/digits-001 --device cpu_t1_b1_fp32 --max latency_ms=0.8
+
+      modnas-fast pick runs/digits-001 --embedding phone.txt --preference 0.3,0.7 --json
+    """
+    from modnas_fast.result.result import Result
+
+    result = Result.load(run)
+    if devices:
+        return _list_devices(result, as_json)
+    if references:
+        texts = list(result.space.references)
+        return print(json.dumps(texts) if as_json else "\n".join(texts))
+    target = _target(result, device, embedding)
+    weights, budget = _weights(preference), _budget(max_)
+    if (weights is None) == (budget is None):
+        raise InputError("pick: give either --preference W1,W2 or --max METRIC=VALUE")
+    try:
+        chosen = result.pick(target, preference=weights, max=budget)
+    except InputError as error:
+        raise _on_the_command_line(error) from None
+    print(json.dumps(chosen.to_dict()) if as_json else _in_words(chosen))
+
+
+def _list_devices(result: Result, as_json: bool) -> None:
+    if as_json:
+        entries = [{"name": d.name, "split": d.split, "metrics": d.metrics} for d in result.devices.values()]
+        return print(json.dumps(entries))
+    print("\n".join(f"{name}  ({device.split})" for name, device in result.devices.items()))
+
+
+def _target(result: Result, device: str | None, embedding: Path | None) -> Device:
+    """The device asked about. Raises InputError where there is none, two, or one that the run does not know."""
+    if (device is None) == (embedding is None):
+        raise InputError("pick: give either --device NAME or --embedding FILE (--devices lists the run's devices)")
+    if embedding is not None:
+        return _unseen_device(embedding, len(result.space.references))
+    try:
+        return result.device(device or "")
+    except InputError as error:
+        raise _on_the_command_line(error) from None
+
+
+def _on_the_command_line(error: InputError) -> InputError:
+    """The same error with the argument of `Result.pick` that it names written as an option: they share names."""
+    text = str(error)
+    return InputError(f"--{text}" if text.startswith(("device:", "preference:", "max:")) else text)
+
+
+def _in_words(chosen: Pick) -> str:
+    cost = chosen.costs["latency_ms"]
+    lines = [chosen.text, f"{'device':<21}{chosen.device}", f"{LATENCY[cost.source]:<21}{cost.value:.4g} {cost.unit}"]
+    if cost.extrapolated:
+        lines.append(f"{'':<21}extrapolated: outside the range in which the predictor was judged")
+    error = "not evaluated" if chosen.error is None else f"{chosen.error:.2f} %"
+    return "\n".join([*lines, f"{ERROR[chosen.error_kind]:<21}{error}"])
+
+
+def _weights(text: str | None) -> list[float] | None:
+    if text is None:
+        return None
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(f"--preference: wanted numbers such as 0.3,0.7, got {text!r}") from None
+
+
+def _budget(texts: list[str] | None) -> dict[str, float] | None:
+    if not texts:
+        return None
+    budget: dict[str, float] = {}
+    for text in texts:
+        metric, _, value = (part.strip() for part in text.partition("="))
+        if metric in budget:
+            raise InputError(f"--max: wanted one budget per metric, got two of {metric}")
+        try:
+            budget[metric] = float(value)
+        except ValueError:
+            raise InputError(f"--max: wanted METRIC=NUMBER such as latency_ms=5, got {text!r}") from None
+    return budget
+
+
+def _unseen_device(file: Path, count: int) -> Device:
+    """The device described by a file of `count` latencies in ms: a JSON list, or numbers between blanks or commas."""
+    from modnas_fast.devices import Device
+    from modnas_fast.runtime.files import read_text
+
+    wanted = f"--embedding: {file} must hold {count} latencies in ms"
+    try:
+        latencies = _numbers(read_text(file))
+    except FileNotFoundError:
+        raise InputError(f"--embedding: {file} does not exist") from None
+    except ValueError as error:
+        raise InputError(f"{wanted}, as a JSON list or plain numbers such as 4.1; {error}") from None
+    if len(latencies) != count:
+        raise InputError(f"{wanted}, got {len(latencies)}")
+    return Device.from_reference_latencies(file.stem, latencies, split="unseen")
+
+
+def _numbers(text: str) -> list[float]:
+    """The numbers of an embedding's file. Raises ValueError that tells what stands there instead."""
+    text = text.strip()
+    if not text.startswith(("[", "{")):
+        tokens = text.split()
+        pairs = [token.split(",") for token in tokens]
+        if len(tokens) > 1 and all(len(pair) == 2 and all(part.isdigit() for part in pair) for pair in pairs):
+            raise ValueError(f"write decimals with a point, not as in {tokens[0]}")
+        if ";" in text:
+            raise ValueError("put blanks or lines between the numbers, not semicolons, and write decimals with a point")
+        return [_number(token) for token in text.replace(",", " ").split()]
+    try:
+        values = json.loads(text)
+    except ValueError:
+        raise ValueError("this is no valid JSON") from None
+    if not isinstance(values, list):
+        raise ValueError("this is a JSON object: write its list alone")
+    return [_number(value) for value in values]
+
+
+def _number(value: object) -> float:
+    try:
+        if isinstance(value, (str, int, float)) and not isinstance(value, bool):
+            return float(value)
+    except ValueError:
+        pass
+    raise ValueError(f"{value!r} is no number: leave units and words out, write decimals with a point")

@@ -1,0 +1,111 @@
+"""`modnas-fast reproduce`: the paper's experiments on a tabular benchmark, as one page and one JSON file."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from modnas_fast.runtime.errors import InputError, one_line
+from modnas_fast.runtime.terminal_table import show
+
+if TYPE_CHECKING:
+    from modnas_fast.runtime.progress import Terminal
+
+
+def reproduce(
+    benchmark: Annotated[str, typer.Argument(help="Whose experiments: nb201.")],
+    source: Annotated[
+        str,
+        typer.Option(
+            help="surrogate: a regression on 300 true errors; supernet: shared weights trained on CIFAR-10, no true "
+            "error is read."
+        ),
+    ] = "surrogate",
+    seeds: Annotated[int, typer.Option(min=1, help="Surrogate: searches of every kind.")] = 3,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="One seed and fewer steps, factors, tasks and baselines: minutes.")
+    ] = False,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Supernet: CIFAR-10 as image parquet or folders. Default: that in the data folder."),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Supernet: change one value, such as space.channels=4."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder. Default: runs/reproduce-nb201-SOURCE[-quick].")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Surrogate: processes. Default: one per core.")] = None,
+) -> None:
+    """Reproduce MODNAS's experiments on NAS-Bench-201, where the exact fronts are known.
+
+    With the surrogate: 13 + 6 devices of HELP's tables, black-box baselines, ablations, two further tasks, five other
+    splits of the devices, three objectives on a Raspberry Pi 5; an hour or two on two cores, a good part of it for the
+    Gaussian-process baseline, or some minutes with --quick. The tables come by `modnas-fast data fetch nb201`.
+    Finished parts are kept in the folder: the same command continues after a stop.
+
+    Examples:
+
+      modnas-fast reproduce nb201 --quick
+
+      modnas-fast reproduce nb201 --seeds 3
+
+      modnas-fast reproduce nb201 --source supernet --quick --data cifar10/
+
+      modnas-fast reproduce nb201 --source supernet --set space.channels=8 --set space.cells=1 --set task.resize=16
+    """
+    if benchmark != "nb201":
+        raise InputError(f"reproduce: wanted nb201, got {benchmark!r}")
+    if source not in ("surrogate", "supernet"):
+        raise InputError(f"--source: wanted surrogate or supernet, got {source!r}")
+    if source == "surrogate" and (data is not None or set_):
+        raise InputError("--data, --set: belong to --source supernet; the surrogate's searches are fixed by the plan")
+    from modnas_fast.devices.machine import available_cores
+    from modnas_fast.runtime.progress import Terminal
+    from modnas_fast.reproduction.run import reproduce_with_surrogate
+    from modnas_fast.reproduction.standings import headline_table
+    from modnas_fast.reproduction.supernet import reproduce_with_supernet
+    from modnas_fast.runtime.lock import locked
+    from modnas_fast.runtime.stopping import Stopped, Stopper
+
+    folder = out.expanduser() if out else Path("runs") / f"reproduce-{benchmark}-{source}{'-quick' if quick else ''}"
+    terminal, stopper = Terminal(), Stopper()
+    command = " ".join(["modnas-fast", *sys.argv[1:]])
+    try:
+        with locked(folder), stopper.listening():
+            if source == "surrogate":
+                content = reproduce_with_surrogate(
+                    folder, seeds=seeds, quick=quick, jobs=jobs or available_cores(), command=command, reporter=terminal
+                )
+            else:
+                content = reproduce_with_supernet(
+                    folder,
+                    data=data and data.expanduser(),
+                    overrides=set_ or (),
+                    quick=quick,
+                    command=command,
+                    reporter=terminal,
+                    stopper=stopper,
+                )
+            page, fault = _page(folder, terminal)
+    except Stopped:
+        terminal.say("Stopped. The same command continues.")
+        raise
+    show(headline_table(content))
+    if fault:
+        terminal.say(f"modnas-fast: no page: {fault}. reproduction.json stands; the same command makes the page again")
+        raise typer.Exit(1)
+    print(f"Page: {page}")
+
+
+def _page(folder: Path, terminal: Terminal) -> tuple[Path | None, str]:
+    """The page written from reproduction.json, or why there is none: hours of searches are not lost for it."""
+    from modnas_fast.report import write_reproduction
+
+    try:
+        with terminal.stage("Writing the page", 1):
+            return write_reproduction(folder), ""
+    except Exception as error:
+        return None, one_line(error)

@@ -1,0 +1,454 @@
+"""The configuration of a run: one tree of validated models, with units and the paper's value beside each field."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from modnas_fast.config.faults import faults_of, meant
+from modnas_fast.runtime.errors import InputError
+from modnas_fast.runtime.files import read_text
+from modnas_fast.config.presets import OWN_IMAGES, PRESETS
+
+Positive = Annotated[int, Field(ge=1)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+
+
+#: names of the tables of costs that come from the registry of benchmark data
+PUBLISHED_TABLES = ("help", "hw-nas-bench-360")
+#: keys that hold paths, with the words that stand there instead of one
+PATHS = {("task", "data"): ("digits",), ("devices", "table"): PUBLISHED_TABLES}
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class SpaceConfig(_Section):
+    """Which networks are searched."""
+
+    name: Literal["nb201"] = "nb201"
+    channels: Annotated[int, Field(ge=1, le=256)] = 8
+    """C, channels of the first stage; paper: 16."""
+    cells: Annotated[int, Field(ge=1, le=20)] = 1
+    """N, cells per stage; paper: 5."""
+    reduction: Literal["residual", "pool"] = "pool"
+    """What halves the resolution between stages: a residual block (paper) or a 2×2 average and a 1×1 convolution."""
+    entangled: bool = False
+    """In the supernet, the 1×1 kernel of an edge is the centre of its 3×3 kernel; published code: True."""
+
+
+class TaskConfig(_Section):
+    """Which images are classified, or which task of a table is searched."""
+
+    data: Annotated[str, Field(min_length=1)] | None = "digits"
+    """`digits` (embedded), a folder with one sub-folder per class, or image parquet (file or folder; docs/images.md);
+    None: images of one's own that are still to be named, without which no search begins."""
+    limit: Positive | None = None
+    """Stratified subset of the training pool, in images; None: all."""
+    test_limit: Positive | None = None
+    """Stratified subset of the data set's own test part, in images; None: all."""
+    resize: Annotated[int, Field(ge=4, le=512)] | None = None
+    """Side of the images in pixels; None: the most common size, scaled down to a longer side of 64 if it is larger."""
+    fractions: tuple[Fraction, Fraction, Fraction] = (0.5, 0.25, 0.25)
+    """Shares of (train, validation, test); a test part of the data set's own is kept. Paper: halves of train."""
+    source: Literal["supernet", "surrogate"] = "supernet"
+    """Where the search gets errors: shared weights trained on the images (paper), or a regression on `queries` true
+    errors of a table, which needs `devices.table` and no images (preset nb201)."""
+    table: Literal["cifar10", "cifar100", "imagenet16-120"] = "cifar10"
+    """Where `devices.table` is set, the task whose true errors (NATS-Bench) judge the answer."""
+    queries: Annotated[int, Field(ge=8)] = 300
+    """Q, true errors that the surrogate may know, for all devices together."""
+    augment: bool = False
+    """Random crops and mirror images (never mirrored for digits); paper: True."""
+
+
+class DevicesConfig(_Section):
+    """Which devices are searched: settings of this machine, which are measured, or devices of a table."""
+
+    unseen: Literal["auto"] | tuple[str, ...] = "auto"
+    """Names of the devices held out from the search; `auto`: of this machine two of the CPU's settings and one of
+    each GPU's; of the table help the paper's 6 where `search` is None; none otherwise."""
+    table: Annotated[str, Field(min_length=1)] | None = None
+    """Costs from a table instead of this machine: `help`, `hw-nas-bench-360`, or a CSV or parquet file with columns
+    architecture, device, latency_ms and others such as energy_mj; paper: help. The presets nb201, nb201-supernet and
+    nb201-paper have what else a search on tables needs."""
+    search: tuple[str, ...] | None = None
+    """Names of the table's devices that are searched; None: the paper's 13 of help, all of other tables, less those
+    in `unseen`."""
+    metrics: tuple[str, ...] | None = ("latency",)
+    """The table's metrics that are objectives beside the error; None: all. Paper: latency. `modnas-fast search` takes
+    latency alone."""
+    networks: Positive = 48
+    """Networks measured per search device to train the predictor; paper: 900."""
+    heldout: Annotated[int, Field(ge=4)] = 24
+    """Random networks measured per device of this machine to judge the predictor."""
+    repeats: Positive = 15
+    """Counted measurements per network and setting of this machine; the median is kept."""
+    minutes: PositiveFloat = 5.0
+    """What measuring this machine may take before the search, by an estimate: `repeats` falls to 3 where it would take
+    longer, and where that is not enough the run is refused."""
+
+    @model_validator(mode="after")
+    def _table_named(self) -> DevicesConfig:
+        if self.table is None:
+            for key, value, usual in (("search", self.search, None), ("metrics", self.metrics, ("latency",))):
+                if value != usual:
+                    raise ValueError(f"devices.{key}: belongs to a table; set devices.table, such as help, too")
+        return self
+
+
+class PredictorConfig(_Section):
+    """Training of the MetaPredictor."""
+
+    kind: Literal["additive", "graph", "plain_graph"] = "additive"
+    """`additive`: a cost per operation, for few measurements of one's own; `graph`: a graph network, for tables;
+    `plain_graph`: that of HELP (paper)."""
+    hidden: Positive = 100
+    """Width of the hidden layer; paper: 100."""
+    steps: Positive = 800
+    learning_rate: PositiveFloat = 3e-3
+    """Adam's initial step size, falling by cosine; paper: 1e-4."""
+
+
+class HypernetworkConfig(_Section):
+    """The MetaHypernetwork."""
+
+    kind: Literal["bank", "mlp"] = "bank"
+    """`bank`: embedding tables mixed by attention (paper); `mlp`: smooth in r and d, any number of objectives."""
+    tables: Positive = 50
+    """Tables of the bank; paper: 50."""
+    intervals: Annotated[int, Field(ge=2)] = 26
+    """Preference intervals per table of the bank; paper: 101."""
+    interpolate: bool = True
+    """Bank: interpolate between intervals; paper: nearest."""
+    hidden: Positive = 100
+    """Width of the mlp's two hidden layers."""
+    logit_bound: PositiveFloat = 3.0
+    """Mlp: logits stay within ± this, so that no option's probability vanishes during the search."""
+
+
+class ArchitectConfig(_Section):
+    """The differentiable sampler of architectures."""
+
+    kind: Literal["reinmax", "gdas", "leave_one_out", "gumbel_softmax", "softmax"] = "leave_one_out"
+    """Paper: reinmax."""
+    samples: Positive | None = None
+    """K, architectures drawn per device and step; None: 4 for leave_one_out, 1 (paper) for the others."""
+    entropy_start: NonNegativeFloat = 1.0
+    """Weight of the entropy of the architecture distribution at the start, falling geometrically; paper: 0."""
+    entropy_end: PositiveFloat = 0.05
+    """The same at the end; without meaning where `entropy_start` is 0."""
+    temperature: PositiveFloat = 1.0
+    """Paper: 1."""
+    tau_max: PositiveFloat | None = None
+    """Temperature at the start of a linear schedule; None: constant (gdas: 10)."""
+    tau_min: PositiveFloat | None = None
+    """Temperature at the end of that schedule (gdas: 0.1)."""
+    gradient: Literal["exact", "published"] = "exact"
+    """Of the task loss by hard samples. `exact`: options not chosen are computed for theirs; `published`: as in the code
+    of the paper and of GDAS they are not, and share the gradient of a constant."""
+
+    @model_validator(mode="after")
+    def _both_ends(self) -> ArchitectConfig:
+        if (self.tau_max is None) != (self.tau_min is None):
+            raise ValueError("architect: tau_max and tau_min go together: give both or neither")
+        if self.kind == "leave_one_out" and self.samples == 1:
+            raise ValueError("architect.samples: leave_one_out compares samples, so it must be at least 2")
+        return self
+
+    @property
+    def num_samples(self) -> int:
+        """K, with the default of the kind filled in."""
+        return self.samples or (4 if self.kind == "leave_one_out" else 1)
+
+
+class PreferencesConfig(_Section):
+    """How preferences are drawn during the search."""
+
+    beta: PositiveFloat = 1.0
+    """Parameter of the Dirichlet distribution; paper: 1."""
+    shared: bool = False
+    """One preference per step for all devices; False: one per device (paper)."""
+
+
+class ScalarizationConfig(_Section):
+    """How the objectives of one device become one loss."""
+
+    kind: Literal["linear", "smooth_chebyshev", "cosine"] = "smooth_chebyshev"
+    """Paper: linear (with a cosine penalty in the published code)."""
+    mu: PositiveFloat = 0.003
+    """Smoothing of smooth_chebyshev, in units of the weighed losses."""
+    penalty: NonNegativeFloat = 0.1
+    """Weight of the cosine term."""
+    detach_penalty: bool = False
+    """Cosine term without gradient, as in the published code."""
+    normalize: bool = True
+    """Objectives scaled to the range of uniformly random networks first; paper: False."""
+    task_tail: Fraction = 0.05
+    """Share of those networks taken as worse than the worst whose task loss matters."""
+
+    def parameters(self) -> dict[str, Any]:
+        """The arguments that this kind takes."""
+        names = {"linear": (), "smooth_chebyshev": ("mu",), "cosine": ("penalty", "detach_penalty")}[self.kind]
+        return {name: getattr(self, name) for name in names}
+
+
+class MGDConfig(_Section):
+    """How the devices' gradients are combined."""
+
+    scheme: Literal["mgd", "mean", "sequential", "sample"] = "mgd"
+    """Paper: mgd; the others are its ablations."""
+    normalize: Literal["none", "l2"] = "l2"
+    """Division of each device's gradient by its norm; published code: l2."""
+
+
+class SearchConfig(_Section):
+    """The bilevel loop."""
+
+    steps: Annotated[int, Field(ge=0)] = 600
+    """Steps, each one update of Φ and one of w; paper: 9,800."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 200
+    """Further steps before, in which w alone is trained on networks of every cost; paper: 0."""
+    refine_steps: Annotated[int, Field(ge=0)] = 200
+    """Further steps behind, in which w stands still and Φ learns the best networks known by their error on the whole
+    validation part, while mutations look for better ones; paper: 0."""
+    refine_preferences: Positive = 24
+    """Preferences per device in each of them."""
+    refine_networks: Annotated[int, Field(ge=8)] = 2000
+    """Networks whose error is computed for that at most: it bounds the time where images are many or large."""
+    spread_share: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Share of the devices whose w step uses a random network, drawn evenly over the range of the predicted cost,
+    instead of one sampled from Φ; paper: 0."""
+    batch_size: Positive = 64
+    """Paper: 256."""
+    weight_learning_rate: PositiveFloat = 0.1
+    """SGD on the mean over devices, falling to its 1/25 by cosine; paper: 0.025 × 13 to 0.001."""
+    weight_momentum: Fraction = 0.9
+    weight_decay: NonNegativeFloat = 0.0005
+    """Paper: 0.0027."""
+    gradient_clip: PositiveFloat = 5.0
+    """Largest norm of the gradient of w; paper: 5."""
+    hyper_learning_rate: PositiveFloat = 0.25
+    """Adam on Φ; paper: 3e-4 × 13."""
+    hyper_betas: tuple[Fraction, Fraction] = (0.5, 0.999)
+    hyper_weight_decay: NonNegativeFloat = 0.0
+    """Paper: 0.09."""
+    viability: bool = True
+    """Add a penalty to ℓ of networks whose output does not depend on their input; paper: False."""
+    calibrate_every: Positive = 25
+    """Steps between looks at random networks that follow the range of the task loss."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where w and Φ are trained, errors computed and chosen networks verified. `auto`: a GPU where torch sees one and
+    all it sees are of compute capability 8.0 or more, else the CPU. With `task.source=surrogate` there is nothing to
+    train but Φ, and the CPU serves."""
+    device_chunk: Positive | None = None
+    """Devices that are computed side by side; gradients are exact whatever it is. None: as many as fit into the free
+    memory of a GPU; on a CPU, where each thread has its own, as many as stay within 256 MB, which is faster."""
+    activations: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Number format of the supernet's activations; statistics and weights are in float32. `auto`: bfloat16 on a GPU,
+    where it halves the memory and its traffic, float32 on a CPU."""
+    capture: bool = True
+    """GPU only: the supernet's passes run as CUDA graphs, without the cost of launching their kernels one by one."""
+    threads: Positive | None = 1
+    """CPU threads of everything but the measurements; None: all. Networks as small as the default's gain nothing from
+    a second thread, and on a busy machine threads that wait for each other lose much."""
+    log_every: Positive = 10
+    """Steps between entries of the history."""
+    evaluations: Annotated[int, Field(ge=0)] = 8
+    """How often the hypervolume is evaluated during the search."""
+    checkpoint_every: Positive = 50
+    """Steps between checkpoints."""
+
+
+class EvaluationConfig(_Section):
+    """The evaluation of the trained hypernetwork."""
+
+    rays: Positive = 24
+    """Preferences per device; paper: 24."""
+    batch_size: Positive = 256
+
+
+class VerifyConfig(_Section):
+    """Training of chosen networks from scratch, and measuring them."""
+
+    networks: Annotated[int, Field(ge=0)] = 4
+    """How many networks, spread over the front; 0 skips the stage."""
+    epochs: Positive = 40
+    batch_size: Positive = 64
+    learning_rate: PositiveFloat = 0.1
+    """SGD with Nesterov momentum 0.9, falling to 0 by cosine."""
+    weight_decay: NonNegativeFloat = 0.0005
+
+
+class Config(_Section):
+    """Everything that determines a run."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    space: SpaceConfig = SpaceConfig()
+    task: TaskConfig = TaskConfig()
+    devices: DevicesConfig = DevicesConfig()
+    predictor: PredictorConfig = PredictorConfig()
+    hypernetwork: HypernetworkConfig = HypernetworkConfig()
+    architect: ArchitectConfig = ArchitectConfig()
+    preferences: PreferencesConfig = PreferencesConfig()
+    scalarization: ScalarizationConfig = ScalarizationConfig()
+    mgd: MGDConfig = MGDConfig()
+    search: SearchConfig = SearchConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    verify: VerifyConfig = VerifyConfig()
+
+    @model_validator(mode="after")
+    def _source_fits(self) -> Config:
+        if self.task.source == "surrogate":
+            if self.devices.table is None:
+                raise ValueError(
+                    "task.source: surrogate needs a table: set devices.table, such as help, or use --preset nb201"
+                )
+            if self.search.device == "cuda":
+                raise ValueError(
+                    "search.device: a search by surrogate runs on the CPU; leave it at auto, or use --preset "
+                    "nb201-supernet"
+                )
+            if self.task.data not in ("digits", OWN_IMAGES):
+                raise ValueError(
+                    "task.data: the surrogate reads no images; leave --data out or use --preset nb201-supernet"
+                )
+        return self
+
+
+def make_config(
+    *,
+    preset: str | None = None,
+    file: Path | None = None,
+    overrides: Sequence[str] = (),
+    **sections: dict[str, Any],
+) -> Config:
+    """The configuration of a preset, changed by a YAML file, then by `sections`, then by `a.b=c` overrides.
+
+    Without a preset: `digits` for the embedded digits, `images` for data of one's own. Raises InputError with a line
+    for each key that is wrong, which says what was wanted.
+
+    >>> make_config(overrides=["search.steps=10"]).search.steps
+    10
+    """
+    changes: dict[str, Any] = {}
+    faults: list[str] = []
+    if file is not None:
+        _merge(changes, _read_yaml(file))
+    _merge(changes, sections)
+    for override in overrides:
+        try:
+            _merge(changes, _parse_override(override))
+        except InputError as error:
+            faults.append(str(error))
+    preset = preset or _preset_for(changes)
+    if preset not in PRESETS:
+        hints = [meant(preset, PRESETS), f"available: {', '.join(PRESETS)}"]
+        faults.append(f"preset: unknown preset {preset!r}; {' '.join(filter(None, hints))}")
+    tree: dict[str, Any] = {}
+    _merge(tree, PRESETS.get(preset, {}))
+    _merge(tree, changes)
+    try:
+        config = Config.model_validate(tree)
+    except ValidationError as error:
+        faults += faults_of(error, Config)
+    if faults:
+        raise InputError("\n".join(faults))
+    return config
+
+
+def _preset_for(changes: dict[str, Any]) -> str:
+    task = changes.get("task")
+    own_data = isinstance(task, dict) and task.get("data", "digits") != "digits"
+    return "images" if own_data else "digits"
+
+
+def validate(tree: dict[str, Any]) -> Config:
+    """The validated configuration of a plain tree. Raises InputError with a line for each offending key."""
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise InputError("\n".join(faults_of(error, Config))) from None
+
+
+def with_absolute_paths(config: Config) -> Config:
+    """The configuration with every path made absolute from where the process stands, `~` being the home folder.
+
+    A run that keeps it continues from anywhere.
+    """
+    for (section, key), words in PATHS.items():
+        options = getattr(config, section)
+        value = getattr(options, key)
+        if value is not None and value not in words:
+            options = options.model_copy(update={key: str(Path(os.path.expanduser(value)).resolve())})
+            config = config.model_copy(update={section: options})
+    return config
+
+
+def to_yaml(config: Config) -> str:
+    """The configuration as YAML that `make_config(file=…)` reads back to the same value."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def _merge(tree: dict[str, Any], changes: dict[str, Any]) -> None:
+    for key, value in changes.items():
+        if isinstance(value, dict) and isinstance(tree.get(key, {}), dict):
+            _merge(tree.setdefault(key, {}), value)
+        else:
+            tree[key] = value
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice: of two sections of one name, the first would be lost without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        twice = next((key for key in keys if keys.count(key) > 1), None)
+        if twice is not None:
+            raise yaml.constructor.ConstructorError(None, None, f"{twice} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.load(read_text(file), _Loader)  # safe: see there
+    except OSError as error:
+        raise InputError(f"config: cannot read {file}: {error.strerror}") from None
+    except (yaml.YAMLError, InputError) as error:
+        raise InputError(f"config: {file} is no valid YAML: {' '.join(str(error).split())}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise InputError(f"config: {file} must hold a mapping of sections, got {type(content).__name__}")
+    return content
+
+
+def _parse_override(text: str) -> dict[str, Any]:
+    key, separator, value = text.partition("=")
+    if not separator or not key.strip():
+        raise InputError(f"--set: wanted key=value such as search.steps=200, got {text!r}")
+    try:
+        tree: Any = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise InputError(f"--set: the value of {key} is no valid YAML: {value!r}") from None
+    if isinstance(tree, str):
+        tree = _number_or_text(tree)
+    for name in reversed(key.strip().split(".")):
+        tree = {name: tree}
+    return tree
+
+
+def _number_or_text(text: str) -> float | str:
+    """YAML 1.1 takes 1e-3 for text."""
+    try:
+        return float(text)
+    except ValueError:
+        return text

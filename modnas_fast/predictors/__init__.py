@@ -1,0 +1,1 @@
+"""MetaPredictors of cost: additive and graph networks."""

@@ -1,0 +1,83 @@
+"""The folder of a run: its files, and how one is made and found again.
+
+    config.yaml                    the resolved configuration
+    measurements.json              latencies that the search rests on; of a table, which ones and the errors queried
+    metapredictor.safetensors
+    checkpoint.pt                  state of the running search
+    hypernetwork.safetensors  supernet.safetensors  history.json
+    evaluation.json                rays, random networks, hypervolumes
+    verification.json              test errors of networks trained from scratch
+    costs.json                     latencies measured after the search
+    predictor.json                 predictions beside measurements
+    table.parquet                  of a run on a table: its errors and costs, so that queries answer with them
+    result.json  report.html  plots/
+    run.lock                       while a process works in it, see `run_lock`
+
+A run on a table has no verification.json and no costs.json, and supernet.safetensors only with a supernet.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from modnas_fast.config.tree import Config, make_config, to_yaml, with_absolute_paths
+from modnas_fast.runtime.errors import InputError
+from modnas_fast.runtime.files import write_new
+
+CONFIG_FILE = "config.yaml"
+MEASUREMENTS_FILE = "measurements.json"
+PREDICTOR_FILE = "metapredictor.safetensors"
+CHECKPOINT_FILE = "checkpoint.pt"
+HYPERNETWORK_FILE = "hypernetwork.safetensors"
+SUPERNET_FILE = "supernet.safetensors"
+HISTORY_FILE = "history.json"
+EVALUATION_FILE = "evaluation.json"
+VERIFICATION_FILE = "verification.json"
+COSTS_FILE = "costs.json"
+QUALITY_FILE = "predictor.json"
+TABLE_FILE = "table.parquet"
+RESULT_FILE = "result.json"
+
+
+def create_run(folder: Path, config: Config) -> Path:
+    """Makes the folder of a new run and writes its configuration. Raises InputError where it is in use.
+
+    Of several processes that ask for one folder at once, one gets it.
+    """
+    if (folder / CONFIG_FILE).exists():
+        raise InputError(f"--out: {folder} already holds a run; continue it with --resume {folder} or choose another")
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise InputError(f"--out: {folder} exists and is not empty; choose another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        write_new(folder / CONFIG_FILE, to_yaml(with_absolute_paths(config)))
+    except FileExistsError:
+        raise InputError(f"--out: another process has just begun a run in {folder}; choose another folder") from None
+    return folder
+
+
+def create_numbered_run(parent: Path, name: str, config: Config) -> Path:
+    """Makes the first of parent/name-001, parent/name-002, … that does not exist the folder of a new run."""
+    parent.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while True:
+        folder = parent / f"{name}-{number:03d}"
+        try:
+            folder.mkdir()  # of several processes, one makes it
+            return create_run(folder, config)
+        except FileExistsError:
+            number += 1
+
+
+def discard_unstarted(folder: Path) -> None:
+    """Removes the folder of a new run that ended before anything was measured: it can be used again."""
+    if [path.name for path in folder.iterdir()] == [CONFIG_FILE]:
+        (folder / CONFIG_FILE).unlink()
+        folder.rmdir()
+
+
+def open_run(folder: Path) -> Config:
+    """The configuration of an existing run. Raises InputError where there is none."""
+    if not (folder / CONFIG_FILE).is_file():
+        raise InputError(f"--resume: {folder} holds no run ({CONFIG_FILE} is missing)")
+    return make_config(file=folder / CONFIG_FILE)

@@ -1,0 +1,133 @@
+"""What a run with a supernet will take: found out by a pass of each kind before anything is measured.
+
+Passes are made on throw-away copies of what the run makes later, so that it is the same with a forecast and without.
+Memory that is not there is told by them in one line that names the setting, before minutes are spent.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from modnas_fast.method.architect import make_architect
+from modnas_fast.config.tree import Config
+from modnas_fast.datasets import ImageTask
+from modnas_fast.runtime.errors import InputError
+from modnas_fast.runtime.free_memory import free_memory
+from modnas_fast.spaces import SearchSpace
+from modnas_fast.spaces.nb201.memory import SHARE, training_bytes
+from modnas_fast.tasks.task_objective import SupernetObjective, network_arguments
+
+#: a pass that takes longer is not repeated to leave out what its first time prepares
+LONG = 0.5
+#: distinct networks per device among those that the rays of an evaluation lead to, about
+DISTINCT_PER_DEVICE = 10
+
+
+class Forecast(NamedTuple):
+    """Seconds of the stages behind the measuring, about."""
+
+    search: float
+    evaluate: float
+    verify: float
+
+    def __str__(self) -> str:
+        parts = [f"{name} {_duration(seconds)}" for name, seconds in zip(self._fields, self) if seconds > 0]
+        return ", ".join(parts)
+
+
+def foresee(config: Config, space: SearchSpace, task: ImageTask, searched: int, unseen: int) -> Forecast:
+    """Seconds that search, evaluation and verification will take about, on as many threads as torch uses now.
+
+    Args:
+        config: the run's configuration.
+        space: the search space.
+        task: images.
+        searched, unseen: how many devices there are.
+
+    Raises InputError where there is too little memory for a stage; it names the setting.
+    """
+    _check_verification(config, task)
+    objective = SupernetObjective(config, space, task)
+    generator = torch.Generator().manual_seed(0)
+    options, devices = config.search, searched + unseen
+    network = _seconds(lambda: objective.errors(space.sample(4, generator))) / 4
+    step_of_w = _seconds(lambda: objective.train_step(space.sample(searched, generator), 0.0, True))
+    step_of_phi = _seconds(lambda: _phi_pass(config, space, objective, searched, generator)) if options.steps else 0.0
+    on_the_way = options.evaluations * devices * DISTINCT_PER_DEVICE if options.steps or options.refine_steps else 0
+    refined = options.refine_networks if options.refine_steps else 0
+    return Forecast(
+        search=(options.warmup_steps + options.steps) * step_of_w
+        + options.steps * step_of_phi
+        + (on_the_way + refined) * network,
+        evaluate=devices * (DISTINCT_PER_DEVICE + config.evaluation.rays) * network,
+        verify=_verification_seconds(config, space, task, objective.device) if config.verify.networks else 0.0,
+    )
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    """Of one call; short ones are made twice, and the second counts."""
+    for _ in range(2):
+        start = time.monotonic()
+        work()
+        if (seconds := time.monotonic() - start) > LONG:
+            break
+    return seconds
+
+
+def _phi_pass(
+    config: Config, space: SearchSpace, objective: SupernetObjective, devices: int, generator: torch.Generator
+) -> None:
+    """The supernet's part of a step of Φ."""
+    options = config.architect
+    architect = make_architect(
+        options.kind, space.group_sizes, options.temperature, tau_max=options.tau_max, tau_min=options.tau_min
+    )
+    logits = torch.zeros(options.num_samples * devices, space.num_options, requires_grad=True)
+    objective.new_batch()
+    loss = objective.loss(architect(logits, generator=generator).to(objective.device), architect.hard or None)
+    if loss.requires_grad:
+        loss.sum().backward()
+
+
+def _check_verification(config: Config, task: ImageTask) -> None:
+    if not config.verify.networks:
+        return
+    free = free_memory(torch.device("cpu"))
+    needed = training_bytes(config.space.channels, config.space.cells, config.verify.batch_size, task.image_shape)
+    if free is not None and needed > SHARE * free:
+        raise InputError(
+            f"verify.batch_size: training a network on {config.verify.batch_size} images at a time takes about "
+            f"{needed / 1e9:.3g} GB, of which {free / 1e9:.3g} GB are free; lower it, or set space.channels or "
+            "task.resize lower"
+        )
+
+
+def _verification_seconds(config: Config, space: SearchSpace, task: ImageTask, device: torch.device) -> float:
+    """Of training the chosen networks, were all like the mean of the first and the last reference network."""
+    options, images = config.verify, len(task.train) + len(task.validation)
+    batch = min(options.batch_size, images, len(task.train))
+    x, y = next(task.to(device).batches(task.to(device).train, batch))
+    seconds = 0.0
+    for text in (space.references[0], space.references[-1]):
+        with torch.random.fork_rng(devices=[]):
+            network = space.build(
+                space.parse(text), **network_arguments(config, task.image_shape[0], task.num_classes)
+            ).to(device)
+        seconds += _seconds(lambda: nn.functional.cross_entropy(network(x), y).backward()) / 2
+    return seconds * options.networks * options.epochs * max(1, images // options.batch_size)
+
+
+def _duration(seconds: float) -> str:
+    """Rounded as an estimate deserves.
+
+    >>> [_duration(s) for s in (0.3, 42, 260, 9000)]
+    ['1 s', '40 s', '4 min', '2.5 h']
+    """
+    if seconds < 90:
+        return f"{max(1, round(seconds, -1 if seconds > 20 else None)):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

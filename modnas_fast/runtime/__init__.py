@@ -1,0 +1,1 @@
+"""What every room stands on: files by rename, progress, stopping, placement, implementations, checkpoints."""

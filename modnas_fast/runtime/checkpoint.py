@@ -1,0 +1,56 @@
+"""The state of a running search on disk: written by rename, read without unpickling code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from modnas_fast.runtime.errors import InputError
+from modnas_fast.runtime.files import replacing
+
+SCHEMA = 2
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Writes a tree of tensors, numbers, strings, lists and dicts, by rename."""
+    with replacing(path) as temporary:
+        torch.save({"schema": SCHEMA, "state": state}, temporary)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """The state that `save_checkpoint` wrote. Raises InputError where the file is damaged or of another version."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (FileNotFoundError, PermissionError):
+        raise
+    except Exception as error:  # what the unpickler stumbles over in a damaged file has no common type
+        reason = _first_line(error)
+        raise InputError(f"checkpoint {path} is damaged ({reason}); delete it to restart the search") from None
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA or "state" not in content:
+        raise InputError(f"checkpoint {path} is not of version {SCHEMA}; delete it to restart the search")
+    return content["state"]
+
+
+def save_weights(path: Path, module: nn.Module) -> None:
+    """Writes the module's state as safetensors, by rename, wherever the module lies."""
+    with replacing(path) as temporary:
+        save_file({name: value.cpu().contiguous() for name, value in module.state_dict().items()}, temporary)
+
+
+def load_weights(path: Path, module: nn.Module) -> None:
+    """Loads what `save_weights` wrote into `module`. Raises InputError that names a missing or unfitting file."""
+    try:
+        module.load_state_dict(load_file(path))
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing: the run did not finish; continue it with --resume") from None
+    except (SafetensorError, RuntimeError) as error:
+        raise InputError(f"{path} does not fit this run ({_first_line(error)})") from None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]

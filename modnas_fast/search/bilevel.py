@@ -1,0 +1,340 @@
+"""The bilevel search: alternating updates of the hypernetwork Φ and the supernet's weights w.
+
+One Φ step, with T devices at once:
+    r ~ Dirichlet(β), logits = Φ(r, d), sample = architect(logits),
+    L = (task loss of the samples, metapredictor(sample, d)), ℓ = scalarize(L, r),
+    c = ∂ℓ/∂logits, per-device gradients, their min-norm weights γ, Φ ← Φ − ξ Σ γ_t g_t.
+One w step: the mean over devices of the task loss of freshly drawn architectures on a training minibatch.
+
+Phases: warm-up (w alone), the bilevel search (a Φ step, then a w step), and refinement (Φ alone, see `refine`). Where
+the task objective is a surrogate there is no w, and its steps are left out.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from modnas_fast.method.architect import ReinMax, make_architect
+from modnas_fast.config.tree import Config
+from modnas_fast.devices import Device, embeddings
+from modnas_fast.search.evaluator import Evaluator
+from modnas_fast.search.history import History
+from modnas_fast.method.metahypernet import make_metahypernet
+from modnas_fast.predictors.metapredictor import CostModel
+from modnas_fast.mgd import Combination, descend, device_groups
+from modnas_fast.method.objectives import ERROR_FLOOR, ObjectiveScale
+from modnas_fast.runtime.optimizers import cosine_decay, set_learning_rate
+from modnas_fast.runtime.placement import to_device, to_host
+from modnas_fast.method.preferences import dirichlet
+from modnas_fast.search.refine import FIRST_NETWORKS, Archive, Refinement
+from modnas_fast.method.scalarize import make_scalarization
+from modnas_fast.spaces import SearchSpace
+from modnas_fast.search.spread import CostSpread
+from modnas_fast.tasks.task_objective import TaskObjective
+
+#: random networks that show the range of the task loss
+CALIBRATION_NETWORKS = 24
+#: networks that show the range of the costs, all of a small space, and among which those that w is trained on are drawn
+CANDIDATES = 20_000
+#: larger than any scaled loss of a network that works
+CUT_PENALTY = 10.0
+
+
+class Search:
+    """The state of one search, advanced by `step()`.
+
+    Args:
+        config: the run's configuration.
+        space: the search space.
+        objective: the task loss of samples.
+        devices: the T search devices.
+        costs: frozen; the C further objectives.
+        measured: costs [T, C] by architecture string, in the devices' normalised ranges, that the refinement takes
+            in place of predictions.
+
+    On the CPU, the same arguments on one machine and thread count give the same result bit for bit. Random numbers come
+    from generators of the search's own there, seeded by `config.seed`, and are the same whatever computes.
+
+    Steps compute on the device of the objective. On a GPU, those of the first two phases wait for it only where they
+    log or look at the range of the task loss; the archive of the refinement is kept on the CPU.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        space: SearchSpace,
+        objective: TaskObjective,
+        devices: Sequence[Device],
+        costs: CostModel,
+        measured: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        self._config = config
+        self._space = space
+        self._objective = objective
+        self._device = objective.device
+        self._costs = copy.deepcopy(costs)  # the refinement's stays on the CPU
+        self._d = embeddings(devices)
+        self._num_objectives = 1 + len(costs.predictors)
+        self._generator = torch.Generator().manual_seed(config.seed)
+        self.hypernet = initial_hypernet(config, space, self._d.shape[1], self._num_objectives)
+        self._architect = make_architect(
+            config.architect.kind,
+            space.group_sizes,
+            config.architect.temperature,
+            tau_max=config.architect.tau_max,
+            tau_min=config.architect.tau_min,
+        )
+        self._sampler = ReinMax(space.group_sizes)  # hard samples for the refinement, whatever the estimator
+        self._scalarize = make_scalarization(config.scalarization.kind, **config.scalarization.parameters())
+        candidates = space.candidates(CANDIDATES, self._generator)
+        candidate_costs = costs.on_devices(candidates, self._d)
+        self._spread = CostSpread(candidates, candidate_costs[..., 0].mean(dim=1))
+        options = config.scalarization
+        self._scale = ObjectiveScale(candidate_costs, options.normalize, tail=options.task_tail)
+        self._refinement = self._make_refinement(costs, candidate_costs, measured)
+        self._place()
+        self._hyper_optimizer = torch.optim.Adam(
+            self.hypernet.parameters(),
+            lr=config.search.hyper_learning_rate,
+            betas=config.search.hyper_betas,
+            weight_decay=config.search.hyper_weight_decay,
+        )
+        self.history = History([device.name for device in devices])
+        self.finished_steps = 0
+
+    def _place(self) -> None:
+        """Moves what the bilevel steps compute with; random numbers and the refinement's archive stay on the CPU."""
+        self._d = self._d.to(self._device)
+        self._scale.to_(self._device)
+        for module in (self.hypernet, self._costs):
+            module.to(self._device)
+
+    def _to_device(self, tensor: Tensor) -> Tensor:
+        return to_device(tensor, self._device)
+
+    def _make_refinement(
+        self, costs: CostModel, candidate_costs: Tensor, measured: Mapping[str, Tensor] | None
+    ) -> Refinement:
+        """It begins with random networks, and with as many as it may hold where an error costs next to nothing."""
+        options, most = self._config.scalarization, self._config.search.refine_networks
+        if self._objective.trains:
+            first = self._space.sample(min(FIRST_NETWORKS, (most + 1) // 2), self._generator)
+        else:
+            first = self._space.candidates(most, self._generator)
+            most = min(most, len(first))
+        evaluator = Evaluator(self._space, self._objective.errors, costs)
+        return Refinement(
+            self._space,
+            Archive(self._space, evaluator, costs, self._d, measured or {}, most),
+            self._scalarize,
+            ObjectiveScale(candidate_costs, options.normalize, ERROR_FLOOR, options.task_tail),
+            self._objective.chance_error / 100,
+            first,
+        )
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of warm-up, bilevel search and refinement."""
+        return self._config.search.warmup_steps + self._config.search.steps + self._config.search.refine_steps
+
+    @property
+    def done(self) -> bool:
+        """Whether all steps have been made."""
+        return self.finished_steps >= self.total_steps
+
+    @property
+    def _phi_steps(self) -> int:
+        """Steps of Φ made; negative in the warm-up."""
+        return self.finished_steps - self._config.search.warmup_steps
+
+    @property
+    def evaluation_due(self) -> bool:
+        """Whether the step just made is one of the `search.evaluations` evenly spaced ones, the last included."""
+        made, count = self._phi_steps, self._config.search.evaluations
+        steps = self.total_steps - self._config.search.warmup_steps
+        return made > 0 and steps > 0 and made * count // steps > (made - 1) * count // steps
+
+    def step(self) -> None:
+        """One step of the phase that is due."""
+        options, phi_step = self._config.search, self._phi_steps
+        if phi_step < 0:
+            self._weight_step(spread_share=1.0)
+        elif phi_step < options.steps:
+            self._architect.set_progress(phi_step / options.steps)
+            if self._scale.enabled and phi_step % options.calibrate_every == 0:
+                self._calibrate()
+            self._hyper_step(log=phi_step % options.log_every == 0)
+            self._weight_step(options.spread_share)
+        else:
+            self._refine_step()
+        self.finished_steps += 1
+
+    def _hyper_step(self, log: bool) -> None:
+        self._objective.new_batch()
+        for group in device_groups(self._config.mgd.scheme, len(self._d), self._generator):
+            chosen = self._to_device(group)
+            d = self._d[chosen]
+            r = self._to_device(self._preferences(len(d)))
+            logits = self.hypernet(r, d)
+            leaf = logits.detach().requires_grad_()
+            task_loss, cost, loss = self._devices_loss(leaf, r, chosen)
+            loss = loss - self._entropy_weight() * self._architect.entropy(leaf)
+            (cotangents,) = torch.autograd.grad(loss.sum(), leaf)
+            combination = self._descend(logits, cotangents, r, d)
+        if log and len(d) == len(self._d):
+            self._log(task_loss, cost, combination)
+
+    def _refine_step(self) -> None:
+        """Raises the probability of the best networks known for random preferences of every device."""
+        options = self._config.search
+        done = (self._phi_steps - options.steps) / options.refine_steps
+        set_learning_rate(self._hyper_optimizer, cosine_decay(options.hyper_learning_rate, 0.0, done))
+        for chosen in device_groups(self._config.mgd.scheme, len(self._d), self._generator):
+            d = self._d[self._to_device(chosen)][:, None].expand(-1, options.refine_preferences, -1)  # [t, R, E]
+            preferences = torch.stack([self._preferences(len(d)) for _ in range(options.refine_preferences)], dim=1)
+            r = self._to_device(preferences)
+            logits = self.hypernet(r, d)  # [t, R, N]
+            samples = self._sampler(logits.detach(), generator=self._generator).cpu()
+            elites = self._to_device(self._refinement.elites(samples, preferences, chosen, self._generator))
+            leaf = logits.detach().requires_grad_()
+            loss = -(elites * self._sampler.log_probabilities(leaf)).sum(-1).mean(-1)
+            (cotangents,) = torch.autograd.grad(loss.sum(), leaf)
+            combination = self._descend(logits, cotangents, r, d)
+        if len(d) == len(self._d) and (self._phi_steps - options.steps) % options.log_every == 0:
+            weights, cosine = _conflict(*to_host(combination.weights, combination.cosines))
+            entry = {"step": self.finished_steps, "mgd_weights": weights, "gradient_cosine": cosine}
+            self.history.refinement.append(entry)
+
+    def _descend(self, logits: Tensor, cotangents: Tensor, r: Tensor, d: Tensor) -> Combination:
+        """One update of Φ from ∂ℓ_t/∂logits_t of the devices."""
+        self._hyper_optimizer.zero_grad(set_to_none=True)
+        options = self._config.mgd
+        combination = descend(self.hypernet, logits, cotangents, (r, d), options.scheme, options.normalize)
+        self._hyper_optimizer.step()
+        return combination
+
+    def _devices_loss(
+        self, logits: Tensor, r: Tensor, chosen: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Per device: task loss [t] and costs [t, C] of its samples, and ℓ [t] with its gradient by the logits."""
+        count, devices = self._config.architect.num_samples, len(logits)
+        own = self._architect(logits.expand(count, *logits.shape), generator=self._generator)  # [K, t, N]
+        # where samples are shared, all S = K·t of them meet each device's costs and preference: [S, 1, N]
+        samples = own.flatten(0, 1)[:, None] if self._architect.shares_samples else own
+        with torch.set_grad_enabled(own.requires_grad):
+            task_loss = self._objective.loss(own.flatten(0, 1), self._hard).view(samples.shape[:2])
+            cost = self._costs(samples, self._d[chosen])  # [S or K, t, C]
+            losses = self._scale(task_loss.expand(cost.shape[:2]), cost, chosen)
+            scalarized = self._scalarize(losses, r.expand(len(cost), *r.shape)) + self._cut_penalty(samples)
+        if self._architect.shares_samples:
+            loss = self._architect.surrogate(scalarized, samples[:, 0], logits)
+            cost = cost.view(count, devices, devices, -1).diagonal(dim1=1, dim2=2).mT
+        else:
+            loss = self._architect.surrogate(scalarized, samples, logits)
+        return task_loss.detach().view(count, devices).mean(0), cost.detach().mean(0), loss
+
+    @property
+    def _hard(self) -> bool | None:
+        """Whether the architect's samples are one-hots, where that is known: soft ones may be by chance."""
+        return self._architect.hard or None
+
+    def _entropy_weight(self) -> float:
+        """Geometric from the first to the last weight over the search."""
+        first, last = self._config.architect.entropy_start, self._config.architect.entropy_end
+        return 0.0 if first == 0 else first * (last / first) ** (self._phi_steps / self._config.search.steps)
+
+    def _cut_penalty(self, sample: Tensor) -> Tensor:
+        """[...]: what is added to ℓ of a network whose output does not depend on its input, whatever the preference.
+
+        Behind batch normalisation the gradient of the task loss does not tell that removing a node's last input is
+        fatal, nor how a cut network comes alive again; the space knows both exactly.
+        """
+        if not self._config.search.viability:
+            return torch.zeros_like(sample[..., 0])
+        return CUT_PENALTY * (1 - self._space.viable(sample))
+
+    @torch.no_grad()
+    def _calibrate(self) -> None:
+        """Lets the scale of the objectives see uniformly random networks on a validation minibatch."""
+        self._objective.new_batch()
+        sample = self._to_device(self._space.sample(CALIBRATION_NETWORKS, self._generator))
+        self._scale.observe(self._objective.loss(sample, True).cpu(), self._objective.chance_loss)
+
+    def _weight_step(self, spread_share: float) -> None:
+        if not self._objective.trains:
+            return
+        with torch.no_grad():
+            logits = self.hypernet(self._to_device(self._preferences(len(self._d))), self._d)
+            sample = self._architect(logits, generator=self._generator)
+            spread = torch.rand(len(sample), 1, generator=self._generator) < spread_share
+            even = self._spread.sample(len(sample), self._generator)
+            sample = torch.where(self._to_device(spread), self._to_device(even), sample)
+        hard = True if spread_share == 1 else self._hard
+        share = self.finished_steps / (self._config.search.warmup_steps + self._config.search.steps)
+        self._objective.train_step(sample, share, hard)
+
+    def _preferences(self, devices: int) -> Tensor:
+        preferences = self._config.preferences
+        return dirichlet(
+            devices, self._num_objectives, preferences.beta, shared=preferences.shared, generator=self._generator
+        )
+
+    def _log(self, task_loss: Tensor, cost: Tensor, combination: Combination) -> None:
+        history = self.history
+        task_loss, latency, *conflict = to_host(task_loss, cost[:, 0], combination.weights, combination.cosines)
+        weights, cosine = _conflict(*conflict)
+        history.step.append(self.finished_steps)
+        history.task_loss.append(task_loss.tolist())
+        history.latency.append(latency.tolist())
+        history.mgd_weights.append(weights)
+        history.gradient_cosine.append(cosine)
+        history.learning_rate_w.append(self._objective.learning_rate)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that `load_state_dict` needs to continue exactly here."""
+        return {
+            "finished_steps": self.finished_steps,
+            "objective": self._objective.state_dict(),
+            "hypernet": self.hypernet.state_dict(),
+            "hyper_optimizer": self._hyper_optimizer.state_dict(),
+            "generator": self._generator.get_state(),
+            "scale": self._scale.state_dict(),
+            "refinement": self._refinement.state_dict(),
+            "history": self.history.to_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continues where `state` was taken."""
+        self.finished_steps = state["finished_steps"]
+        self._objective.load_state_dict(state["objective"])
+        self.hypernet.load_state_dict(state["hypernet"])
+        self._hyper_optimizer.load_state_dict(state["hyper_optimizer"])
+        self._generator.set_state(state["generator"])
+        self._scale.load_state_dict(state["scale"])
+        self._refinement.load_state_dict(state["refinement"])
+        self.history = History(**state["history"])
+
+
+def _conflict(weights: Tensor, cosines: Tensor) -> tuple[list[float], float | None]:
+    """γ [T] of the devices as a list, and the mean of their cosines [T, T] over pairs; None for a single one."""
+    devices = len(weights)
+    pairs = cosines[~torch.eye(devices, dtype=torch.bool)]
+    return weights.tolist(), float(pairs.mean()) if devices > 1 else None
+
+
+def initial_hypernet(
+    config: Config, space: SearchSpace, embedding_width: int, num_objectives: int = 2
+) -> nn.Module:
+    """The MetaHypernetwork of a run with weights drawn from the run's seed."""
+    return make_metahypernet(
+        num_options=space.num_options,
+        num_objectives=num_objectives,
+        embedding_width=embedding_width,
+        generator=torch.Generator().manual_seed(config.seed + 3),
+        **config.hypernetwork.model_dump(),
+    )

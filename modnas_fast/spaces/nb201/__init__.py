@@ -1,0 +1,1 @@
+"""NAS-Bench-201: its choices, standalone network, supernet, and published tables."""

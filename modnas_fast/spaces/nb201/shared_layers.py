@@ -1,0 +1,85 @@
+"""The shared weights of a supernet's layers, and the layers that are the same for every architecture."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from modnas_fast.spaces.nb201.network import CONV_1X1, CONV_3X3, EDGES
+
+
+def batch_norm(x: Tensor, devices: int = 1) -> Tensor:
+    """[devices·B, C, H, W] normalised with the statistics of each device's own B rows, without affine parameters."""
+    if devices == 1:
+        return F.batch_norm(x, None, None, training=True)
+    beside = x.unflatten(0, (devices, -1)).transpose(0, 1).flatten(1, 2)  # [B, devices·C, H, W]
+    normal = F.batch_norm(beside, None, None, training=True)
+    return normal.unflatten(1, (devices, -1)).transpose(0, 1).flatten(0, 1)
+
+
+def convolve(convolution: nn.Conv2d, x: Tensor) -> Tensor:
+    """A convolution without bias, its weights rounded to the format of x."""
+    return F.conv2d(x, convolution.weight.to(x.dtype), None, convolution.stride, convolution.padding)
+
+
+class SharedCell(nn.Module):
+    """Weights of every operation on every edge of one cell.
+
+    Args:
+        channels: C.
+        entangled: the 1×1 kernel of an edge is the centre of its 3×3 kernel.
+    """
+
+    def __init__(self, channels: int, entangled: bool = False) -> None:
+        super().__init__()
+        self.entangled = entangled
+        if not entangled:
+            self.kernels_1x1 = _initial_kernels(channels)
+        self.kernels_3x3 = _initial_kernels(channels, 3, 3)
+
+    def kernels(self) -> tuple[Tensor, Tensor]:
+        """One kernel per edge: [6, C, C] and [6, C, C, 3, 3], output by input channels."""
+        return self.kernels_3x3[..., 1, 1] if self.entangled else self.kernels_1x1, self.kernels_3x3
+
+    def kernel(self, edge: int, operation: int) -> Tensor:
+        """[C, C, k, k] of a convolution."""
+        small, large = self.kernels()
+        return {CONV_1X1: small[edge, :, :, None, None], CONV_3X3: large[edge]}[operation]
+
+
+def _initial_kernels(channels: int, *size: int) -> nn.Parameter:
+    """One kernel per edge with the initial distribution of torch.nn.Conv2d."""
+    kernels = torch.empty(len(EDGES), channels, channels, *size)
+    bound = 1 / math.sqrt(channels * math.prod(size))
+    return nn.Parameter(nn.init.uniform_(kernels, -bound, bound))
+
+
+class SharedResidual(nn.Module):
+    """The residual block between stages; the same for every architecture."""
+
+    def __init__(self, inputs: int) -> None:
+        super().__init__()
+        self.reduce = nn.Conv2d(inputs, 2 * inputs, 3, stride=2, padding=1, bias=False)
+        self.refine = nn.Conv2d(2 * inputs, 2 * inputs, 3, padding=1, bias=False)
+        self.project = nn.Conv2d(inputs, 2 * inputs, 1, bias=False)
+
+    def forward(self, x: Tensor, devices: int = 1) -> Tensor:
+        """[devices·B, 2C, H/2, W/2] from [devices·B, C, H, W]."""
+        reduced = batch_norm(convolve(self.reduce, F.relu(x)), devices)
+        refined = batch_norm(convolve(self.refine, F.relu(reduced)), devices)
+        return convolve(self.project, F.avg_pool2d(x, 2, 2, ceil_mode=True)) + refined
+
+
+class SharedPool(nn.Module):
+    """The light reduction between stages; the same for every architecture."""
+
+    def __init__(self, inputs: int) -> None:
+        super().__init__()
+        self.project = nn.Conv2d(inputs, 2 * inputs, 1, bias=False)
+
+    def forward(self, x: Tensor, devices: int = 1) -> Tensor:
+        """[devices·B, 2C, H/2, W/2] from [devices·B, C, H, W]."""
+        return batch_norm(convolve(self.project, F.avg_pool2d(x, 2, 2, ceil_mode=True)), devices)

@@ -1,0 +1,212 @@
+"""The one-shot network of NAS-Bench-201's space: shared weights, T architectures on one minibatch.
+
+Batch normalisation always uses the statistics of the minibatch, one set per device, without affine parameters, as in
+the cells of the published search. How a cell is computed is the business of `mixed_cell`: here states of all devices
+go through it side by side, or, where the fast version is the one made of library calls, network by network, so that
+devices share every prefix in which they agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from modnas_fast.runtime import implementations
+from modnas_fast.spaces.nb201.space import NB201Space
+from modnas_fast.spaces.nb201.network import (
+    EDGES,
+    KERNEL_SIZES,
+    OPERATIONS,
+    Cell,
+    NB201Network,
+    PoolReduction,
+    ReductionKind,
+    ResidualReduction,
+)
+from modnas_fast.supernets import mixed_cell_composed as composed
+from modnas_fast.spaces.nb201.mixed_cell import mixed_cell
+from modnas_fast.spaces.nb201.shared_layers import SharedCell, SharedPool, SharedResidual, batch_norm, convolve
+
+_REDUCTIONS: dict[str, type[nn.Module]] = {"residual": SharedResidual, "pool": SharedPool}
+
+
+class NB201Supernet(nn.Module):
+    """Shared weights w of all 15,625 networks.
+
+    Activations have the format of the images: float64, float32 or bfloat16; weights are rounded to it where they are
+    used, statistics and the classifier are in float32 or wider.
+
+    Args:
+        image_channels: channels of the input images.
+        classes: number of classes.
+        channels: C, channels of the first stage (16 in the paper); doubled at each reduction.
+        cells: N, cells per stage (5 in the paper).
+        reduction: `residual` as in the paper, or `pool`.
+        entangled: the 1×1 kernel of an edge is the centre of its 3×3 kernel, as in the published code.
+    """
+
+    def __init__(
+        self,
+        image_channels: int,
+        classes: int,
+        channels: int,
+        cells: int,
+        reduction: ReductionKind = "residual",
+        entangled: bool = False,
+    ) -> None:
+        super().__init__()
+        self._space = NB201Space()
+        self.stem = nn.Conv2d(image_channels, channels, 3, padding=1, bias=False)
+        layers: list[nn.Module] = []
+        for stage in range(3):
+            width = channels * 2**stage
+            layers += [_REDUCTIONS[reduction](width // 2)] if stage else []
+            layers += [SharedCell(width, entangled) for _ in range(cells)]
+        self.layers = nn.ModuleList(layers)
+        self.classifier = nn.Linear(4 * channels, classes)
+
+    def forward(self, x: Tensor, onehot: Tensor, y: Tensor, **how: bool | None) -> Tensor:
+        """Task loss per device, [T]: mean cross-entropy in nats over the minibatch.
+
+        Args:
+            x: images, float [B, image_channels, H, W].
+            onehot: one sampled architecture per device, [T, N].
+            y: labels, int64 [B].
+            how: keywords of `predict`.
+        """
+        return cross_entropies(self.predict(x, onehot, **how), y)
+
+    def predict(
+        self,
+        x: Tensor,
+        onehot: Tensor,
+        *,
+        hard: bool | None = None,
+        exact: bool = True,
+        recompute: bool = False,
+    ) -> Tensor:
+        """Logits [T, B, classes] of T architectures on one minibatch x [B, image_channels, H, W].
+
+        Args:
+            x, onehot: as in `forward`; samples on the CPU go with images anywhere.
+            hard: whether every sample is an exact one-hot; None: looked at, but not on a GPU, which would be waited for:
+                there they are taken as soft.
+            exact: the gradient by hard samples is exact for operations not chosen too, which are computed for it;
+                False: the published code's, which computes the chosen ones and gives all others the same gradient.
+            recompute: save memory where the cells of all devices are computed together: activations inside of cells are
+                computed once more in the backward pass.
+        """
+        return self.predict_from(self.embed(x), onehot, hard=hard, exact=exact, recompute=recompute)
+
+    def embed(self, x: Tensor) -> Tensor:
+        """What all architectures share: the stem's output [B, C, H, W] of images [B, image_channels, H, W]."""
+        return batch_norm(convolve(self.stem, x.contiguous(memory_format=torch.channels_last)))
+
+    def predict_from(
+        self,
+        state: Tensor,
+        onehot: Tensor,
+        *,
+        hard: bool | None = None,
+        exact: bool = True,
+        recompute: bool = False,
+        memo_of_state: composed.Memo | None = None,
+    ) -> Tensor:
+        """`predict` behind `embed`; `memo_of_state` may hold what earlier calls computed of the same state."""
+        sample, active, single_path = self._active(onehot, hard, exact)
+        sample, active = sample.to(state.device), active.to(state.device)
+        if implementations.chosen("mixed_cell", state.device.type).name == "composed":
+            return self._network_by_network(state, sample, active, memo_of_state)
+        return self._side_by_side(state, sample, active, recompute, single_path)
+
+    def _active(self, onehot: Tensor, hard: bool | None, exact: bool) -> tuple[Tensor, Tensor, bool]:
+        """Samples [T, 6, 5], which operations are to be computed, and whether that is at most one per edge."""
+        if hard is None:
+            hard = onehot.device.type == "cpu" and bool(((onehot == 0) | (onehot == 1)).all())
+        wants_gradient = onehot.requires_grad and torch.is_grad_enabled()
+        if hard and not wants_gradient:
+            onehot = self._space.canonical(onehot)
+        sample = onehot.unflatten(-1, (len(EDGES), len(OPERATIONS)))
+        if hard and not (wants_gradient and exact):
+            return sample, sample > 0, True
+        return sample, torch.ones_like(sample, dtype=torch.bool), False
+
+    def _network_by_network(
+        self, state: Tensor, sample: Tensor, active: Tensor, memo_of_state: composed.Memo | None
+    ) -> Tensor:
+        """All cells of a network make the same choices: two networks share all of it, or parts of the first cell."""
+        kernels = [composed.Kernels(*layer.kernels()) if isinstance(layer, SharedCell) else None for layer in self.layers]
+        outputs: dict[object, Tensor] = {}
+        keys, memo = [], composed.Memo()
+        for row, runs in zip(sample.unbind(0), active.tolist(), strict=True):
+            choice = composed.Choice(row, runs)
+            keys.append(choice if choice.needs_gradient else choice.key)
+            if keys[-1] not in outputs:
+                outputs[keys[-1]] = self._one_network(state, choice, kernels, memo, memo_of_state or memo)
+        return torch.stack([outputs[key] for key in keys])
+
+    def _one_network(
+        self,
+        state: Tensor,
+        choice: composed.Choice,
+        kernels: list[composed.Kernels | None],
+        memo: composed.Memo,
+        memo_of_state: composed.Memo,
+    ) -> Tensor:
+        for layer, own in zip(self.layers, kernels):
+            if own is None:
+                state = layer(state)
+            else:
+                state = composed.cell(state, own, choice, memo, memo_of_state)
+                memo = memo_of_state = composed.Memo()  # behind the first cell nothing is shared
+        return self._classify(state)
+
+    def _side_by_side(
+        self, state: Tensor, sample: Tensor, active: Tensor, recompute: bool, single_path: bool
+    ) -> Tensor:
+        states = state[None]  # [S, B, C, H, W]; the first cell's input is shared by all devices
+        for layer in self.layers:
+            if isinstance(layer, SharedCell):
+                states = mixed_cell(
+                    states, *layer.kernels(), sample, active, recompute=recompute, single_path=single_path
+                )
+            else:
+                states = layer(states.flatten(0, 1), len(states)).unflatten(0, states.shape[:2])
+        return self._classify(states.flatten(0, 1), len(states)).unflatten(0, states.shape[:2])
+
+    def _classify(self, x: Tensor, devices: int = 1) -> Tensor:
+        features = F.relu(batch_norm(x, devices))
+        # as a pooling its gradient keeps the layout of the images in memory; that of a mean does not
+        pooled = F.avg_pool2d(features, features.shape[-2:]).flatten(1)
+        return self.classifier(pooled.to(self.classifier.weight.dtype))
+
+
+def cross_entropies(outputs: Tensor, y: Tensor) -> Tensor:
+    """Mean cross-entropy [T] in nats of logits [T, B, classes] for labels y [B]."""
+    losses = F.cross_entropy(outputs.flatten(0, 1), y.repeat(len(outputs)), reduction="none")
+    return losses.view(len(outputs), -1).mean(dim=1)
+
+
+@torch.no_grad()
+def inherit_weights(supernet: NB201Supernet, network: NB201Network) -> None:
+    """Copies the supernet's shared weights into a standalone network of the same C and N.
+
+    Batch-norm layers keep scale 1 and shift 0; their running statistics must be estimated on data afterwards.
+    """
+    network.stem[0].weight.copy_(supernet.stem.weight)
+    network.classifier.load_state_dict(supernet.classifier.state_dict())
+    for shared, layer in zip(supernet.layers, network.layers):
+        if isinstance(layer, ResidualReduction):
+            layer.body[0][1].weight.copy_(shared.reduce.weight)
+            layer.body[1][1].weight.copy_(shared.refine.weight)
+            layer.project.weight.copy_(shared.project.weight)
+        elif isinstance(layer, PoolReduction):
+            layer[1].weight.copy_(shared.project.weight)
+        elif isinstance(layer, Cell):
+            for name, operation in layer.operations.items():
+                if isinstance(operation, nn.Sequential):
+                    kind = {size: op for op, size in KERNEL_SIZES.items()}[operation[1].kernel_size[0]]
+                    operation[1].weight.copy_(shared.kernel(EDGES.index((int(name[0]), int(name[2]))), kind))
