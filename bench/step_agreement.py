@@ -16,7 +16,7 @@ from modnas_fast.bench.step_setting import SPACE
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.method.metahypernet import BankHypernetwork
 from modnas_fast.spaces.nb201.network import AVG_POOL, CONV_1X1, CONV_3X3, NONE, SKIP
-from modnas_fast.supernets import NB201Supernet
+from modnas_fast.spaces.nb201.supernet import NB201Supernet
 
 B, SIDE, CHANNELS, CELLS, CLASSES = 6, 8, 4, 1, 10
 #: every operation stands on a path from input to output

@@ -7,9 +7,9 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from modnas_fast.config.tree import Config, make_config
+from modnas_fast.config import Config, make_config
 from modnas_fast.datasets.task import ImageTask, Split, make_task
 from modnas_fast.devices import Device
 from modnas_fast.predictors.graph_predictor import PlainGraphPredictor

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from modnas_fast.spaces import NB201Space
-from modnas_fast.supernets import NB201Supernet, make_supernet
+from modnas_fast.spaces.nb201.supernet import NB201Supernet
 
 space = NB201Space()
 
@@ -19,8 +19,8 @@ def make(
     channels: int = 2, cells: int = 1, reduction: str = "residual", entangled: bool = False
 ) -> NB201Supernet:
     """A supernet in float64 for three colours and four classes, its weights from a generator of its own."""
-    supernet = make_supernet(
-        space, image_channels=3, classes=4, channels=channels, cells=cells, reduction=reduction, entangled=entangled
+    supernet = space.supernet(
+        image_channels=3, classes=4, channels=channels, cells=cells, reduction=reduction, entangled=entangled
     ).double()
     generator = seeded(channels + 10 * cells)
     with torch.no_grad():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from modnas_fast.config.tree import Config, make_config
+from modnas_fast.config import Config, make_config
 
 SEARCH, UNSEEN = ("pixel3", "gold_6240"), ("fpga",)
 #: long enough to be stopped in its midst

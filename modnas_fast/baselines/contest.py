@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from modnas_fast.baselines import BASELINES
-from modnas_fast.baselines.known_space import KnownSpace
+from modnas_fast.baselines import BASELINES, Problem
+from modnas_fast.evaluation.known_space import KnownSpace
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.files import read_json, write_json
 from modnas_fast.runtime.progress import Reporter, Silent
@@ -45,7 +45,7 @@ class Run:
         Baselines that start with the same seed on the same device start with the same random numbers; another device
         gives others, so that a mean over devices is one over independent runs.
         """
-        problem = known.problem(self.device, evaluations)
+        problem = Problem.on(known, self.device, evaluations)
         start = time.perf_counter()
         BASELINES[self.method](problem, zlib.crc32(f"{self.device} {self.seed}".encode()))
         seconds = time.perf_counter() - start
@@ -80,7 +80,7 @@ class Contest:
         self._folder = Path(folder)
         self.settings = {"space": known.space.name, "task": known.task, "evaluations": evaluations}
         """What all runs of the folder share."""
-        known.problem(next(iter(known.fronts)), evaluations)  # refuses a budget that no run could spend
+        Problem.on(known, next(iter(known.fronts)), evaluations)  # refuses a budget that no run could spend
         file = self._folder / "settings.json"
         found = _read(file) if file.exists() else self.settings
         if found != self.settings:

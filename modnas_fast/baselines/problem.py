@@ -11,6 +11,7 @@ from torch import Tensor
 
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.evaluation.exact import ExactFront
+from modnas_fast.evaluation.known_space import KnownSpace
 from modnas_fast.spaces import SearchSpace
 
 
@@ -33,6 +34,11 @@ class Problem:
 
     Raises InputError where a network of the space is not in the table, and for a budget below 1 or above its rows.
     """
+
+    @classmethod
+    def on(cls, known: KnownSpace, device: str, budget: int) -> Problem:
+        """All networks of a known space on a device, with nothing spent."""
+        return cls(known.space, known.architectures, known.fronts[device], budget)
 
     def __init__(self, space: SearchSpace, architectures: Sequence[str], front: ExactFront, budget: int) -> None:
         count = len(architectures)

@@ -19,7 +19,7 @@ from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.terminal_table import show
 
 if TYPE_CHECKING:
-    from modnas_fast.config.tree import Config
+    from modnas_fast.config import Config
     from modnas_fast.runtime.progress import Reporter
     from modnas_fast.runs.stages import StagedRun
     from modnas_fast.runtime.stopping import Stopper
@@ -135,7 +135,7 @@ def search(
 
       modnas-fast search --resume runs/digits-001
     """
-    from modnas_fast.config.tree import make_config, to_yaml, with_absolute_paths
+    from modnas_fast.config import make_config, to_yaml, with_absolute_paths
     from modnas_fast.result.folder import create_numbered_run, create_run, discard_unstarted, open_run
 
     if resume is not None:

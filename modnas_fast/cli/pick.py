@@ -11,9 +11,9 @@ import typer
 from modnas_fast.runtime.errors import InputError
 
 if TYPE_CHECKING:
-    from modnas_fast.result.answers import Pick
+    from modnas_fast.result import Pick
     from modnas_fast.devices import Device
-    from modnas_fast.result.result import Result
+    from modnas_fast.result import Result
 
 #: words before a latency, by its source
 LATENCY = {"measured": "measured latency", "tabulated": "latency (table)", "predicted": "predicted latency"}
@@ -55,7 +55,7 @@ def pick(
 
       modnas-fast pick runs/digits-001 --embedding phone.txt --preference 0.3,0.7 --json
     """
-    from modnas_fast.result.result import Result
+    from modnas_fast.result import Result
 
     result = Result.load(run)
     if devices:

@@ -7,7 +7,7 @@ from statistics import fmean
 
 from rich.console import RenderableType
 
-from modnas_fast.result.result import Result
+from modnas_fast.result import Result
 from modnas_fast.runtime.terminal_table import Column, FittedTable, WholeLine
 
 

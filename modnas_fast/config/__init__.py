@@ -1,1 +1,27 @@
-"""The configuration of a run: one tree of validated models."""
+"""The configuration of a run: one tree of validated models, presets, and what is wrong with a wrong one."""
+
+from modnas_fast.config.presets import PRESETS
+from modnas_fast.config.tree import (
+    PATHS,
+    PUBLISHED_TABLES,
+    Config,
+    PredictorConfig,
+    VerifyConfig,
+    make_config,
+    to_yaml,
+    validate,
+    with_absolute_paths,
+)
+
+__all__ = [
+    "PATHS",
+    "PRESETS",
+    "PUBLISHED_TABLES",
+    "Config",
+    "PredictorConfig",
+    "VerifyConfig",
+    "make_config",
+    "to_yaml",
+    "validate",
+    "with_absolute_paths",
+]

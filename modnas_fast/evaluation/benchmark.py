@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from modnas_fast.baselines.known_space import KnownSpace
-from modnas_fast.config.tree import PUBLISHED_TABLES
+from modnas_fast.evaluation.known_space import KnownSpace
+from modnas_fast.config import PUBLISHED_TABLES
 from modnas_fast.spaces.nb201.error_table import load_nats_bench
 from modnas_fast.datasets.home import locate
 from modnas_fast.devices import Device

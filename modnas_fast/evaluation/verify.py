@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
-from modnas_fast.config.tree import VerifyConfig
+from modnas_fast.config import VerifyConfig
 from modnas_fast.datasets import BatchStream, ImageTask, Split
 from modnas_fast.search.evaluator import Point, front
 

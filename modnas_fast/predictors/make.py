@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from modnas_fast.config.tree import PredictorConfig
+from modnas_fast.config import PredictorConfig
 from modnas_fast.predictors.graph_predictor import Executes, GraphMetaPredictor, PlainGraphPredictor
 from modnas_fast.predictors.metapredictor import MetaPredictor
 from modnas_fast.spaces import SearchSpace

@@ -6,7 +6,6 @@ supernet rank random networks.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import torch
 
 from modnas_fast.runtime.allocator import keep_freed_memory
 from modnas_fast.evaluation.benchmark import Benchmark, load_benchmark
-from modnas_fast.config.tree import Config, make_config
+from modnas_fast.config import Config, make_config
 from modnas_fast.datasets.home import data_home
 from modnas_fast.devices.measure import threads_restored
 from modnas_fast.runtime.errors import InputError

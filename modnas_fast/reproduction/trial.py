@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from modnas_fast.evaluation.benchmark import HELP, Benchmark, load_benchmark
-from modnas_fast.config.tree import Config, make_config
+from modnas_fast.config import Config, make_config
 from modnas_fast.devices import Device, embeddings
 from modnas_fast.runtime.files import read_json, write_json
 from modnas_fast.predictors.graph_predictor import GraphMetaPredictor, adapt

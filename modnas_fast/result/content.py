@@ -8,7 +8,7 @@ from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any, Literal
 
-from modnas_fast.config.tree import Config
+from modnas_fast.config import Config
 from modnas_fast.datasets import ImageTask
 from modnas_fast.devices import Device, Fingerprint, Latencies
 from modnas_fast.search.evaluator import REFERENCE_POINT, Bounds, Point, front, hypervolume, nondominated

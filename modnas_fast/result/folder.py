@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from modnas_fast.config.tree import Config, make_config, to_yaml, with_absolute_paths
+from modnas_fast.config import Config, make_config, to_yaml, with_absolute_paths
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.files import write_new
 

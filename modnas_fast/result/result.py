@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from modnas_fast.result.answers import Cost, FrontPoint, Pick
 from modnas_fast.runtime.checkpoint import load_weights
-from modnas_fast.config.tree import validate
+from modnas_fast.config import validate
 from modnas_fast.result.costs import KnownLatencies
 from modnas_fast.devices import Device, embeddings
 from modnas_fast.runtime.errors import InputError

@@ -18,7 +18,7 @@ from torch import nn
 
 from modnas_fast.baselines import random_architectures
 from modnas_fast.runtime.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
-from modnas_fast.config.tree import Config
+from modnas_fast.config import Config
 from modnas_fast.datasets.look import look_at
 from modnas_fast.devices import (
     Campaign,

@@ -9,7 +9,7 @@ import torch
 
 from modnas_fast.evaluation.benchmark import Benchmark
 from modnas_fast.runtime.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
-from modnas_fast.config.tree import Config
+from modnas_fast.config import Config
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.files import read_json, write_json
 from modnas_fast.predictors.metapredictor import CostModel

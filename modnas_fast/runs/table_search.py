@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from modnas_fast.evaluation.benchmark import Benchmark
-from modnas_fast.config.tree import Config
+from modnas_fast.config import Config
 from modnas_fast.devices import Device, embeddings
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.search.evaluator import front_membership

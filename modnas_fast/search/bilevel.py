@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from modnas_fast.method.architect import ReinMax, make_architect
-from modnas_fast.config.tree import Config
+from modnas_fast.config import Config
 from modnas_fast.devices import Device, embeddings
 from modnas_fast.search.evaluator import Evaluator
 from modnas_fast.search.history import History

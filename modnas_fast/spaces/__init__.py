@@ -2,7 +2,7 @@
 
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.spaces.base import Architecture, Choice, Graph, SearchSpace
-from modnas_fast.spaces.nb201.space import NB201Space
+from modnas_fast.spaces.nb201 import NB201Space
 
 __all__ = ["Architecture", "Choice", "Graph", "NB201Space", "SearchSpace", "make_space"]
 

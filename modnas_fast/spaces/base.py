@@ -113,6 +113,13 @@ class SearchSpace(ABC):
     def build(self, architecture: Architecture, **task: int | str) -> nn.Module:
         """A standalone network of this architecture."""
 
+    def supernet(self, **task: int | str) -> nn.Module:
+        """Shared weights of all networks, a `supernets.Supernet`; `task` as in `build`, and what it takes besides.
+
+        Raises InputError where the space has none: it is searched on tables alone.
+        """
+        raise InputError(f"space {self.name} has no supernet: search it on a table with task.source=surrogate")
+
     def architecture(self, indices: Sequence[int]) -> Architecture:
         """The architecture with option `indices[g]` in choice g."""
         indices = tuple(int(index) for index in indices)

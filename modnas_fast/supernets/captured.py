@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from modnas_fast.spaces.nb201.supernet import NB201Supernet
 from modnas_fast.supernets.passes import PartLosses, Passes
+from modnas_fast.supernets.supernet import Supernet
 
 
 class CapturedPasses(Passes):
@@ -25,7 +25,7 @@ class CapturedPasses(Passes):
         supernet: on a GPU; must compute losses without reading samples. Its weights must stay where they are in memory.
     """
 
-    def __init__(self, supernet: NB201Supernet) -> None:
+    def __init__(self, supernet: Supernet) -> None:
         super().__init__(supernet)
         self._weights = dict(supernet.named_parameters())
         self._graphs: dict[tuple, Callable[..., Tensor]] = {}

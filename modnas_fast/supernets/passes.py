@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from modnas_fast.spaces.nb201.mixed_cell_composed import Memo
-from modnas_fast.spaces.nb201.supernet import NB201Supernet, cross_entropies
+from modnas_fast.supernets.memo import Memo
 from modnas_fast.supernets.parallel import in_parallel, workers
+from modnas_fast.supernets.supernet import Supernet, cross_entropies
 
 #: losses [t] of samples [t, N]
 PartLosses = Callable[[Tensor], Tensor]
@@ -24,11 +24,11 @@ PartLosses = Callable[[Tensor], Tensor]
 class Passes:
     """The passes through one supernet.
 
-    Both methods take images x, samples onehot [T, N] and labels y as `NB201Supernet.forward` does, the number of devices
-    whose activations exist at a time (`chunk`; None: all), and the keywords of `NB201Supernet.predict`.
+    Both methods take images x, samples onehot [T, N] and labels y as `Supernet.forward` does, the number of devices
+    whose activations exist at a time (`chunk`; None: all), and the keywords of `Supernet.predict`.
     """
 
-    def __init__(self, supernet: NB201Supernet) -> None:
+    def __init__(self, supernet: Supernet) -> None:
         self._supernet = supernet
 
     def device_losses(

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from modnas_fast.config.tree import Config
+from modnas_fast.config import Config
 from modnas_fast.datasets import BatchStream, ImageTask
 from modnas_fast.search.evaluator import SupernetErrors, even_batch_size
 from modnas_fast.runtime.free_memory import free_memory
@@ -20,7 +20,6 @@ from modnas_fast.runtime.implementations import chosen
 from modnas_fast.runtime.optimizers import cosine_decay, set_learning_rate
 from modnas_fast.runtime.placement import search_device
 from modnas_fast.spaces import SearchSpace
-from modnas_fast.supernets import make_supernet
 from modnas_fast.supernets.captured import CapturedPasses
 from modnas_fast.spaces.nb201.memory import Plan, networks_at_a_time, plan
 from modnas_fast.supernets.parallel import workers
@@ -171,7 +170,7 @@ def initial_supernet(config: Config, space: SearchSpace, task: ImageTask) -> nn.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         arguments = network_arguments(config, task.image_shape[0], task.num_classes)
-        return make_supernet(space, **arguments, entangled=config.space.entangled)
+        return space.supernet(**arguments, entangled=config.space.entangled)
 
 
 def supernet_errors(config: Config, supernet: nn.Module, task: ImageTask) -> SupernetErrors:

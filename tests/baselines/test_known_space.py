@@ -7,8 +7,8 @@ import os
 import numpy as np
 import pytest
 
-from modnas_fast.baselines import BASELINES
-from modnas_fast.baselines.known_space import KnownSpace
+from modnas_fast.baselines import BASELINES, Problem
+from modnas_fast.evaluation.known_space import KnownSpace
 from modnas_fast.evaluation.benchmark import load_benchmark
 from modnas_fast.runtime.errors import InputError
 
@@ -35,7 +35,7 @@ def test_networks_that_learned_nothing_are_dropped(known: KnownSpace) -> None:
 def test_how_far_searches_get_with_300_networks(known: KnownSpace, method: str, least: float, most: float) -> None:
     ratios = []
     for seed, device in enumerate(DEVICES):
-        problem = known.problem(device, 300)
+        problem = Problem.on(known, device, 300)
         BASELINES[method](problem, seed)
         ratios.append(known.fronts[device].score(problem.rows).ratio)
     assert least < np.mean(ratios) <= most, ratios

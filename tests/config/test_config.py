@@ -10,7 +10,7 @@ import pytest
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from modnas_fast.config.tree import PATHS, PRESETS, Config, make_config, to_yaml, validate, with_absolute_paths
+from modnas_fast.config import PATHS, PRESETS, Config, make_config, to_yaml, validate, with_absolute_paths
 from modnas_fast.runtime.errors import InputError
 
 

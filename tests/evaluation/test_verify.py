@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from modnas_fast.config.tree import VerifyConfig
+from modnas_fast.config import VerifyConfig
 from modnas_fast.datasets.task import ImageTask, Split, make_task
 from modnas_fast.search.evaluator import Point
 from modnas_fast.spaces import NB201Space

@@ -6,7 +6,6 @@ import gramians
 import numpy as np
 import pytest
 import quadprog
-import torch
 from torch import Tensor
 
 from modnas_fast.runtime import implementations

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from modnas_fast.baselines import BASELINES
-from modnas_fast.config.tree import make_config
+from modnas_fast.config import make_config
 from modnas_fast.devices.table import PAPER_SEARCH, PAPER_UNSEEN
 from modnas_fast.reproduction.compose import LABELS
 from modnas_fast.reproduction.plan import DEFAULT, FACTORS, FAST_BASELINES, Plan, make_plan

@@ -15,7 +15,7 @@ import torch
 from modnas_fast import Device, Pick, Result
 from modnas_fast.result.answers import Cost, FrontPoint
 from modnas_fast.runtime.checkpoint import load_weights, save_weights
-from modnas_fast.config.tree import Config, to_yaml, validate
+from modnas_fast.config import Config, to_yaml, validate
 from modnas_fast.devices import embeddings
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.search.evaluator import Point, front

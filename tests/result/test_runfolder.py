@@ -14,7 +14,7 @@ import pytest
 
 from modnas_fast.runtime import files
 from modnas_fast.runtime import lock as run_lock
-from modnas_fast.config.tree import make_config
+from modnas_fast.config import make_config
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.lock import holder, locked
 from modnas_fast.result.folder import create_numbered_run, create_run, discard_unstarted, open_run

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from modnas_fast.config.tree import validate
+from modnas_fast.config import validate
 from modnas_fast.datasets.task import ImageTask, Split, make_task
 from modnas_fast.devices import Device, Fingerprint, Measurement
 from modnas_fast.search.evaluator import Bounds, Point

@@ -7,7 +7,7 @@ import torch
 
 from modnas_fast.runs import forecast
 from modnas_fast.tasks import task_objective
-from modnas_fast.config.tree import Config, make_config
+from modnas_fast.config import Config, make_config
 from modnas_fast.datasets.task import ImageTask, Split, make_task
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runs.forecast import Forecast, foresee

@@ -18,7 +18,7 @@ from torch import Tensor
 from modnas_fast import Device, Result
 from modnas_fast.result.answers import Cost
 from modnas_fast.evaluation.benchmark import Benchmark, load_benchmark
-from modnas_fast.config.tree import Config
+from modnas_fast.config import Config
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.method.preferences import rays
 from modnas_fast.result.folder import create_run

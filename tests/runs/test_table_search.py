@@ -14,7 +14,7 @@ from torch import Tensor
 
 from modnas_fast.evaluation.benchmark import Benchmark
 from modnas_fast.runtime.checkpoint import load_checkpoint, save_checkpoint
-from modnas_fast.config.tree import Config, make_config
+from modnas_fast.config import Config, make_config
 from modnas_fast.devices import embeddings
 from modnas_fast.devices.table import CostTable
 from modnas_fast.runtime.errors import InputError

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from modnas_fast.runtime import placement
-from modnas_fast.config.tree import make_config
+from modnas_fast.config import make_config
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.implementations import Availability
 from modnas_fast.runtime.placement import search_device, to_device, to_host

@@ -27,7 +27,6 @@ from modnas_fast.search.evaluator import (
 from modnas_fast.method.metahypernet import make_metahypernet
 from modnas_fast.predictors.metapredictor import CostModel, MetaPredictor
 from modnas_fast.spaces import NB201Space
-from modnas_fast.supernets import make_supernet
 
 space = NB201Space()
 UNIT = Bounds(error=(0.0, 1.0), latency_ms=(0.0, 1.0))
@@ -107,7 +106,7 @@ def make_device() -> Device:
 def make_evaluator(task: ImageTask, batch_size: int = 10) -> Evaluator:
     torch_state = torch.get_rng_state()
     torch.manual_seed(0)
-    supernet = make_supernet(space, image_channels=1, classes=task.num_classes, channels=2, cells=1)
+    supernet = space.supernet(image_channels=1, classes=task.num_classes, channels=2, cells=1)
     torch.set_rng_state(torch_state)
     predictor = MetaPredictor(space, 10, 20, seeded()).requires_grad_(False)
     return Evaluator(space, SupernetErrors(supernet, task, task.validation, batch_size), CostModel([predictor]))

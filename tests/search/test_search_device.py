@@ -22,8 +22,8 @@ from modnas_fast.search.bilevel import CALIBRATION_NETWORKS, Search
 from modnas_fast.supernets.captured import CapturedPasses
 from modnas_fast.tasks.task_objective import SupernetObjective, initial_supernet
 from stand_in_gpu import GPU, StandInGraphs, Waited, stand_in_gpu
-from test_search import config, make_devices, make_images, seeded, space
-from test_search import make_search as make_search_on_cpu
+from small_searches import config, make_devices, make_images, seeded, space
+from small_searches import make_search as make_search_on_cpu
 
 PREDICTORS: dict[str, Callable[[], nn.Module]] = {
     "additive": lambda: MetaPredictor(space, 10, 16, seeded(3)),

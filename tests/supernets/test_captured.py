@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from modnas_fast.spaces import NB201Space
-from modnas_fast.supernets import NB201Supernet
+from modnas_fast.spaces.nb201.supernet import NB201Supernet
 from modnas_fast.supernets.captured import CapturedPasses
 from modnas_fast.supernets.passes import Passes
 from stand_in_gpu import StandInGraphs

@@ -8,7 +8,7 @@ matter are left out. Whatever several networks compute from the same tensors is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -17,21 +17,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from modnas_fast.spaces.nb201.network import AVG_POOL, CONV_1X1, CONV_3X3, EDGES, NONE, NUM_NODES, OPERATIONS, SKIP
+from modnas_fast.supernets.memo import Memo
+
 
 _INCOMING = [[e for e, (_, target) in enumerate(EDGES) if target == node] for node in range(NUM_NODES)]
-
-
-class Memo:
-    """Runs a function once per distinct key, tuple of input tensors, told apart by identity, and mode of autograd."""
-
-    def __init__(self) -> None:
-        self._values: dict[tuple, tuple[Tensor, tuple[Tensor, ...]]] = {}
-
-    def __call__(self, key: object, function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
-        full_key = (key, torch.is_grad_enabled(), *(id(x) for x in inputs))
-        if full_key not in self._values:
-            self._values[full_key] = function(*inputs), inputs  # keeps the inputs, and so their ids, alive
-        return self._values[full_key][0]
 
 
 class Kernels:

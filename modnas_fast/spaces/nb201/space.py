@@ -140,6 +140,12 @@ class NB201Space(SearchSpace):
         alive = self.indices(self.canonical(self.encode([architecture])))[0]
         return NB201Network(tuple(alive.tolist()), **task)
 
+    def supernet(self, **task: int | str) -> nn.Module:
+        """Shared weights; `task` as in `build`, and `entangled`."""
+        from modnas_fast.spaces.nb201.supernet import NB201Supernet  # made of this space
+
+        return NB201Supernet(**task)
+
 
 def _constant_like(constant: Tensor, other: Tensor) -> Tensor:
     return to_device(constant, other.device).to(other.dtype)

@@ -8,7 +8,6 @@ devices share every prefix in which they agree.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -26,9 +25,11 @@ from modnas_fast.spaces.nb201.network import (
     ReductionKind,
     ResidualReduction,
 )
-from modnas_fast.supernets import mixed_cell_composed as composed
+from modnas_fast.spaces.nb201 import mixed_cell_composed as composed
 from modnas_fast.spaces.nb201.mixed_cell import mixed_cell
 from modnas_fast.spaces.nb201.shared_layers import SharedCell, SharedPool, SharedResidual, batch_norm, convolve
+from modnas_fast.supernets.memo import Memo
+from modnas_fast.supernets.supernet import cross_entropies
 
 _REDUCTIONS: dict[str, type[nn.Module]] = {"residual": SharedResidual, "pool": SharedPool}
 
@@ -113,7 +114,7 @@ class NB201Supernet(nn.Module):
         hard: bool | None = None,
         exact: bool = True,
         recompute: bool = False,
-        memo_of_state: composed.Memo | None = None,
+        memo_of_state: Memo | None = None,
     ) -> Tensor:
         """`predict` behind `embed`; `memo_of_state` may hold what earlier calls computed of the same state."""
         sample, active, single_path = self._active(onehot, hard, exact)
@@ -135,12 +136,12 @@ class NB201Supernet(nn.Module):
         return sample, torch.ones_like(sample, dtype=torch.bool), False
 
     def _network_by_network(
-        self, state: Tensor, sample: Tensor, active: Tensor, memo_of_state: composed.Memo | None
+        self, state: Tensor, sample: Tensor, active: Tensor, memo_of_state: Memo | None
     ) -> Tensor:
         """All cells of a network make the same choices: two networks share all of it, or parts of the first cell."""
         kernels = [composed.Kernels(*layer.kernels()) if isinstance(layer, SharedCell) else None for layer in self.layers]
         outputs: dict[object, Tensor] = {}
-        keys, memo = [], composed.Memo()
+        keys, memo = [], Memo()
         for row, runs in zip(sample.unbind(0), active.tolist(), strict=True):
             choice = composed.Choice(row, runs)
             keys.append(choice if choice.needs_gradient else choice.key)
@@ -153,15 +154,15 @@ class NB201Supernet(nn.Module):
         state: Tensor,
         choice: composed.Choice,
         kernels: list[composed.Kernels | None],
-        memo: composed.Memo,
-        memo_of_state: composed.Memo,
+        memo: Memo,
+        memo_of_state: Memo,
     ) -> Tensor:
         for layer, own in zip(self.layers, kernels):
             if own is None:
                 state = layer(state)
             else:
                 state = composed.cell(state, own, choice, memo, memo_of_state)
-                memo = memo_of_state = composed.Memo()  # behind the first cell nothing is shared
+                memo = memo_of_state = Memo()  # behind the first cell nothing is shared
         return self._classify(state)
 
     def _side_by_side(
@@ -182,12 +183,6 @@ class NB201Supernet(nn.Module):
         # as a pooling its gradient keeps the layout of the images in memory; that of a mean does not
         pooled = F.avg_pool2d(features, features.shape[-2:]).flatten(1)
         return self.classifier(pooled.to(self.classifier.weight.dtype))
-
-
-def cross_entropies(outputs: Tensor, y: Tensor) -> Tensor:
-    """Mean cross-entropy [T] in nats of logits [T, B, classes] for labels y [B]."""
-    losses = F.cross_entropy(outputs.flatten(0, 1), y.repeat(len(outputs)), reduction="none")
-    return losses.view(len(outputs), -1).mean(dim=1)
 
 
 @torch.no_grad()

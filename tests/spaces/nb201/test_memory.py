@@ -9,14 +9,15 @@ from torch import Tensor
 
 from modnas_fast.runtime import implementations
 from modnas_fast.runtime.errors import InputError
-from modnas_fast.supernets import NB201Supernet, make_supernet, memory
+from modnas_fast.spaces.nb201 import memory
+from modnas_fast.spaces.nb201.supernet import NB201Supernet
 from modnas_fast.spaces.nb201.memory import activation_bytes, plan
 
 IMAGES = torch.Size([8, 3, 12, 12])
 
 
 def small(reduction: str = "residual", cells: int = 2) -> NB201Supernet:
-    return make_supernet(space, image_channels=3, classes=4, channels=4, cells=cells, reduction=reduction)
+    return space.supernet(image_channels=3, classes=4, channels=4, cells=cells, reduction=reduction)
 
 
 def kept_bytes(supernet: NB201Supernet, sample: Tensor, **how: bool) -> int:
@@ -99,6 +100,6 @@ def test_recomputation_comes_before_giving_up() -> None:
 
 
 def test_large_activations_on_a_cpu_go_one_device_at_a_time() -> None:
-    supernet = make_supernet(space, image_channels=3, classes=10, channels=16, cells=5)
+    supernet = space.supernet(image_channels=3, classes=10, channels=16, cells=5)
     images = torch.Size([256, 3, 32, 32])
     assert plan(supernet, images, 4, 13, "composed", "weights", 10**12).chunk == 1

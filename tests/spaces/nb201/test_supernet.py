@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from modnas_fast.runtime import implementations
 from modnas_fast.spaces.nb201.network import CONV_1X1, CONV_3X3, Cell, NB201Network, PoolReduction, ResidualReduction
-from modnas_fast.supernets import NB201Supernet, inherit_weights
-from modnas_fast.supernets import mixed_cell_composed as module
+from modnas_fast.spaces.nb201 import mixed_cell_composed as module
+from modnas_fast.spaces.nb201.supernet import NB201Supernet, inherit_weights
 from modnas_fast.spaces.nb201.shared_layers import SharedCell
 
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))

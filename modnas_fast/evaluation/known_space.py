@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from modnas_fast.baselines.problem import Problem
 from modnas_fast.evaluation.exact import ExactFront
 from modnas_fast.spaces import SearchSpace
 
@@ -17,7 +16,3 @@ class KnownSpace:
     task: str
     architectures: tuple[str, ...]
     fronts: dict[str, ExactFront]
-
-    def problem(self, device: str, budget: int) -> Problem:
-        """A black box over all networks on a device, with nothing spent."""
-        return Problem(self.space, self.architectures, self.fronts[device], budget)
