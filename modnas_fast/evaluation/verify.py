@@ -9,7 +9,7 @@ from torch import nn
 
 from modnas_fast.config import VerifyConfig
 from modnas_fast.datasets import BatchStream, ImageTask, Split
-from modnas_fast.search.evaluator import Point, front
+from modnas_fast.evaluation.fronts import Point, front
 
 
 def choose_spread(fronts: Sequence[Sequence[Point]], count: int) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from modnas_fast.search.evaluator import Point
+from modnas_fast.evaluation.fronts import Point
 from modnas_fast.spaces import Architecture
 from modnas_fast.result.content import ErrorKind
 

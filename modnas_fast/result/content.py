@@ -11,7 +11,7 @@ from typing import Any, Literal
 from modnas_fast.config import Config
 from modnas_fast.datasets import ImageTask
 from modnas_fast.devices import Device, Fingerprint, Latencies
-from modnas_fast.search.evaluator import REFERENCE_POINT, Bounds, Point, front, hypervolume, nondominated
+from modnas_fast.evaluation.fronts import Bounds, Point, REFERENCE_POINT, front, hypervolume, nondominated
 from modnas_fast.search.history import History
 from modnas_fast.spaces import SearchSpace
 

@@ -17,7 +17,7 @@ from modnas_fast.config import validate
 from modnas_fast.result.costs import KnownLatencies
 from modnas_fast.devices import Device, embeddings
 from modnas_fast.runtime.errors import InputError
-from modnas_fast.search.evaluator import front
+from modnas_fast.evaluation.fronts import front
 from modnas_fast.runtime.files import read_json
 from modnas_fast.result.kept_table import kept_errors
 from modnas_fast.predictors.make import make_metapredictor

@@ -33,7 +33,8 @@ from modnas_fast.devices import (
     plan_campaign,
 )
 from modnas_fast.runtime.errors import InputError
-from modnas_fast.search.evaluator import Evaluator, front
+from modnas_fast.evaluation.fronts import front
+from modnas_fast.search.evaluator import Evaluator
 from modnas_fast.runtime.files import write_json
 from modnas_fast.runs.forecast import foresee
 from modnas_fast.search.history import History

@@ -21,7 +21,7 @@ from modnas_fast.runtime.checkpoint import save_weights
 from modnas_fast.datasets.look import look_at
 from modnas_fast.devices import Device, embeddings, fingerprint
 from modnas_fast.runtime.errors import InputError
-from modnas_fast.search.evaluator import Bounds, Point
+from modnas_fast.evaluation.fronts import Bounds, Point
 from modnas_fast.runtime.files import write_json
 from modnas_fast.result.kept_table import keep_table
 from modnas_fast.predictors.metapredictor import predictor_quality

@@ -19,7 +19,7 @@ from modnas_fast.evaluation.benchmark import Benchmark
 from modnas_fast.config import Config
 from modnas_fast.devices import Device, embeddings
 from modnas_fast.runtime.errors import InputError
-from modnas_fast.search.evaluator import front_membership
+from modnas_fast.evaluation.fronts import front_membership
 from modnas_fast.evaluation.exact import Score
 from modnas_fast.predictors.graph_predictor import train_graph_predictor
 from modnas_fast.method.metahypernet import logits_on_host

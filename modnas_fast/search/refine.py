@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from modnas_fast.search.evaluator import Evaluator, front_membership
+from modnas_fast.evaluation.fronts import front_membership
+from modnas_fast.search.evaluator import Evaluator
 from modnas_fast.predictors.metapredictor import CostModel
 from modnas_fast.method.objectives import ObjectiveScale
 from modnas_fast.method.scalarize import Scalarization

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from modnas_fast.config import Config
 from modnas_fast.datasets import BatchStream, ImageTask
-from modnas_fast.search.evaluator import SupernetErrors, even_batch_size
+from modnas_fast.tasks.supernet_errors import SupernetErrors, even_batch_size
 from modnas_fast.runtime.free_memory import free_memory
 from modnas_fast.runtime.implementations import chosen
 from modnas_fast.runtime.optimizers import cosine_decay, set_learning_rate

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from modnas_fast.config import VerifyConfig
 from modnas_fast.datasets.task import ImageTask, Split, make_task
-from modnas_fast.search.evaluator import Point
+from modnas_fast.evaluation.fronts import Point
 from modnas_fast.spaces import NB201Space
 from modnas_fast.evaluation.verify import choose_spread, error_percent, train_network
 

@@ -18,7 +18,7 @@ from modnas_fast.runtime.checkpoint import load_weights, save_weights
 from modnas_fast.config import Config, to_yaml, validate
 from modnas_fast.devices import embeddings
 from modnas_fast.runtime.errors import InputError
-from modnas_fast.search.evaluator import Point, front
+from modnas_fast.evaluation.fronts import Point, front
 from modnas_fast.runtime.files import read_json, write_json
 from modnas_fast.result.kept_table import keep_table
 from modnas_fast.predictors.metapredictor import MetaPredictor

@@ -11,7 +11,7 @@ import torch
 from modnas_fast.config import validate
 from modnas_fast.datasets.task import ImageTask, Split, make_task
 from modnas_fast.devices import Device, Fingerprint, Measurement
-from modnas_fast.search.evaluator import Bounds, Point
+from modnas_fast.evaluation.fronts import Bounds, Point
 from modnas_fast.search.history import History
 from modnas_fast.spaces import NB201Space
 from modnas_fast.result.content import (
