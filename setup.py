@@ -128,8 +128,6 @@ setup(
     packages=[*find_packages(include=["modnas_fast", "modnas_fast.*"]), "modnas_fast.kernels", "modnas_fast.bench"],
     package_dir={"modnas_fast.kernels": "kernels", "modnas_fast.bench": "bench"},
     exclude_package_data={"modnas_fast.bench": ["results/*"]},
-    ext_modules=[Extension(CORE, sources=[])]
-    if choice("MODNAS_FAST_BUILD", ("all", "none")) == "all"
-    else [],
+    ext_modules=[Extension(CORE, sources=[])] if choice("MODNAS_FAST_BUILD", ("all", "none")) == "all" else [],
     cmdclass={"build_ext": CMakeBuild},
 )

@@ -40,7 +40,9 @@ def _frank_wolfe(products: list[list[float]] | list[list[Tensor]]) -> np.ndarray
     matrix = np.array([[float(product) for product in row] for row in products])
     for _ in range(MOST_STEPS if size > 2 else 0):
         towards = int(np.argmin(matrix @ weights))
-        kept, _ = _line(float(weights @ matrix @ weights), float(weights @ matrix[:, towards]), matrix[towards, towards])
+        kept, _ = _line(
+            float(weights @ matrix @ weights), float(weights @ matrix[:, towards]), matrix[towards, towards]
+        )
         moved = kept * weights
         moved[towards] += 1 - kept
         if np.abs(moved - weights).sum() < 1e-5:

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from modnas_fast.runtime import implementations
 from modnas_fast.bench.runner import Parser, medians, ratios, run, shown, torch_device, write_results
+from modnas_fast.runtime import implementations
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.supernets.entangled_linear import entangled_linear, needed_work
 

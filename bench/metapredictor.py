@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from modnas_fast.bench.runner import Parser, count, medians, run, source_folder, write_results
 from modnas_fast.devices.table import PAPER_SEARCH, PAPER_UNSEEN
 from modnas_fast.predictors.graph_predictor import GraphMetaPredictor, PlainGraphPredictor, adapt, train_graph_predictor
-from modnas_fast.runtime.errors import InputError
 from modnas_fast.predictors.metapredictor import predictor_quality
+from modnas_fast.runtime.errors import InputError
 
 source_folder([], "metapredictor")
 from cost_tables import SPACE, Costs, help_latencies, pi5_energies
@@ -154,7 +154,9 @@ def main(arguments: list[str] | None = None) -> None:
         results["random"] = [judged("graph", *random_split(table, seed), seed, steps) for seed in range(4)]
         summary("graph, random splits", results["random"])
         energies = pi5_energies(folder)
-        results["energy"] = [judged(name, energies, None, 0, steps) for name in ("graph", "graph, live operations only")]
+        results["energy"] = [
+            judged(name, energies, None, 0, steps) for name in ("graph", "graph, live operations only")
+        ]
         for row in results["energy"]:
             summary(f"energy: {row['predictor']}", [row])
     results["speed"] = speed(search, 9)

@@ -17,12 +17,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from modnas_fast.runtime import implementations
 from modnas_fast.bench.classic import classic_step
 from modnas_fast.bench.runner import Parser, copy_bandwidth, medians, ratios, run, shown, source_folder, write_results
-from modnas_fast.runtime.errors import InputError
 from modnas_fast.mgd import combine, gramian, min_norm
 from modnas_fast.report.own_style import own_style
+from modnas_fast.runtime import implementations
+from modnas_fast.runtime.errors import InputError
 
 source_folder(["quadprog", "torchjd"], "min_norm")
 import gramians
@@ -131,9 +131,7 @@ def whole_step(width: int, rounds: int, bandwidth: float) -> dict[str, Any]:
             "J @ J.T over gramian": times["J @ J.T"] / times["gramian"],
             "w @ J over combine": times["w @ J"] / times["combine"],
         },
-        "fraction_of_copy_bandwidth": {
-            name: count / times[name] / bandwidth for name, count in moved.items()
-        },
+        "fraction_of_copy_bandwidth": {name: count / times[name] / bandwidth for name, count in moved.items()},
     }
 
 

@@ -22,7 +22,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from modnas_fast.runtime import implementations
 from modnas_fast.bench.runner import (
     Parser,
     copy_bandwidth,
@@ -35,11 +34,12 @@ from modnas_fast.bench.runner import (
     torch_device,
     write_results,
 )
+from modnas_fast.runtime import implementations
 from modnas_fast.runtime.errors import InputError
-from modnas_fast.spaces.nb201.network import EDGES, OPERATIONS
+from modnas_fast.runtime.terminal_table import Column, FittedTable, show
 from modnas_fast.spaces.nb201.mixed_cell import mixed_cell
 from modnas_fast.spaces.nb201.mixed_cell_bytes import bytes_moved
-from modnas_fast.runtime.terminal_table import Column, FittedTable, show
+from modnas_fast.spaces.nb201.network import EDGES, OPERATIONS
 
 #: channels and pixels of the stages
 STAGES = ((16, 32), (32, 16), (64, 8))
@@ -107,10 +107,10 @@ def check(dtype: torch.dtype, where: str) -> None:
     """Raises RuntimeError where an answer is wrong: then no time is worth printing."""
     for kind in KINDS:
         p = problem(kind, 3, 4, 0, dtype, where)
-        wide = Problem(*(t if t.dtype == torch.bool else t.detach().double().requires_grad_(t.requires_grad) for t in p))
-        truth, found, own = (
-            step(q, partial(call, q, kind)) for q, call in ((wide, plain), (p, forward), (p, plain))
+        wide = Problem(
+            *(t if t.dtype == torch.bool else t.detach().double().requires_grad_(t.requires_grad) for t in p)
         )
+        truth, found, own = (step(q, partial(call, q, kind)) for q, call in ((wide, plain), (p, forward), (p, plain)))
         for exact, ours, reference in zip(truth, found, own, strict=True):
             scale = exact.abs().max() + 1e-30
             error, allowed = ((other - exact).abs().max() / scale for other in (ours.double(), reference.double()))
@@ -125,7 +125,9 @@ def measure(kind: str, p: Problem, rounds: int, bandwidth: float) -> dict[str, A
     if where == "cuda":
         calls["compiled"] = torch.compile(calls["plain"])
     times = {
-        "forward": medians({name: partial(_without_gradient, call) for name, call in calls.items()}, rounds, where=where),
+        "forward": medians(
+            {name: partial(_without_gradient, call) for name, call in calls.items()}, rounds, where=where
+        ),
         "step": medians({name: partial(step, p, call) for name, call in calls.items()}, rounds, where=where),
     }
     row: dict[str, Any] = {"kind": kind, "T": len(p.sample), "batch": p.x.shape[1], "C": p.x.shape[2]}

@@ -95,7 +95,12 @@ def seconds_of(call: Callable[[], object], where: str = "cpu") -> float:
 
 
 def medians(
-    contenders: Mapping[str, Callable[[], object]], rounds: int, *, where: str = "cpu", calls: int = 1, warm: bool = True
+    contenders: Mapping[str, Callable[[], object]],
+    rounds: int,
+    *,
+    where: str = "cpu",
+    calls: int = 1,
+    warm: bool = True,
 ) -> Times:
     """Median seconds of one call of each contender, in turns.
 

@@ -21,7 +21,6 @@ from typing import Any
 
 import torch
 
-from modnas_fast.runtime.allocator import keep_freed_memory
 from modnas_fast.bench import step_agreement
 from modnas_fast.bench.runner import (
     Parser,
@@ -40,6 +39,7 @@ from modnas_fast.bench.step_contenders import MAKERS, OURS, Contender, admitted,
 from modnas_fast.bench.step_parts import peak_memory, seconds_by_kind, seconds_by_part
 from modnas_fast.bench.step_setting import Setting
 from modnas_fast.bench.step_tables import parts_table, plot, times_table
+from modnas_fast.runtime.allocator import keep_freed_memory
 from modnas_fast.runtime.terminal_table import show
 
 #: steps of the paper's search: 100 epochs of 98
@@ -94,7 +94,9 @@ def options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--side", type=count, default=32, help="of the images, in pixels; default: 32")
     parser.add_argument("--device", type=torch_device, default="cpu", help="cpu (default) or cuda")
     parser.add_argument("--quick", action="store_true", help="T = 13 and batch 64 alone, three rounds")
-    parser.add_argument("--parts", action="store_true", help="also tell where time goes, by part and by kind of operation")
+    parser.add_argument(
+        "--parts", action="store_true", help="also tell where time goes, by part and by kind of operation"
+    )
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, help="run torch.compile's too, or not")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="also draw the times into this PNG file")
     given = parser.parse_args(arguments)

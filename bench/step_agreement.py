@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from modnas_fast.method.architect import _ReinMax
 from modnas_fast.bench.batched_supernet import BatchedSupernet
 from modnas_fast.bench.published_step import PublishedHypernetwork, drawn, reinmax
 from modnas_fast.bench.published_supernet import PublishedSupernet, as_ours
 from modnas_fast.bench.step_setting import SPACE
-from modnas_fast.runtime.errors import InputError
+from modnas_fast.method.architect import _ReinMax
 from modnas_fast.method.metahypernet import BankHypernetwork
+from modnas_fast.runtime.errors import InputError
 from modnas_fast.spaces.nb201.network import AVG_POOL, CONV_1X1, CONV_3X3, NONE, SKIP
 from modnas_fast.spaces.nb201.supernet import NB201Supernet
 

@@ -19,8 +19,8 @@ from modnas_fast.bench.step_parts import (
     peak_memory,
 )
 from modnas_fast.bench.step_setting import Setting, make_search
-from modnas_fast.search.bilevel import Search
 from modnas_fast.runtime.free_memory import free_memory
+from modnas_fast.search.bilevel import Search
 
 #: devices and images of the small step that foretells time and memory of large ones; a GPU takes as long for less
 PROBES = {"cpu": (2, 8), "cuda": (4, 64)}

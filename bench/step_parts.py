@@ -17,12 +17,12 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from modnas_fast.search import bilevel as search_module
-from modnas_fast.method.architect import Architect
 from modnas_fast.bench import published_step
 from modnas_fast.bench.published_step import PublishedStep
 from modnas_fast.bench.runner import synchronize
 from modnas_fast.datasets import BatchStream
+from modnas_fast.method.architect import Architect
+from modnas_fast.search import bilevel as search_module
 from modnas_fast.search.bilevel import Search
 from modnas_fast.supernets import passes
 
@@ -38,7 +38,18 @@ KINDS = {
     "convolution": ("conv", "fprop", "dgrad", "wgrad", "winograd"),
     "batch norm": ("batch_norm", "batchnorm", "bn_fw", "bn_bw"),
     "relu": ("relu", "threshold", "clamp"),
-    "copies": ("copy", "aten::cat", "catarray", "clone", "fill", "zero_", "memset", "memcpy", "nchwtonhwc", "nhwctonchw"),
+    "copies": (
+        "copy",
+        "aten::cat",
+        "catarray",
+        "clone",
+        "fill",
+        "zero_",
+        "memset",
+        "memcpy",
+        "nchwtonhwc",
+        "nhwctonchw",
+    ),
     "weights and sums": (
         *("aten::add", "aten::mul", "aten::sum", "aten::bmm", "aten::mm", "aten::matmul", "aten::div"),
         *("functor_add", "mulfunctor", "divfunctor", "sum_functor", "gemm"),

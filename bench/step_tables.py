@@ -7,8 +7,8 @@ from typing import Any
 
 from modnas_fast.bench.runner import shown, shown_bytes
 from modnas_fast.bench.step_contenders import MAKERS
-from modnas_fast.runtime.files import replacing
 from modnas_fast.report.own_style import own_style
+from modnas_fast.runtime.files import replacing
 from modnas_fast.runtime.terminal_table import Column, FittedTable
 
 
@@ -52,8 +52,12 @@ def parts_table(row: dict[str, Any]) -> FittedTable:
 
 def _shares(heading: str, columns: list[dict[str, float]], totals: list[float]) -> list[list[str]]:
     """Rows of a section: the sums beside the heading, then the largest shares first."""
-    sums = [f"{shown(sum(column.values()))}  {sum(column.values()) / total:4.0%}" for column, total in zip(columns, totals)]
-    names = sorted({name for column in columns for name in column}, key=lambda name: -max(c.get(name, 0) for c in columns))
+    sums = [
+        f"{shown(sum(column.values()))}  {sum(column.values()) / total:4.0%}" for column, total in zip(columns, totals)
+    ]
+    names = sorted(
+        {name for column in columns for name in column}, key=lambda name: -max(c.get(name, 0) for c in columns)
+    )
     rows = [[heading, *sums]]
     for name in names:
         cells = [f"{shown(c[name])}  {c[name] / total:4.0%}" if name in c else "" for c, total in zip(columns, totals)]
@@ -72,7 +76,9 @@ def plot(results: list[dict[str, Any]], path: Path) -> None:
     names = [name for name in MAKERS if any(name in row["seconds"] for row in results)]
     for axis, batch in zip(axes[0], batches, strict=True):
         for number, name in enumerate(names):
-            points = [(row["T"], row["seconds"][name]) for row in results if row["batch"] == batch and name in row["seconds"]]
+            points = [
+                (row["T"], row["seconds"][name]) for row in results if row["batch"] == batch and name in row["seconds"]
+            ]
             if points:
                 axis.loglog(*zip(*points, strict=True), marker="o", label=name, color=f"C{number}")
         axis.set(xlabel="T, devices", ylabel="seconds per step", title=f"batch {batch}")

@@ -146,7 +146,7 @@ def readable(numbers):
 def rounded(numbers, DTYPE: tl.constexpr):
     """float32 or float64 numbers in another format, to nearest, ties to even."""
     if _INTERPRETED:
-        if DTYPE == tl.bfloat16:  # the interpreter would cut them off
+        if tl.bfloat16 == DTYPE:  # the interpreter would cut them off
             bits = numbers.to(tl.int32, bitcast=True)
             bits = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16 << 16
             numbers = tl.where(numbers == numbers, bits.to(tl.float32, bitcast=True), numbers)

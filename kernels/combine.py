@@ -73,7 +73,7 @@ def _add_weighted(
 @triton.jit
 def narrowed(numbers, DTYPE: tl.constexpr):
     """float64 numbers in another format, rounded once, to nearest, ties to even."""
-    if DTYPE == tl.bfloat16:
+    if tl.bfloat16 == DTYPE:
         # By way of float32 they would be rounded twice: round to the 8 bits of a bfloat16 first.
         bits = numbers.to(tl.int64, bitcast=True)
         bits = (bits + 0xFFFFFFFFFFF + ((bits >> 45) & 1)) >> 45 << 45

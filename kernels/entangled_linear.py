@@ -203,9 +203,7 @@ def _wide(x: Tensor) -> torch.dtype:
     return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
-def _parts(
-    x: Tensor, weight: Tensor, inputs: Tensor | None, outputs: Tensor | None
-) -> tuple[_Part, _Part]:
+def _parts(x: Tensor, weight: Tensor, inputs: Tensor | None, outputs: Tensor | None) -> tuple[_Part, _Part]:
     count = next((len(part) for part in (inputs, outputs) if part is not None), len(x))
     return _part(inputs, count, weight.shape[1], x), _part(outputs, count, len(weight), x)
 
@@ -357,9 +355,7 @@ def _weight_gradient(
             left = tl.load(
                 dy_columns + row.to(tl.int64) * dy_row, mask=(row < last) & (n < size_out)[None, :], other=0.0
             )
-            right = tl.load(
-                x_columns + row.to(tl.int64) * x_row, mask=(row < last) & (k < size_in)[None, :], other=0.0
-            )
+            right = tl.load(x_columns + row.to(tl.int64) * x_row, mask=(row < last) & (k < size_in)[None, :], other=0.0)
             if OF_INPUTS or OF_OUTPUTS:
                 left, right = _counted(left, used_out[None, :]), _counted(right, used_in[None, :])
             part = tl.dot(tl.trans(left), right, part, input_precision="ieee", out_dtype=WIDE)
@@ -444,4 +440,3 @@ def _counted(numbers, used):
     if numbers.dtype.primitive_bitwidth == 16:
         wide = numbers.to(tl.float32)
     return tl.where(used | (tl.abs(wide) < float("inf")), numbers, 0.0)
-

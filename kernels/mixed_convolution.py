@@ -125,9 +125,7 @@ def _convolve(
     inside = pixel < pixels
     mask = inside[:, None] & (out < C)[None, :]
     values = rounded(total, convolved.dtype.element_ty)
-    written = unit_of_convolution(
-        convolved, source, target, kind, state, states, devices, first_kinds, kinds, size
-    )
+    written = unit_of_convolution(convolved, source, target, kind, state, states, devices, first_kinds, kinds, size)
     tl.store(written + pixel.to(tl.int64)[:, None] * C + out[None, :], values, mask=mask)
     values = values.to(accumulator)
     count = tl.minimum(PIXELS, pixels - tile * PIXELS)
@@ -183,9 +181,7 @@ def _normalise(
 
 
 @triton.jit
-def _tiles_from(
-    sums, first, tiles, pixels, channel, C: tl.constexpr, TILE: tl.constexpr, TILES: tl.constexpr
-):
+def _tiles_from(sums, first, tiles, pixels, channel, C: tl.constexpr, TILE: tl.constexpr, TILES: tl.constexpr):
     """Means, sums of squared deviations and numbers of pixels of the tiles from `first` on, in float64."""
     tile = first + tl.arange(0, TILES)
     mask = (tile < tiles)[:, None] & (channel < C)[None, :]

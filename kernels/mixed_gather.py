@@ -114,7 +114,7 @@ def _gather_gradient(
         for target in range(source + 1, 4):
             unit = unit_of_gradient(gradients, out_gradient, target, device, devices, size)
             mean = means + (device * 6 + edge_between(source, target)) * 3 * C
-            for kind in range(0, 2):
+            for kind in range(2):
                 operation = operation_of(device, source, target, CONVOLUTION + kind)
                 if tl.load(active + operation) != 0:
                     weight = tl.load(sample + operation)

@@ -196,7 +196,7 @@ def _add_groups(
         total = _sum_of_groups(alone + _ALONE * C, step, groups, channel, C, GROUPS, CHANNELS)
         tl.store(mean + channel, (total / everywhere).to(dtype), mask=channel < C)
         plain += tl.sum(total, axis=0)
-    for operation in range(0, OPERATIONS):
+    for operation in range(OPERATIONS):
         convolution = (operation == CONVOLUTION) | (operation == CONVOLUTION + 1)
         computed = tl.load(active + first + operation) != 0
         found = tl.where(computed, 0.0, plain)
@@ -212,9 +212,7 @@ def _add_groups(
 
 
 @triton.jit
-def _sum_of_groups(
-    sums, step, groups, channel, C: tl.constexpr, GROUPS: tl.constexpr, CHANNELS: tl.constexpr
-):
+def _sum_of_groups(sums, step, groups, channel, C: tl.constexpr, GROUPS: tl.constexpr, CHANNELS: tl.constexpr):
     total = tl.zeros((GROUPS, CHANNELS), dtype=tl.float64)
     for first in range(0, groups, GROUPS):
         group = first + tl.arange(0, GROUPS)

@@ -80,7 +80,7 @@ def _add_edges(
     size = pixels.to(tl.int64) * C
     accumulator: tl.constexpr = sample.dtype.element_ty
     total = tl.zeros((PIXELS, CHANNELS), dtype=accumulator)
-    for source in range(0, target):
+    for source in range(target):
         unit = unit_of_node(x, nodes, source, device, states, devices, size)
         first = operation_of(device, source, target, 0)
         total += _sum_of_not_computed(sample + first, active + first)
@@ -90,7 +90,7 @@ def _add_edges(
         if tl.load(active + first + POOL) != 0:
             pooled = average(unit, pixel, pixels, height, width, channel, C, accumulator)
             total += tl.load(sample + first + POOL) * pooled
-        for kind in range(0, 2):
+        for kind in range(2):
             if tl.load(active + first + CONVOLUTION + kind) != 0:
                 read = unit_of_convolution(
                     convolved, source, target, kind, device, states, devices, first_kinds, kinds, size

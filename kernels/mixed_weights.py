@@ -119,7 +119,7 @@ def _multiply_gradients(
     size = pixels.to(tl.int64) * C
     out = part * OUT + tl.arange(0, OUT)
     total = tl.zeros((OUT, COLUMNS), dtype=accumulator)
-    for device in range(0, devices):
+    for device in range(devices):
         operation = operation_of(device, source, target, CONVOLUTION + kind)
         if tl.load(active + operation) != 0:
             weight = tl.load(sample + operation)

@@ -97,9 +97,7 @@ def _store_addresses(
 
 
 @triton.jit
-def row_pointers(
-    memory, stride_batch, stride_row, DTYPE: tl.constexpr, ALIGNED: tl.constexpr, batch, row, present
-):
+def row_pointers(memory, stride_batch, stride_row, DTYPE: tl.constexpr, ALIGNED: tl.constexpr, batch, row, present):
     """Pointers to the first numbers of rows int32 [R] of problem `batch`, and which of the rows `present` are there."""
     if DTYPE is None:
         pointers = memory + batch.to(tl.int64) * stride_batch + row.to(tl.int64) * stride_row

@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from modnas_fast.spaces.nb201.error_table import load_nats_bench
 from modnas_fast.devices import Device, embeddings
 from modnas_fast.devices.table import CostTable, load_help, load_hw_nas_bench_360
 from modnas_fast.spaces import NB201Space
+from modnas_fast.spaces.nb201.error_table import load_nats_bench
 
 SPACE = NB201Space()
 

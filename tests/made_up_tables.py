@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from modnas_fast.evaluation.benchmark import Benchmark
-from modnas_fast.spaces.nb201.error_table import NATS_COLUMNS
 from modnas_fast.devices.table import CostTable
+from modnas_fast.evaluation.benchmark import Benchmark
 from modnas_fast.spaces import NB201Space
+from modnas_fast.spaces.nb201.error_table import NATS_COLUMNS
 
 SPACE = NB201Space()
 ONEHOT = SPACE.enumerate()

@@ -25,9 +25,7 @@ def encoded(image: Image.Image, kind: str = "PNG") -> bytes:
     return buffer.getvalue()
 
 
-def fill(
-    folder: Path, count: int, *, mode: str = "RGB", size: tuple[int, int] = (8, 8), seed: int = 0
-) -> None:
+def fill(folder: Path, count: int, *, mode: str = "RGB", size: tuple[int, int] = (8, 8), seed: int = 0) -> None:
     """Writes `count` images to `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     for index in range(count):

@@ -15,9 +15,7 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def make(
-    channels: int = 2, cells: int = 1, reduction: str = "residual", entangled: bool = False
-) -> NB201Supernet:
+def make(channels: int = 2, cells: int = 1, reduction: str = "residual", entangled: bool = False) -> NB201Supernet:
     """A supernet in float64 for three colours and four classes, its weights from a generator of its own."""
     supernet = space.supernet(
         image_channels=3, classes=4, channels=channels, cells=cells, reduction=reduction, entangled=entangled
@@ -29,9 +27,7 @@ def make(
     return supernet
 
 
-def batch(
-    size: int = 5, channels: int = 3, height: int = 8, width: int = 8, classes: int = 4
-) -> tuple[Tensor, Tensor]:
+def batch(size: int = 5, channels: int = 3, height: int = 8, width: int = 8, classes: int = 4) -> tuple[Tensor, Tensor]:
     x = torch.randn(size, channels, height, width, generator=seeded(height + width), dtype=torch.float64)
     return x, torch.arange(size) % classes
 

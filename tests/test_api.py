@@ -93,7 +93,5 @@ def test_the_version_is_that_of_the_distribution() -> None:
 def test_a_light_import_loads_nothing_heavy(module: str) -> None:
     heavy = ("torch", "scipy", "sklearn", "matplotlib", "plotly", "pyarrow", "triton", "optuna")
     code = f"import sys, {module}; print(*(name for name in {heavy} if name in sys.modules))"
-    ended = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
-    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert (ended.stdout.strip(), ended.stderr) == ("", "")

@@ -127,9 +127,7 @@ def test_the_sdist_builds_a_compiled_wheel(sources: Path, tmp_path: Path) -> Non
     sdist = build("sdist", sources, tmp_path / "sdist")
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-        archive.extractall(
-            tmp_path / "unpacked", **({"filter": "data"} if sys.version_info >= (3, 12) else {})
-        )
+        archive.extractall(tmp_path / "unpacked", **({"filter": "data"} if sys.version_info >= (3, 12) else {}))
     wanted = {"CMakeLists.txt", "setup.py", "LICENSE", "csrc/bindings.cpp", "csrc/min_norm/min_norm.h",
               "csrc/min_norm/cuda.cu", "csrc/tests/test_min_norm.cpp", "bench/__init__.py",
               "bench/search_step.py", "bench/results/min_norm.json", "kernels/__init__.py",
@@ -144,9 +142,7 @@ def test_the_sdist_builds_a_compiled_wheel(sources: Path, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("folder", ["bench", "kernels"])
 def test_a_subpackage_of_another_folder_has_one_name(folder: str) -> None:
-    program = (
-        f"import modnas_fast.{folder} as p, importlib.util as u; print(p.__name__, u.find_spec({folder!r}))"
-    )
+    program = f"import modnas_fast.{folder} as p, importlib.util as u; print(p.__name__, u.find_spec({folder!r}))"
     done = run([sys.executable, "-c", program], Path(sys.prefix))
     assert done.stdout.split() == [f"modnas_fast.{folder}", "None"], done.stderr
 
@@ -160,9 +156,7 @@ def test_a_subpackage_of_another_folder_has_one_name(folder: str) -> None:
         ({"CXX": "/nonexistent/c++"}, "MODNAS_FAST_BUILD=none"),
     ],
 )
-def test_a_build_that_cannot_be_says_why(
-    sources: Path, tmp_path: Path, environment: dict[str, str], text: str
-) -> None:
+def test_a_build_that_cannot_be_says_why(sources: Path, tmp_path: Path, environment: dict[str, str], text: str) -> None:
     command = [
         sys.executable,
         "setup.py",
@@ -231,7 +225,9 @@ def test_what_the_build_lacks_is_told_in_one_line(
     cmake = tmp_path / "cmake"
     cmake.write_text("#!/bin/sh\necho 'cmake version 3.22.1'\n")
     cmake.chmod(0o755)
-    filled = [(name, content.format(folder=str(tmp_path)) if name == "cmake" else content) for name, content in stand_ins]
+    filled = [
+        (name, content.format(folder=str(tmp_path)) if name == "cmake" else content) for name, content in stand_ins
+    ]
     done = build_extension(sources, tmp_path, *filled)
     assert done.returncode == 1
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("modnas-fast: ")]

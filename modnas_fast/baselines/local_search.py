@@ -25,9 +25,7 @@ def local_search(problem: Problem, seed: int, start: int = 24) -> None:
         known[network] = problem.evaluate(network)
 
 
-def _next_neighbour(
-    problem: Problem, known: dict[Network, tuple[float, ...]], random: Random
-) -> Network | None:
+def _next_neighbour(problem: Problem, known: dict[Network, tuple[float, ...]], random: Random) -> Network | None:
     """A random unknown neighbour of a random non-dominated network; None where there is none."""
     networks = list(known)
     best = np.flatnonzero(moocore.is_nondominated(np.array(list(known.values())), keep_weakly=True)).tolist()

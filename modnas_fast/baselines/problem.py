@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from modnas_fast.runtime.errors import InputError
 from modnas_fast.evaluation.exact import ExactFront
 from modnas_fast.evaluation.known_space import KnownSpace
+from modnas_fast.runtime.errors import InputError
 from modnas_fast.spaces import SearchSpace
 
 

@@ -20,8 +20,8 @@ from modnas_fast.runtime.terminal_table import show
 
 if TYPE_CHECKING:
     from modnas_fast.config import Config
-    from modnas_fast.runtime.progress import Reporter
     from modnas_fast.runs.stages import StagedRun
+    from modnas_fast.runtime.progress import Reporter
     from modnas_fast.runtime.stopping import Stopper
 
 app = typer.Typer(
@@ -190,9 +190,7 @@ def _refuse_on_tables(configuration: Config, **given: bool) -> None:
             raise InputError(f"--{option}: with devices.table, errors and latencies are the table's; leave it out")
 
 
-def _make_run(
-    folder: Path, configuration: Config, terminal: Reporter, stopper: Stopper, remeasure: bool
-) -> StagedRun:
+def _make_run(folder: Path, configuration: Config, terminal: Reporter, stopper: Stopper, remeasure: bool) -> StagedRun:
     """The stages that the configuration asks for; loads torch."""
     if configuration.devices.table is None:
         from modnas_fast.runs.run import Run
@@ -229,8 +227,8 @@ app.command()(pick)
 def report(run: Annotated[Path, typer.Argument(help="Folder of a finished run.")]) -> None:
     """Rebuild report.html and the plots of a finished run."""
     from modnas_fast.report import write_report
-    from modnas_fast.runtime.lock import holder
     from modnas_fast.result.folder import RESULT_FILE
+    from modnas_fast.runtime.lock import holder
 
     run = run.expanduser()
     process = holder(run)

@@ -139,8 +139,8 @@ def convert(
 
       modnas-fast data convert HW-NAS-Bench-v1_0.pickle --dataset cifar100 --out costs.parquet
     """
-    from modnas_fast.spaces.nb201.convert import convert as convert_object
     from modnas_fast.runtime.progress import Terminal
+    from modnas_fast.spaces.nb201.convert import convert as convert_object
 
     file = file.expanduser()
     out = out.expanduser() if out else Path(f"{file.resolve().name.partition('.')[0]}.csv")

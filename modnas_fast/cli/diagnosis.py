@@ -78,9 +78,7 @@ def diagnose() -> Diagnosis:
         compiler=built.get("compiler"),
         core_version=built.get("version"),
         cpu=_cpu_model(),
-        logical_cores=len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count() or 1,
+        logical_cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         torch_threads=torch.get_num_threads(),
         torch_cuda=torch.version.cuda,
         core_cuda=_cuda_version(built.get("cuda_runtime")),
@@ -126,9 +124,7 @@ def _facts(diagnosis: Diagnosis) -> list[tuple[str, str]]:
 
 def _operations() -> list[Serving]:
     chosen = (
-        implementations.chosen(op, kind)
-        for op in implementations.operations()
-        for kind in implementations.DEVICE_KINDS
+        implementations.chosen(op, kind) for op in implementations.operations() for kind in implementations.DEVICE_KINDS
     )
     return [Serving(row.op, row.device_kind, row.name, row.reason) for row in chosen]
 

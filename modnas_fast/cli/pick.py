@@ -11,9 +11,8 @@ import typer
 from modnas_fast.runtime.errors import InputError
 
 if TYPE_CHECKING:
-    from modnas_fast.result import Pick
     from modnas_fast.devices import Device
-    from modnas_fast.result import Result
+    from modnas_fast.result import Pick, Result
 
 #: words before a latency, by its source
 LATENCY = {"measured": "measured latency", "tabulated": "latency (table)", "predicted": "predicted latency"}

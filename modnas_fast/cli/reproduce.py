@@ -63,11 +63,11 @@ def reproduce(
     if source == "surrogate" and (data is not None or set_):
         raise InputError("--data, --set: belong to --source supernet; the surrogate's searches are fixed by the plan")
     from modnas_fast.devices.machine import available_cores
-    from modnas_fast.runtime.progress import Terminal
     from modnas_fast.reproduction.run import reproduce_with_surrogate
     from modnas_fast.reproduction.standings import headline_table
     from modnas_fast.reproduction.supernet import reproduce_with_supernet
     from modnas_fast.runtime.lock import locked
+    from modnas_fast.runtime.progress import Terminal
     from modnas_fast.runtime.stopping import Stopped, Stopper
 
     folder = out.expanduser() if out else Path("runs") / f"reproduce-{benchmark}-{source}{'-quick' if quick else ''}"

@@ -43,7 +43,9 @@ def _fault(field: tuple[str, ...], details: Sequence[Any], model: type[BaseModel
         field, details = (*field, str(below[0])), [first]
     key = ".".join(field) or "configuration"
     wanted = "; or ".join(dict.fromkeys(f"{detail['msg'][0].lower()}{detail['msg'][1:]}" for detail in details))
-    options = [text for detail in details for text in re.findall("'([^']*)'", detail.get("ctx", {}).get("expected", ""))]
+    options = [
+        text for detail in details for text in re.findall("'([^']*)'", detail.get("ctx", {}).get("expected", ""))
+    ]
     value = first["input"]
     question = meant(value, options) if isinstance(value, str) else ""
     return f"{key}: {wanted}, got {value!r}" + (f"; {question}" if question else "")

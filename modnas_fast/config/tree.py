@@ -11,9 +11,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from modnas_fast.config.faults import faults_of, meant
+from modnas_fast.config.presets import OWN_IMAGES, PRESETS
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.files import read_text
-from modnas_fast.config.presets import OWN_IMAGES, PRESETS
 
 Positive = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]

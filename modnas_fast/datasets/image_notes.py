@@ -23,8 +23,10 @@ def fit_notes(
         (sum(h.turned for h in headers), "turned upright as their EXIF orientation says"),
         (sum(h.frames for h in headers), "have several frames or pages; the first is used"),
         (sum(h.cut for h in headers), "have 16 bits per colour channel, of which Pillow keeps the upper 8"),
-        *((sum(h.other_colours == mode for h in headers), f"converted from {mode} to RGB")
-          for mode in sorted({h.other_colours for h in headers if h.other_colours})),
+        *(
+            (sum(h.other_colours == mode for h in headers), f"converted from {mode} to RGB")
+            for mode in sorted({h.other_colours for h in headers if h.other_colours})
+        ),
     ):
         if count:
             notes.append(f"{count} of {total} images {words}")
@@ -34,7 +36,7 @@ def fit_notes(
 
 
 def _sizes(sizes: Counter[tuple[int, int]], target: Target, by_default: bool) -> str:
-    """ to 8×8, or for a size that nobody asked for: from where, and how that is changed."""
+    """to 8×8, or for a size that nobody asked for: from where, and how that is changed."""
     common = sizes.most_common(1)[0][0]
     new = f" to {_times(target.size)}"
     if not by_default or common == target.size:

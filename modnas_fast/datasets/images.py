@@ -78,8 +78,7 @@ def decode(items: EncodedImages, *, resize: int | None = None, progress: Progres
 
         outcomes, target = _best_background(fill, target)
     outcomes = [
-        header if isinstance(header, Unreadable) else outcome
-        for header, outcome in zip(headers, outcomes, strict=True)
+        header if isinstance(header, Unreadable) else outcome for header, outcome in zip(headers, outcomes, strict=True)
     ]
     _refuse_many(outcomes)
     notes += seen_notes([outcome for outcome in outcomes if isinstance(outcome, Seen)], target)

@@ -79,7 +79,8 @@ def _find_parts(place: Tree) -> dict[str, list[Tree]] | None:
         if found := part_of(child.name):
             families.setdefault(found[1], {}).setdefault(found[0], []).append(child)
     divided = [
-        family for rest, family in families.items()
+        family
+        for rest, family in families.items()
         if "train" in family
         and (len(family) > 1 or len(place.holders) == 1 or (not rest and any(t.holders for t in family["train"])))
     ]
@@ -110,7 +111,8 @@ def _fill_parts(place: Tree, parts: dict[str, list[Tree]], layout: Layout) -> No
         labelled = [tree for tree in candidates if _is_labelled(tree, classes)]
         layout.notes += [
             f"{tree.count} images in {tree.path} are not used: they have no class folders"
-            for tree in candidates if tree not in labelled
+            for tree in candidates
+            if tree not in labelled
         ]
         if labelled:
             layout.parts[part] = read_classes(_only(labelled), layout, classes)

@@ -65,14 +65,10 @@ def load_task(
     _check_left(whole.labels, rows, library.classes)
     train, validation, test = _divide(whole, rows, fractions, generator)
     notes = (*library.notes, *decoded.notes)
-    return make_task(
-        library.name, library.classes, train=train, validation=validation, test=test, notes=notes
-    )
+    return make_task(library.name, library.classes, train=train, validation=validation, test=test, notes=notes)
 
 
-def _check_options(
-    limit: int | None, test_limit: int | None, resize: int | None, fractions: Sequence[float]
-) -> None:
+def _check_options(limit: int | None, test_limit: int | None, resize: int | None, fractions: Sequence[float]) -> None:
     for name, value, least in (("limit", limit, 1), ("test_limit", test_limit, 1), ("resize", resize, 4)):
         if value is not None and value < least:
             raise InputError(f"{name}: wanted at least {least}, got {value}")
@@ -83,9 +79,7 @@ def _check_options(
         )
 
 
-def _digits(
-    limit: int | None, resize: int | None, fractions: Sequence[float], generator: torch.Generator
-) -> ImageTask:
+def _digits(limit: int | None, resize: int | None, fractions: Sequence[float], generator: torch.Generator) -> ImageTask:
     pool, classes = load_digits()
     if limit is not None and limit < len(pool):
         pool = pool.take(_subset(pool.labels, limit, classes, generator))
@@ -94,9 +88,7 @@ def _digits(
         pool = Split(resize_images(pool.images, resize), pool.labels)
         notes = (f"{len(pool)} of {len(pool)} images resized to {resize}×{resize}",)
     train, validation, test = _divide(pool, {"train": torch.arange(len(pool))}, fractions, generator)
-    return make_task(
-        "digits", classes, train=train, validation=validation, test=test, flip=False, notes=notes
-    )
+    return make_task("digits", classes, train=train, validation=validation, test=test, flip=False, notes=notes)
 
 
 def read_library(path: Path) -> Library:
@@ -160,9 +152,7 @@ def _part(library: Library, part: str) -> Shelf | None:
     return getattr(library, part)
 
 
-def _choose(
-    library: Library, limit: int | None, test_limit: int | None, generator: torch.Generator
-) -> _Choice:
+def _choose(library: Library, limit: int | None, test_limit: int | None, generator: torch.Generator) -> _Choice:
     rows = {}
     for part, most in (("train", limit), ("validation", test_limit), ("test", test_limit)):
         shelf = _part(library, part)
@@ -209,7 +199,6 @@ def _divide(
     pool = rows["train"]
     pieces = stratified_split(whole.labels[pool], wanted, generator)
     train, validation, test = (
-        whole.take(rows[name] if kept else pool[piece])
-        for name, kept, piece in zip(names, own, pieces, strict=True)
+        whole.take(rows[name] if kept else pool[piece]) for name, kept, piece in zip(names, own, pieces, strict=True)
     )
     return train, validation, test

@@ -173,9 +173,7 @@ def _class_names(schema: pa.Schema) -> tuple[str, ...] | None:
     return tuple(names)
 
 
-def _shelf(
-    files: list[pq.ParquetFile], columns: list[pa.ChunkedArray], codes: list[int], paths: list[Path]
-) -> Shelf:
+def _shelf(files: list[pq.ParquetFile], columns: list[pa.ChunkedArray], codes: list[int], paths: list[Path]) -> Shelf:
     """The rows of several files as one: labels are positions in `codes`."""
     labels = []
     for column, path in zip(columns, paths, strict=True):
@@ -208,9 +206,7 @@ def _fetch(files: list[pq.ParquetFile], paths: list[Path], indices: Sequence[int
             start = stop
 
 
-def _encoded(
-    file: pq.ParquetFile, path: Path, group: int, rows: torch.Tensor, first_row: int
-) -> Iterator[Encoded]:
+def _encoded(file: pq.ParquetFile, path: Path, group: int, rows: torch.Tensor, first_row: int) -> Iterator[Encoded]:
     """The images of some rows (rising) of a row group."""
     start = 0
     for values in _batches(file, path, group):

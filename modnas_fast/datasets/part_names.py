@@ -12,18 +12,62 @@ PARTS = {
 }
 #: words that say nothing when they stand beside one of those: train_set, TestImages, val-split, train-0-of-2
 FILLERS = frozenset(
-    "set sets data dataset datasets image images img imgs photo photos picture pictures pic pics split splits "
-    "subset part folder folders dir files of".split()
+    [
+        "set",
+        "sets",
+        "data",
+        "dataset",
+        "datasets",
+        "image",
+        "images",
+        "img",
+        "imgs",
+        "photo",
+        "photos",
+        "picture",
+        "pictures",
+        "pic",
+        "pics",
+        "split",
+        "splits",
+        "subset",
+        "part",
+        "folder",
+        "folders",
+        "dir",
+        "files",
+        "of",
+    ]
 )
 #: folders of images that have no class, wherever they lie beside class folders or parts
-UNLABELLED = frozenset("unlabelled unlabeled unlabel unsup unsupervised unannotated nolabel nolabels".split())
+UNLABELLED = frozenset(
+    ["unlabelled", "unlabeled", "unlabel", "unsup", "unsupervised", "unannotated", "nolabel", "nolabels"]
+)
 #: folders that a part without classes puts its images into
 NAMELESS = UNLABELLED | FILLERS | {"unknown", "all", "pred", "predict"}
 #: a folder of the first kind beside one of the second is a set for detection or segmentation
-PICTURES = frozenset("image images img imgs jpegimages picture pictures photo photos".split())
+PICTURES = frozenset(["image", "images", "img", "imgs", "jpegimages", "picture", "pictures", "photo", "photos"])
 MARKS = frozenset(
-    "label labels annotation annotations mask masks bbox bboxes box boxes gt groundtruth segmentation xmls ann anns "
-    "segmentationclass segmentationobject".split()
+    [
+        "label",
+        "labels",
+        "annotation",
+        "annotations",
+        "mask",
+        "masks",
+        "bbox",
+        "bboxes",
+        "box",
+        "boxes",
+        "gt",
+        "groundtruth",
+        "segmentation",
+        "xmls",
+        "ann",
+        "anns",
+        "segmentationclass",
+        "segmentationobject",
+    ]
 )
 
 _PART_OF = {word: part for part, words in PARTS.items() for word in words}

@@ -26,9 +26,7 @@ def stratified_subset(labels: Tensor, count: int, generator: torch.Generator, *,
     return torch.cat([group[:quota] for group, quota in zip(groups, quotas, strict=True)]).sort().values
 
 
-def stratified_split(
-    labels: Tensor, fractions: Sequence[float], generator: torch.Generator
-) -> tuple[Tensor, ...]:
+def stratified_split(labels: Tensor, fractions: Sequence[float], generator: torch.Generator) -> tuple[Tensor, ...]:
     """Disjoint parts of 0..n−1 that cover all, one per fraction, each class divided alike; indices rise.
 
     Every part gets at least one image of each class where a class has as many images as there are parts.

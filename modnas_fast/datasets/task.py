@@ -27,13 +27,10 @@ class Split:
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.dim() != 4:
-            raise ValueError(
-                f"images: wanted uint8 [n, C, H, W], got {self.images.dtype} {list(self.images.shape)}"
-            )
+            raise ValueError(f"images: wanted uint8 [n, C, H, W], got {self.images.dtype} {list(self.images.shape)}")
         if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
             raise ValueError(
-                f"labels: wanted int64 [{len(self.images)}], "
-                f"got {self.labels.dtype} {list(self.labels.shape)}"
+                f"labels: wanted int64 [{len(self.images)}], got {self.labels.dtype} {list(self.labels.shape)}"
             )
 
     def __len__(self) -> int:
@@ -162,9 +159,7 @@ def make_task(
     """
     mean, std = channel_statistics(train.images)
     channels, height, width = train.images.shape[1:]
-    return ImageTask(
-        name, classes, train, validation, test, (channels, height, width), mean, std, flip, tuple(notes)
-    )
+    return ImageTask(name, classes, train, validation, test, (channels, height, width), mean, std, flip, tuple(notes))
 
 
 def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:

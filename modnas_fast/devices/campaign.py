@@ -106,9 +106,7 @@ def plan_campaign(
     return Campaign(space, search, tuple(s for s in settings if s.name in held_out), train, judges)
 
 
-def _draw_apart(
-    space: SearchSpace, count: int, excluded: set[str], generator: torch.Generator
-) -> list[Architecture]:
+def _draw_apart(space: SearchSpace, count: int, excluded: set[str], generator: torch.Generator) -> list[Architecture]:
     """`count` random networks, none of which equals a network of `excluded` canonical strings as a function."""
     drawn: list[Architecture] = []
     while len(drawn) < count:

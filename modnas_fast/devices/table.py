@@ -15,15 +15,26 @@ from torch import Tensor
 from modnas_fast.devices.device import Device
 from modnas_fast.devices.table_file import TableFile, read_table_file
 from modnas_fast.runtime.errors import InputError
-from modnas_fast.spaces import SearchSpace
 from modnas_fast.runtime.suggestions import did_you_mean
+from modnas_fast.spaces import SearchSpace
 
 #: HELP's device settings for NAS-Bench-201 as MODNAS splits them
-PAPER_SEARCH = (
-    "1080ti_1 1080ti_32 1080ti_256 silver_4114 silver_4210r samsung_a50 pixel3 essential_ph_1 samsung_s7 "
-    "titanx_1 titanx_32 titanx_256 gold_6240"
-).split()
-PAPER_UNSEEN = "titan_rtx_256 gold_6226 fpga pixel2 raspi4 eyeriss".split()
+PAPER_SEARCH = [
+    "1080ti_1",
+    "1080ti_32",
+    "1080ti_256",
+    "silver_4114",
+    "silver_4210r",
+    "samsung_a50",
+    "pixel3",
+    "essential_ph_1",
+    "samsung_s7",
+    "titanx_1",
+    "titanx_32",
+    "titanx_256",
+    "gold_6240",
+]
+PAPER_UNSEEN = ["titan_rtx_256", "gold_6226", "fpga", "pixel2", "raspi4", "eyeriss"]
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from modnas_fast.evaluation.known_space import KnownSpace
 from modnas_fast.config import PUBLISHED_TABLES
-from modnas_fast.spaces.nb201.error_table import load_nats_bench
 from modnas_fast.datasets.home import locate
 from modnas_fast.devices import Device
 from modnas_fast.devices.table import (
@@ -23,9 +21,11 @@ from modnas_fast.devices.table import (
     load_help,
     load_hw_nas_bench_360,
 )
-from modnas_fast.runtime.errors import InputError
 from modnas_fast.evaluation.exact import DEGENERATE_ERROR, ExactFront
+from modnas_fast.evaluation.known_space import KnownSpace
+from modnas_fast.runtime.errors import InputError
 from modnas_fast.spaces import Architecture, NB201Space, SearchSpace
+from modnas_fast.spaces.nb201.error_table import load_nats_bench
 
 #: error in percent of a guess
 CHANCE_ERROR = {"cifar10": 90.0, "cifar100": 99.0, "imagenet16-120": 100 * (1 - 1 / 120)}

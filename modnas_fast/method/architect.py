@@ -217,13 +217,9 @@ class Architect(ABC):
         if (noise is None) == (generator is None):
             raise ValueError("noise, generator: wanted exactly one of them")
         if noise is None:
-            noise = torch.rand(
-                logits.shape, generator=generator, device=generator.device, dtype=logits.dtype
-            )
+            noise = torch.rand(logits.shape, generator=generator, device=generator.device, dtype=logits.dtype)
         if noise.shape != logits.shape:
-            raise ValueError(
-                f"noise: wanted the shape of the logits {list(logits.shape)}, got {list(noise.shape)}"
-            )
+            raise ValueError(f"noise: wanted the shape of the logits {list(logits.shape)}, got {list(noise.shape)}")
         return to_device(noise, logits.device).to(logits.dtype)
 
 

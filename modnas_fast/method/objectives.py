@@ -39,9 +39,7 @@ class ObjectiveScale:
         tail: share of the random networks taken as worse than the worst whose task loss matters.
     """
 
-    def __init__(
-        self, costs: Tensor, enabled: bool, floor: float = CROSS_ENTROPY_FLOOR, tail: float = TAIL
-    ) -> None:
+    def __init__(self, costs: Tensor, enabled: bool, floor: float = CROSS_ENTROPY_FLOOR, tail: float = TAIL) -> None:
         self.enabled = enabled
         self._floor = floor
         self._tail = tail

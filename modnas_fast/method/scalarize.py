@@ -46,9 +46,7 @@ def smooth_chebyshev(
     return mu * torch.logsumexp(preference * (losses - offset) / mu, dim=-1)
 
 
-def cosine(
-    losses: Tensor, preference: Tensor, *, penalty: float = 1.0, detach_penalty: bool = False
-) -> Tensor:
+def cosine(losses: Tensor, preference: Tensor, *, penalty: float = 1.0, detach_penalty: bool = False) -> Tensor:
     """Σ_m r_m L_m − λ cos(r, L), of shape [...], from L [..., M] and r [..., M].
 
     Ruchte & Grabocka 2021 (COSMOS); `penalty` is λ ≥ 0. The cosine pulls the losses towards the

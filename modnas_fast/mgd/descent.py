@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vjp, vmap
 
-from modnas_fast.runtime.errors import InputError
 from modnas_fast.mgd.gramian import gramian
 from modnas_fast.mgd.min_norm import min_norm
+from modnas_fast.runtime.errors import InputError
 
 Scheme = Literal["mgd", "mean", "sequential", "sample"]
 Normalization = Literal["none", "l2"]

@@ -19,9 +19,9 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from modnas_fast.runtime import implementations
 from modnas_fast.mgd import gramian_reference
 from modnas_fast.mgd.tracing import traced
+from modnas_fast.runtime import implementations
 
 Gradients: TypeAlias = Tensor | Sequence[Tensor] | Sequence[Sequence[Tensor | None]]
 
@@ -181,8 +181,7 @@ def _rows(form: str, gradients: Any) -> _Rows:
         pieces = [list(part.detach().contiguous().unbind(0)) for part in gradients]
         return _Rows(pieces, [piece[0] for piece in pieces])
     pieces = [
-        [None if row is None else row.detach().contiguous() for row in piece]
-        for piece in zip(*gradients, strict=True)
+        [None if row is None else row.detach().contiguous() for row in piece] for piece in zip(*gradients, strict=True)
     ]
     return _Rows(pieces, [next((row for row in piece if row is not None), None) for piece in pieces])
 

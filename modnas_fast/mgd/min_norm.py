@@ -8,9 +8,9 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from modnas_fast.runtime import implementations
 from modnas_fast.mgd import min_norm_reference
 from modnas_fast.mgd.tracing import traced
+from modnas_fast.runtime import implementations
 
 Method = Literal["exact", "frank_wolfe", "away", "pairwise"]
 Nonfinite = Literal["raise", "skip", "propagate"]

@@ -202,9 +202,7 @@ def _best_pair(gramian: Tensor, kept: Tensor) -> Tensor:
     i, j = torch.triu_indices(size, size, 1, device=gramian.device)
     first, cross, second = gramian[:, i, i], gramian[:, i, j], gramian[:, j, j]  # [B, pairs]
     u, v = _segment(first, cross, second)
-    cost = torch.where(
-        kept[:, i] & kept[:, j], u * (u * first + v * cross) + v * (u * cross + v * second), torch.inf
-    )
+    cost = torch.where(kept[:, i] & kept[:, j], u * (u * first + v * cross) + v * (u * cross + v * second), torch.inf)
     best = cost.argmin(-1, keepdim=True)
     weights = gramian.new_zeros(gramian.shape[:-1])
     weights.scatter_(-1, i[best], u.gather(-1, best))

@@ -61,9 +61,7 @@ def combine(weights: Tensor, parts: Sequence[Tensor], leading: int) -> list[Tens
     """Σ_t weights[..., t] × row t of each part [*leading, T, ...]."""
     if leading == 0:
         return combine_gradients(weights, list(parts))
-    return [
-        combine_gradients(weights, _rows(part, leading)).reshape(_without_rows(part, leading)) for part in parts
-    ]
+    return [combine_gradients(weights, _rows(part, leading)).reshape(_without_rows(part, leading)) for part in parts]
 
 
 @combine.register_fake

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from modnas_fast.runtime.errors import InputError
 from modnas_fast.predictors.metapredictor import fit, seeded_linear
+from modnas_fast.runtime.errors import InputError
 from modnas_fast.spaces import Graph, SearchSpace
 
 #: what a device executes: every operation of a network as it is written, or what has influence on its output alone
@@ -212,9 +212,7 @@ def train_graph_predictor(
 
 def _check_table(onehot: Tensor, d: Tensor, target: Tensor) -> None:
     if target.shape != (len(onehot), len(d)):
-        raise InputError(
-            f"target: must be [networks, devices] = [{len(onehot)}, {len(d)}], got {list(target.shape)}"
-        )
+        raise InputError(f"target: must be [networks, devices] = [{len(onehot)}, {len(d)}], got {list(target.shape)}")
     empty = target.isnan().all(0).nonzero().flatten().tolist()
     if empty:
         raise InputError(f"target: devices {empty} have no measurement; leave them out of d and target")

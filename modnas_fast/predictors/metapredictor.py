@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from modnas_fast.spaces import SearchSpace
 
-
 #: networks whose costs are predicted at once
 CHUNK = 4096
 
@@ -81,9 +80,7 @@ class CostModel(nn.Module):
         return torch.cat([self(part[:, None], d) for part in onehot.split(CHUNK)])
 
 
-def seeded_linear(
-    inputs: int, outputs: int, generator: torch.Generator | None = None, scale: float = 1.0
-) -> nn.Linear:
+def seeded_linear(inputs: int, outputs: int, generator: torch.Generator | None = None, scale: float = 1.0) -> nn.Linear:
     """A linear layer with weights N(0, scale² / inputs) from `generator`, not from the global one; biases are 0."""
     linear = nn.utils.skip_init(nn.Linear, inputs, outputs)
     with torch.no_grad():
@@ -123,9 +120,7 @@ def train_metapredictor(
         learning_rate: Adam's initial step size.
         on_step: called with the number of finished steps.
     """
-    return fit(
-        predictor, lambda: nn.functional.mse_loss(predictor(onehot, d), target), steps, learning_rate, on_step
-    )
+    return fit(predictor, lambda: nn.functional.mse_loss(predictor(onehot, d), target), steps, learning_rate, on_step)
 
 
 def fit(

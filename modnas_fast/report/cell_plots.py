@@ -76,9 +76,7 @@ def _draw_edge(axes: Axes, edge: cells.Edge) -> None:
     axes.text(*cells.middle(edge), mark.short, **text)
 
 
-def _beyond(
-    control: tuple[float, float], end: tuple[float, float], distance: float = 3.5
-) -> tuple[float, float]:
+def _beyond(control: tuple[float, float], end: tuple[float, float], distance: float = 3.5) -> tuple[float, float]:
     dx, dy = end[0] - control[0], end[1] - control[1]
     scale = 1 + distance / (dx * dx + dy * dy) ** 0.5
     return control[0] + dx * scale, control[1] + dy * scale
@@ -106,10 +104,7 @@ def _dashes(mark: cells.Mark) -> object:
 def _handles() -> list[Line2D]:
     marks = [cells.MARKS[operation] for operation in cells.OPERATIONS]
     handles = [
-        Line2D([], [], color=m.colour, linewidth=m.width * 0.6, linestyle=_dashes(m), label=m.label)
-        for m in marks
+        Line2D([], [], color=m.colour, linewidth=m.width * 0.6, linestyle=_dashes(m), label=m.label) for m in marks
     ]
-    faint = Line2D(
-        [], [], color=marks[0].colour, linewidth=2, alpha=0.25, label="faint: no effect on the output"
-    )
+    faint = Line2D([], [], color=marks[0].colour, linewidth=2, alpha=0.25, label="faint: no effect on the output")
     return [*handles, faint]

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from modnas_fast.runtime.errors import InputError
 from modnas_fast.report.checked import Part, read_part
+from modnas_fast.runtime.errors import InputError
 
 
 class Point(Part):

@@ -52,9 +52,7 @@ def writing(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InputError(
-            f"{folder} cannot be written ({error.strerror}): make room or make it writable"
-        ) from error
+        raise InputError(f"{folder} cannot be written ({error.strerror}): make room or make it writable") from error
 
 
 def safe_json(value: Any) -> str:

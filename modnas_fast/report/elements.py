@@ -80,9 +80,7 @@ def duration(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes = round(seconds) // 60
-    return (
-        f"{minutes} min {round(seconds) % 60} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-    )
+    return f"{minutes} min {round(seconds) % 60} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def tile(title: str, value: str, detail: str, kind: str = "") -> str:
@@ -116,8 +114,7 @@ def plot(name: str, title: str, caption: str = "", shared: bool = False) -> str:
 def table(head: Sequence[str], rows: str, caption: str, text_columns: int = 1, kind: str = "") -> str:
     """A table in a frame that scrolls sideways; columns after the first `text_columns` hold numbers."""
     cells = "".join(
-        f'<th scope="col"{"" if i < text_columns else " class=num"}>{escape(text)}</th>'
-        for i, text in enumerate(head)
+        f'<th scope="col"{"" if i < text_columns else " class=num"}>{escape(text)}</th>' for i, text in enumerate(head)
     )
     body = rows if "<tbody" in rows else f"<tbody>{rows}</tbody>"
     return (
@@ -131,8 +128,7 @@ def row(cells: Iterable[str], text_columns: int = 1, kind: str = "") -> str:
     """A table row of markup; its first cell names the row."""
     first, *rest = cells
     inner = f'<th scope="row">{first}</th>' + "".join(
-        f"<td>{cell}</td>" if i < text_columns else f'<td class="num">{cell}</td>'
-        for i, cell in enumerate(rest, 1)
+        f"<td>{cell}</td>" if i < text_columns else f'<td class="num">{cell}</td>' for i, cell in enumerate(rest, 1)
     )
     return f'<tr class="{kind}">{inner}</tr>' if kind else f"<tr>{inner}</tr>"
 

@@ -222,9 +222,7 @@ def _folded(architecture: str) -> str:
     return escape(text, quote=False).replace("+", "+<br>")
 
 
-def _smoothed_figure(
-    history: History, rows: Sequence[Sequence[float | None]], result: Result, title: str
-) -> Figure:
+def _smoothed_figure(history: History, rows: Sequence[Sequence[float | None]], result: Result, title: str) -> Figure:
     window, places = smoothing_window(len(history.step)), device_places(result)
     traces = [
         _curve(history.step, running_mean([row[column] for row in rows], window), places[name], result)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from modnas_fast.runtime.files import write_text
 from modnas_fast.report import panels, sections
 from modnas_fast.report.contents import RunContents, read_run
 from modnas_fast.report.document import document_html, writing
 from modnas_fast.report.elements import section
 from modnas_fast.report.figures import all_figures
 from modnas_fast.report.own_style import own_style
+from modnas_fast.runtime.files import write_text
 
 LINKS = {
     "summary": "Summary", "devices": "Devices", "history": "Search", "predictor": "Predictor",

@@ -29,9 +29,7 @@ def devices(result: Result, predictor: Predictor | None) -> str:
     """The selector and, per device, its front as a figure, a table and drawn cells."""
     groups = []
     for split, title in SPLITS.items():
-        options = "".join(
-            f'<option value="{i}">{escape(d.name)}</option>' for i, d in of_split(result.devices, split)
-        )
+        options = "".join(f'<option value="{i}">{escape(d.name)}</option>' for i, d in of_split(result.devices, split))
         groups.append(f'<optgroup label="{title.capitalize()}">{options}</optgroup>' if options else "")
     selector = (
         '<div class="selector"><button type="button" id="previous" aria-label="previous device">‹</button>'

@@ -39,6 +39,7 @@ from modnas_fast.report.marks import (
     smoothing_window,
 )
 
+
 def write_plots(contents: RunContents, folder: Path) -> list[Path]:
     """The PNG files written to `folder`, each by rename; one that the run has nothing for is removed."""
     result, history = contents.result, contents.history
@@ -71,9 +72,7 @@ def fronts_figure(result: Result) -> Figure:
     bar.set_label(weight, fontsize=9)
     bar.ax.tick_params(labelsize=8)
     bar.outline.set_visible(False)
-    figure.legend(
-        handles=_front_handles(result), loc="outside lower center", ncols=4, frameon=False, fontsize=9
-    )
+    figure.legend(handles=_front_handles(result), loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     return figure
 
 

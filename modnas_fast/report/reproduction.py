@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from modnas_fast.runtime.files import write_text
 from modnas_fast.report import reproduction_sections as sections
 from modnas_fast.report.document import document_html, writing
 from modnas_fast.report.elements import section
 from modnas_fast.report.own_style import own_style
 from modnas_fast.report.reproduction_contents import Reproduction, read_reproduction
 from modnas_fast.report.reproduction_figures import reproduction_figures
+from modnas_fast.runtime.files import write_text
 
 LINKS = {
     "headline": "Summary", "methods": "Methods", "progress": "Search", "fronts": "Fronts",

@@ -40,9 +40,9 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from modnas_fast.runtime.errors import InputError
 from modnas_fast.report.checked import Part, read_part
 from modnas_fast.report.contents import Machine
+from modnas_fast.runtime.errors import InputError
 
 FILE = "reproduction.json"
 

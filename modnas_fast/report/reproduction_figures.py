@@ -90,9 +90,7 @@ def radar_figure(report: Reproduction) -> Figure:
 
 def curve_figures(report: Reproduction) -> dict[str, Figure]:
     """Mean ratio per split, over seconds and over true evaluations: one line per method, one range of ratios."""
-    figures = {
-        f"curve-{axis}-{split}": _curve_figure(report.methods, axis, split) for axis, split in curves(report)
-    }
+    figures = {f"curve-{axis}-{split}": _curve_figure(report.methods, axis, split) for axis, split in curves(report)}
     ratios = [y for figure in figures.values() for trace in figure["data"] for y in trace["y"]]
     margin = 0.05 * (max(ratios) - min(ratios)) or 0.01 if ratios else 0.0
     for figure in figures.values():
@@ -205,9 +203,7 @@ def _curve_figure(methods: Sequence[Method], axis: Axis, split: Split) -> Figure
 
 
 def _curve_trace(index: int, method: Method, steps: Sequence[Step]) -> Figure:
-    text = [
-        f"mean {number(step.mean, 4)}, seeds {number(step.low, 4)} to {number(step.high, 4)}" for step in steps
-    ]
+    text = [f"mean {number(step.mean, 4)}, seeds {number(step.low, 4)} to {number(step.high, 4)}" for step in steps]
     return {
         "type": "scatter", "mode": "lines+markers", "name": _label(method), "meta": index, "text": text,
         "x": rounded([step.x for step in steps]), "y": rounded([step.mean for step in steps]),

@@ -138,9 +138,7 @@ def ablations_plot(ablations: Sequence[Ablation]) -> Figure | None:
         panels[1].plot(as_array(cosines), range(len(bars)), "D", color=method_colour(1), markersize=5)
         panels[1].axvline(0, color="#94a3b8", linewidth=0.8)
         panels[1].tick_params(left=False, labelleft=False)
-    figure.legend(
-        handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9
-    )
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9)
     return figure
 
 
@@ -253,9 +251,7 @@ def _line(index: int) -> dict[str, object]:
     }  # fmt: skip
 
 
-def _legend_below(
-    figure: Figure, methods: Sequence[Method], first: Sequence[Line2D] = (), line: bool = True
-) -> None:
+def _legend_below(figure: Figure, methods: Sequence[Method], first: Sequence[Line2D] = (), line: bool = True) -> None:
     style = {} if line else {"linestyle": ""}
     handles = [
         Line2D([], [], label=plain(method.label), **_line(index) | {"markersize": 6} | style)

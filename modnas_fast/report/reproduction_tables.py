@@ -67,8 +67,7 @@ def predictor_table(quality: PredictorQuality) -> str:
     for split, title in SPLITS.items():
         group = {name: part for name, part in quality.devices.items() if part.split == split}
         rows = [
-            row([foldable(name), *_quality_cells(part), *_quality_cells(part.adapted)])
-            for name, part in group.items()
+            row([foldable(name), *_quality_cells(part), *_quality_cells(part.adapted)]) for name, part in group.items()
         ]
         if group:
             average = _mean_quality(group.values())

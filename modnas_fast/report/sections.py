@@ -63,9 +63,7 @@ def tiles(result: Result) -> str:
     shown = [_hypervolume_tile(result, split) for split in SPLITS if of_split(result.devices, split)]
     rays = max(len(device.rays) for device in result.devices)
     distinct = mean(device.distinct_nondominated for device in result.devices)
-    shown.append(
-        tile("Networks per front", number(distinct, 1), f"distinct, of {rays} rays, mean over devices")
-    )
+    shown.append(tile("Networks per front", number(distinct, 1), f"distinct, of {rays} rays, mean over devices"))
     shown.append(_spearman_tile(result))
     errors = [abs(error) for error in _relative_errors(result.verified)]
     if errors:
@@ -130,15 +128,11 @@ def predictor(result: Result, quality: Predictor | None, figures: set[str]) -> s
         return note("predictor.json holds none of this run's devices.")
     rows = "".join(_predictor_row(index, device, quality) for index, device in known)
     head = ("Device", "Networks", "Spearman", "Kendall", "Mean error")
-    numbers = table(
-        head, rows, f"On {result.judged_on}: rank correlations and mean relative error", kind="sticky"
-    )
+    numbers = table(head, rows, f"On {result.judged_on}: rank correlations and mean relative error", kind="sticky")
     caption = "The dotted line is a perfect prediction. Open symbols: unseen devices."
     if result.tabulated:
         caption += " A random sample of the networks is shown."
-    scatter = (
-        plot("predictor", "Predicted over measured latency", caption, True) if "predictor" in figures else ""
-    )
+    scatter = plot("predictor", "Predicted over measured latency", caption, True) if "predictor" in figures else ""
     return device_buttons(known) + f'<div class="grid">{scatter}<div>{numbers}</div></div>'
 
 

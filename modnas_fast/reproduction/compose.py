@@ -7,8 +7,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from modnas_fast.evaluation.benchmark import Benchmark
 from modnas_fast.devices import fingerprint
+from modnas_fast.evaluation.benchmark import Benchmark
 from modnas_fast.reproduction.plan import DEFAULT, Plan
 from modnas_fast.reproduction.trial import Entry, Group, entries
 

@@ -1,9 +1,9 @@
 """A whole reproduction in its folder: what is finished there is not run again.
 
-    settings.json        what all parts share
-    trials/*.json        one entry per search of the hypernetwork
-    baselines/           runs of the black-box searches, see `baselines.contest`
-    reproduction.json  reproduction.html  plots/
+settings.json        what all parts share
+trials/*.json        one entry per search of the hypernetwork
+baselines/           runs of the black-box searches, see `baselines.contest`
+reproduction.json  reproduction.html  plots/
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from typing import Any
 
 from modnas_fast.baselines import BASELINES
 from modnas_fast.baselines.contest import Contest
-from modnas_fast.evaluation.benchmark import Benchmark, load_benchmark
 from modnas_fast.datasets.home import locate
-from modnas_fast.runtime.errors import InputError
-from modnas_fast.runtime.files import read_json, write_json
-from modnas_fast.runtime.progress import Reporter
+from modnas_fast.evaluation.benchmark import Benchmark, load_benchmark
 from modnas_fast.reproduction.compose import compose
 from modnas_fast.reproduction.plan import Plan, make_plan
 from modnas_fast.reproduction.trial import Entry, missing, run_group
+from modnas_fast.runtime.errors import InputError
+from modnas_fast.runtime.files import read_json, write_json
+from modnas_fast.runtime.progress import Reporter
 from modnas_fast.runtime.workers import worker_pool
 
 REPRODUCTION_FILE = "reproduction.json"
@@ -59,9 +59,7 @@ def reproduce_with_surrogate(
     baselines = run_baselines(plan, benchmark, folder / "baselines", jobs, reporter)
     settings["seconds"] += time.monotonic() - start
     write_json(folder / SETTINGS_FILE, settings)
-    content = compose(
-        plan, folder / "trials", benchmark, baselines, BASELINE_EVALUATIONS, command, settings["seconds"]
-    )
+    content = compose(plan, folder / "trials", benchmark, baselines, BASELINE_EVALUATIONS, command, settings["seconds"])
     write_json(folder / REPRODUCTION_FILE, content)
     return content
 
@@ -118,9 +116,7 @@ def run_groups(plan: Plan, folder: Path, jobs: int, reporter: Reporter) -> None:
                 advance(finished())
 
 
-def run_baselines(
-    plan: Plan, benchmark: Benchmark, folder: Path, jobs: int, reporter: Reporter
-) -> list[Entry]:
+def run_baselines(plan: Plan, benchmark: Benchmark, folder: Path, jobs: int, reporter: Reporter) -> list[Entry]:
     """Entries of the plan's baselines on all devices, each with the device's split and its front."""
     contest = Contest(benchmark.known_space(), BASELINE_EVALUATIONS, folder)
     splits = {device.name: device.split for device in benchmark.devices}

@@ -19,9 +19,7 @@ def headline_table(content: dict[str, Any]) -> FittedTable:
     columns = [Column("method"), *(Column(heading, rank, right=True) for heading, rank in ranks.items())]
     rows = []
     for method in content["methods"]:
-        devices = {
-            name: [run["devices"][name] for run in method["runs"] if name in run["devices"]] for name in splits
-        }
+        devices = {name: [run["devices"][name] for run in method["runs"] if name in run["devices"]] for name in splits}
         ratios = {name: fmean(score["ratio"] for score in scores) for name, scores in devices.items() if scores}
         by_split = [[ratio for name, ratio in ratios.items() if splits[name] == s] for s in ("search", "unseen")]
         worst = min(ratios, key=lambda name: ratios[name])

@@ -12,23 +12,23 @@ from typing import Any
 
 import torch
 
-from modnas_fast.runtime.allocator import keep_freed_memory
-from modnas_fast.evaluation.benchmark import Benchmark, load_benchmark
 from modnas_fast.config import Config, make_config
 from modnas_fast.datasets.home import data_home
 from modnas_fast.devices.measure import threads_restored
-from modnas_fast.runtime.errors import InputError
-from modnas_fast.runtime.files import write_json
+from modnas_fast.evaluation.benchmark import Benchmark, load_benchmark
 from modnas_fast.predictors.metapredictor import predictor_quality
-from modnas_fast.runtime.progress import Reporter
 from modnas_fast.reproduction.compose import head
 from modnas_fast.reproduction.run import REPRODUCTION_FILE, keep_settings
 from modnas_fast.reproduction.trial import Entry, predictor_entry, run_entry
 from modnas_fast.result.folder import CHECKPOINT_FILE
 from modnas_fast.runs.stages import load_images
-from modnas_fast.runtime.stopping import Stopper
 from modnas_fast.runs.table_resume import search_on
 from modnas_fast.runs.table_search import TableSearch
+from modnas_fast.runtime.allocator import keep_freed_memory
+from modnas_fast.runtime.errors import InputError
+from modnas_fast.runtime.files import write_json
+from modnas_fast.runtime.progress import Reporter
+from modnas_fast.runtime.stopping import Stopper
 from modnas_fast.tasks.task_objective import SupernetObjective
 
 #: where CIFAR-10 may lie in the data folder

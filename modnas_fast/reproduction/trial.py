@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 
-from modnas_fast.evaluation.benchmark import HELP, Benchmark, load_benchmark
 from modnas_fast.config import Config, make_config
 from modnas_fast.devices import Device, embeddings
-from modnas_fast.runtime.files import read_json, write_json
+from modnas_fast.evaluation.benchmark import HELP, Benchmark, load_benchmark
 from modnas_fast.predictors.graph_predictor import GraphMetaPredictor, adapt
 from modnas_fast.predictors.metapredictor import predictor_quality
 from modnas_fast.runs.table_search import Answer, Prepared, TableSearch, map_rows, mean_by_split, scores
+from modnas_fast.runtime.files import read_json, write_json
 
 Entry = dict[str, Any]
 

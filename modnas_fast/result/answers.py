@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from modnas_fast.evaluation.fronts import Point
-from modnas_fast.spaces import Architecture
 from modnas_fast.result.content import ErrorKind
+from modnas_fast.spaces import Architecture
 
 #: where a cost comes from, the most trustworthy first
 Source = Literal["measured", "tabulated", "predicted"]

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from modnas_fast.config import Config
 from modnas_fast.datasets import ImageTask
 from modnas_fast.devices import Device, Fingerprint, Latencies
-from modnas_fast.evaluation.fronts import Bounds, Point, REFERENCE_POINT, front, hypervolume, nondominated
+from modnas_fast.evaluation.fronts import REFERENCE_POINT, Bounds, Point, front, hypervolume, nondominated
 from modnas_fast.search.history import History
 from modnas_fast.spaces import SearchSpace
 
@@ -196,8 +196,7 @@ def device_entry(
         "hypervolume_random": hypervolume(drawn, bounds),
         "distinct_nondominated": len(best),
         "rays": [
-            {**entry, "nondominated": keep}
-            for entry, keep in zip(plain_points(chosen), nondominated_anywhere(chosen))
+            {**entry, "nondominated": keep} for entry, keep in zip(plain_points(chosen), nondominated_anywhere(chosen))
         ],
         "front": best,
         "random": plain_points(drawn),

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from modnas_fast.result.answers import Cost, Source
 from modnas_fast.devices import Device, embeddings
+from modnas_fast.result.answers import Cost, Source
 from modnas_fast.result.kept_table import kept_costs
 from modnas_fast.spaces import SearchSpace
 

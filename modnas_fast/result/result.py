@@ -11,22 +11,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from modnas_fast.result.answers import Cost, FrontPoint, Pick
-from modnas_fast.runtime.checkpoint import load_weights
 from modnas_fast.config import validate
-from modnas_fast.result.costs import KnownLatencies
 from modnas_fast.devices import Device, embeddings
-from modnas_fast.runtime.errors import InputError
 from modnas_fast.evaluation.fronts import front
-from modnas_fast.runtime.files import read_json
-from modnas_fast.result.kept_table import kept_errors
-from modnas_fast.predictors.make import make_metapredictor
 from modnas_fast.method.preferences import rays
+from modnas_fast.predictors.make import make_metapredictor
+from modnas_fast.result.answers import Cost, FrontPoint, Pick
+from modnas_fast.result.content import SCHEMA, ErrorKind
+from modnas_fast.result.costs import KnownLatencies
 from modnas_fast.result.folder import CONFIG_FILE, HYPERNETWORK_FILE, PREDICTOR_FILE, RESULT_FILE, TABLE_FILE
+from modnas_fast.result.kept_table import kept_errors
+from modnas_fast.runtime.checkpoint import load_weights
+from modnas_fast.runtime.errors import InputError
+from modnas_fast.runtime.files import read_json
+from modnas_fast.runtime.suggestions import did_you_mean
 from modnas_fast.search.bilevel import initial_hypernet
 from modnas_fast.spaces import Architecture, make_space
-from modnas_fast.runtime.suggestions import did_you_mean
-from modnas_fast.result.content import SCHEMA, ErrorKind
 from modnas_fast.tasks.task_objective import network_arguments
 
 
@@ -115,7 +115,7 @@ class Result:
         device: str | Device,
         *,
         preference: Sequence[float] | None = None,
-        max: dict[str, float] | None = None,  # noqa: A002 - reads well at the call
+        max: dict[str, float] | None = None,
     ) -> Pick:
         """The network for a device and either a preference or a budget.
 
@@ -176,9 +176,7 @@ class Result:
 
     def _describe(self, device: Device, architecture: Architecture, cost: Cost) -> Pick:
         error = self._error(architecture.text)
-        return Pick(
-            architecture.indices, architecture.text, device.name, {"latency_ms": cost}, error, self.error_kind
-        )
+        return Pick(architecture.indices, architecture.text, device.name, {"latency_ms": cost}, error, self.error_kind)
 
     def _error(self, text: str) -> float | None:
         """Error in percent of an architecture: as the run evaluated it, else as its table has it."""

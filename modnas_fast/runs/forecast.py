@@ -13,9 +13,9 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from modnas_fast.method.architect import make_architect
 from modnas_fast.config import Config
 from modnas_fast.datasets import ImageTask
+from modnas_fast.method.architect import make_architect
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.free_memory import free_memory
 from modnas_fast.spaces import SearchSpace

@@ -17,7 +17,6 @@ import torch
 from torch import nn
 
 from modnas_fast.baselines import random_architectures
-from modnas_fast.runtime.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
 from modnas_fast.config import Config
 from modnas_fast.datasets.look import look_at
 from modnas_fast.devices import (
@@ -32,15 +31,11 @@ from modnas_fast.devices import (
     machine_settings,
     plan_campaign,
 )
-from modnas_fast.runtime.errors import InputError
 from modnas_fast.evaluation.fronts import front
-from modnas_fast.search.evaluator import Evaluator
-from modnas_fast.runtime.files import write_json
-from modnas_fast.runs.forecast import foresee
-from modnas_fast.search.history import History
-from modnas_fast.predictors.metapredictor import CostModel, predictor_quality, train_metapredictor
+from modnas_fast.evaluation.verify import choose_spread, train_network
 from modnas_fast.predictors.make import make_metapredictor
-from modnas_fast.runtime.progress import Reporter
+from modnas_fast.predictors.metapredictor import CostModel, predictor_quality, train_metapredictor
+from modnas_fast.result.content import common_bounds, compose_history, compose_result, plain_points, points_of
 from modnas_fast.result.folder import (
     CHECKPOINT_FILE,
     COSTS_FILE,
@@ -53,14 +48,18 @@ from modnas_fast.result.folder import (
     SUPERNET_FILE,
     VERIFICATION_FILE,
 )
-from modnas_fast.search.bilevel import Search, initial_hypernet
-from modnas_fast.spaces import make_space
+from modnas_fast.runs.forecast import foresee
 from modnas_fast.runs.stages import StagedRun, read_kept
+from modnas_fast.runtime.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
+from modnas_fast.runtime.errors import InputError
+from modnas_fast.runtime.files import write_json
+from modnas_fast.runtime.progress import Reporter
 from modnas_fast.runtime.stopping import Stopper
-from modnas_fast.result.content import common_bounds, compose_history, compose_result, plain_points, points_of
+from modnas_fast.search.bilevel import Search, initial_hypernet
+from modnas_fast.search.evaluator import Evaluator
+from modnas_fast.search.history import History
+from modnas_fast.spaces import make_space
 from modnas_fast.tasks.task_objective import SupernetObjective, initial_supernet, network_arguments, supernet_errors
-from modnas_fast.evaluation.verify import choose_spread, train_network
-
 
 #: seconds from which on a run is told how to be made shorter
 LONG_RUN = 1800
@@ -297,12 +296,13 @@ class Run(StagedRun):
         save_weights(self.folder / SUPERNET_FILE, objective.supernet)
         return search.history, seconds
 
-    def _advance(
-        self, search: Search, devices: Sequence[Device], evaluator: Evaluator, seconds: float
-    ) -> float:
+    def _advance(self, search: Search, devices: Sequence[Device], evaluator: Evaluator, seconds: float) -> float:
         start = time.monotonic() - seconds
         every = self.config.search.checkpoint_every
-        with self._reporter.stage("Searching", search.total_steps, search.finished_steps) as advance, self._stopper.deferred():
+        with (
+            self._reporter.stage("Searching", search.total_steps, search.finished_steps) as advance,
+            self._stopper.deferred(),
+        ):
             while not search.done:
                 search.step()
                 if search.evaluation_due:

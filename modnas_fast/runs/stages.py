@@ -16,13 +16,13 @@ from modnas_fast.config import Config, with_absolute_paths
 from modnas_fast.datasets import ImageTask, load_task
 from modnas_fast.datasets.look import named
 from modnas_fast.devices import threads_restored
+from modnas_fast.result import Result
+from modnas_fast.result.folder import RESULT_FILE
 from modnas_fast.runtime.errors import InputError, one_line
 from modnas_fast.runtime.files import read_json, write_json
+from modnas_fast.runtime.lock import locked
 from modnas_fast.runtime.placement import search_device
 from modnas_fast.runtime.progress import Reporter, Silent
-from modnas_fast.result import Result
-from modnas_fast.runtime.lock import locked
-from modnas_fast.result.folder import RESULT_FILE
 from modnas_fast.runtime.stopping import Stopper
 
 

@@ -7,19 +7,19 @@ from pathlib import Path
 
 import torch
 
-from modnas_fast.evaluation.benchmark import Benchmark
-from modnas_fast.runtime.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
 from modnas_fast.config import Config
+from modnas_fast.evaluation.benchmark import Benchmark
+from modnas_fast.predictors.make import make_metapredictor
+from modnas_fast.predictors.metapredictor import CostModel
+from modnas_fast.result.folder import MEASUREMENTS_FILE, PREDICTOR_FILE
+from modnas_fast.runs.table_search import Answer, Measured, Prepared, TableSearch
+from modnas_fast.runtime.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.files import read_json, write_json
-from modnas_fast.predictors.metapredictor import CostModel
-from modnas_fast.predictors.make import make_metapredictor
 from modnas_fast.runtime.progress import Reporter
-from modnas_fast.result.folder import MEASUREMENTS_FILE, PREDICTOR_FILE
-from modnas_fast.search.bilevel import Search
 from modnas_fast.runtime.stopping import Stopper
+from modnas_fast.search.bilevel import Search
 from modnas_fast.tasks.surrogate import ErrorSurrogate, SurrogateObjective
-from modnas_fast.runs.table_search import Answer, Measured, Prepared, TableSearch
 from modnas_fast.tasks.task_objective import TaskObjective
 
 

@@ -15,18 +15,14 @@ import torch
 from torch import nn
 
 from modnas_fast.baselines import random_architectures
-from modnas_fast.runtime.allocator import keep_freed_memory
-from modnas_fast.evaluation.benchmark import Benchmark, load_benchmark
-from modnas_fast.runtime.checkpoint import save_weights
+from modnas_fast.config.presets import OWN_IMAGES
 from modnas_fast.datasets.look import look_at
 from modnas_fast.devices import Device, embeddings, fingerprint
-from modnas_fast.runtime.errors import InputError
+from modnas_fast.evaluation.benchmark import Benchmark, load_benchmark
 from modnas_fast.evaluation.fronts import Bounds, Point
-from modnas_fast.runtime.files import write_json
-from modnas_fast.result.kept_table import keep_table
-from modnas_fast.predictors.metapredictor import predictor_quality
 from modnas_fast.method.preferences import rays
-from modnas_fast.config.presets import OWN_IMAGES
+from modnas_fast.predictors.metapredictor import predictor_quality
+from modnas_fast.result.content import compose_history, device_entry, plain_points, result_content
 from modnas_fast.result.folder import (
     CHECKPOINT_FILE,
     EVALUATION_FILE,
@@ -36,11 +32,15 @@ from modnas_fast.result.folder import (
     SUPERNET_FILE,
     TABLE_FILE,
 )
-from modnas_fast.search.bilevel import Search
+from modnas_fast.result.kept_table import keep_table
 from modnas_fast.runs.stages import StagedRun
-from modnas_fast.result.content import compose_history, device_entry, plain_points, result_content
 from modnas_fast.runs.table_resume import prepare_once, search_on
 from modnas_fast.runs.table_search import Answer, Prepared, TableSearch, map_rows
+from modnas_fast.runtime.allocator import keep_freed_memory
+from modnas_fast.runtime.checkpoint import save_weights
+from modnas_fast.runtime.errors import InputError
+from modnas_fast.runtime.files import write_json
+from modnas_fast.search.bilevel import Search
 from modnas_fast.tasks.task_objective import SupernetObjective
 
 #: side of the images in pixels that the table's networks were trained on
@@ -167,9 +167,7 @@ class TableRun(StagedRun):
                 search.history.tracked.append({"step": search.finished_steps, "points": plain})
 
         every = self.config.search.checkpoint_every
-        return search_on(
-            stages, prepared, self.folder / CHECKPOINT_FILE, every, self._reporter, self._stopper, track
-        )
+        return search_on(stages, prepared, self.folder / CHECKPOINT_FILE, every, self._reporter, self._stopper, track)
 
     def _evaluate(self, hypernet: nn.Module) -> dict[str, Any]:
         """Per device the rays' networks and as many random ones, as the table knows them."""

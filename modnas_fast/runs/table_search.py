@@ -15,21 +15,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from modnas_fast.evaluation.benchmark import Benchmark
 from modnas_fast.config import Config
 from modnas_fast.devices import Device, embeddings
-from modnas_fast.runtime.errors import InputError
-from modnas_fast.evaluation.fronts import front_membership
+from modnas_fast.evaluation.benchmark import Benchmark
 from modnas_fast.evaluation.exact import Score
-from modnas_fast.predictors.graph_predictor import train_graph_predictor
+from modnas_fast.evaluation.fronts import front_membership
 from modnas_fast.method.metahypernet import logits_on_host
-from modnas_fast.predictors.metapredictor import CostModel, MetaPredictor, train_metapredictor
-from modnas_fast.predictors.make import make_metapredictor
 from modnas_fast.method.preferences import rays
+from modnas_fast.predictors.graph_predictor import train_graph_predictor
+from modnas_fast.predictors.make import make_metapredictor
+from modnas_fast.predictors.metapredictor import CostModel, MetaPredictor, train_metapredictor
+from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.progress import Reporter, Silent
 from modnas_fast.search.bilevel import Search
-from modnas_fast.spaces import SearchSpace
 from modnas_fast.search.spread import CostSpread
+from modnas_fast.spaces import SearchSpace
 from modnas_fast.tasks.surrogate import CountedTruth, SurrogateObjective, query
 from modnas_fast.tasks.task_objective import TaskObjective
 

@@ -25,6 +25,7 @@ MARKS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 
+
 def cache_folder() -> Path:
     """`$MODNAS_CACHE`, else the platform's cache folder for this package."""
     own = os.environ.get("MODNAS_CACHE")

@@ -65,9 +65,7 @@ def _load_core() -> _Core:
     except ImportError as error:
         return _Core(
             None,
-            Availability(
-                False, f"the compiled core modnas_fast._C does not load: {error}", "reinstall modnas-fast"
-            ),
+            Availability(False, f"the compiled core modnas_fast._C does not load: {error}", "reinstall modnas-fast"),
         )
     if getattr(module, "INTERFACE", None) != INTERFACE:
         return _Core(
@@ -202,9 +200,7 @@ def chosen(op: str, device_kind: str) -> Implementation:
 @cache
 def _at_load(op: str, device_kind: str) -> Implementation:
     if _environment() == "reference":
-        return Implementation(
-            op, device_kind, "reference", "MODNAS_FAST_IMPL=reference", "unset MODNAS_FAST_IMPL"
-        )
+        return Implementation(op, device_kind, "reference", "MODNAS_FAST_IMPL=reference", "unset MODNAS_FAST_IMPL")
     candidates = _FAST[op].get(device_kind, [])
     refused = []
     for name, available in candidates:
@@ -237,9 +233,7 @@ def available(op: str, device_kind: str) -> tuple[str, ...]:
 def _named(op: str, device_kind: str, name: str) -> Implementation:
     names = available(op, device_kind)
     if name not in names:
-        raise ValueError(
-            f"{op} has no implementation {name!r} on {device_kind} here, only {', '.join(names)}"
-        )
+        raise ValueError(f"{op} has no implementation {name!r} on {device_kind} here, only {', '.join(names)}")
     return Implementation(op, device_kind, name, "asked for by name")
 
 

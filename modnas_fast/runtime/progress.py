@@ -21,7 +21,7 @@ LINE_INTERVAL = 5.0
 class Reporter(Protocol):
     """Where a run tells what it does."""
 
-    def stage(self, title: str, total: int, begun: int = 0) -> "contextmanager[Advance]":  # pragma: no cover - protocol
+    def stage(self, title: str, total: int, begun: int = 0) -> contextmanager[Advance]:  # pragma: no cover - protocol
         """A context that yields `advance(done)`, to be called with the units finished so far.
 
         `begun` units were finished before, by an earlier process.

@@ -19,22 +19,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from modnas_fast.method.architect import ReinMax, make_architect
 from modnas_fast.config import Config
 from modnas_fast.devices import Device, embeddings
-from modnas_fast.search.evaluator import Evaluator
-from modnas_fast.search.history import History
+from modnas_fast.method.architect import ReinMax, make_architect
 from modnas_fast.method.metahypernet import make_metahypernet
-from modnas_fast.predictors.metapredictor import CostModel
-from modnas_fast.mgd import Combination, descend, device_groups
 from modnas_fast.method.objectives import ERROR_FLOOR, ObjectiveScale
+from modnas_fast.method.preferences import dirichlet
+from modnas_fast.method.scalarize import make_scalarization
+from modnas_fast.mgd import Combination, descend, device_groups
+from modnas_fast.predictors.metapredictor import CostModel
 from modnas_fast.runtime.optimizers import cosine_decay, set_learning_rate
 from modnas_fast.runtime.placement import to_device, to_host
-from modnas_fast.method.preferences import dirichlet
+from modnas_fast.search.evaluator import Evaluator
+from modnas_fast.search.history import History
 from modnas_fast.search.refine import FIRST_NETWORKS, Archive, Refinement
-from modnas_fast.method.scalarize import make_scalarization
-from modnas_fast.spaces import SearchSpace
 from modnas_fast.search.spread import CostSpread
+from modnas_fast.spaces import SearchSpace
 from modnas_fast.tasks.task_objective import TaskObjective
 
 #: random networks that show the range of the task loss
@@ -218,9 +218,7 @@ class Search:
         self._hyper_optimizer.step()
         return combination
 
-    def _devices_loss(
-        self, logits: Tensor, r: Tensor, chosen: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _devices_loss(self, logits: Tensor, r: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Per device: task loss [t] and costs [t, C] of its samples, and ℓ [t] with its gradient by the logits."""
         count, devices = self._config.architect.num_samples, len(logits)
         own = self._architect(logits.expand(count, *logits.shape), generator=self._generator)  # [K, t, N]
@@ -327,9 +325,7 @@ def _conflict(weights: Tensor, cosines: Tensor) -> tuple[list[float], float | No
     return weights.tolist(), float(pairs.mean()) if devices > 1 else None
 
 
-def initial_hypernet(
-    config: Config, space: SearchSpace, embedding_width: int, num_objectives: int = 2
-) -> nn.Module:
+def initial_hypernet(config: Config, space: SearchSpace, embedding_width: int, num_objectives: int = 2) -> nn.Module:
     """The MetaHypernetwork of a run with weights drawn from the run's seed."""
     return make_metahypernet(
         num_options=space.num_options,

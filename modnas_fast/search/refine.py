@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from modnas_fast.evaluation.fronts import front_membership
-from modnas_fast.search.evaluator import Evaluator
-from modnas_fast.predictors.metapredictor import CostModel
 from modnas_fast.method.objectives import ObjectiveScale
 from modnas_fast.method.scalarize import Scalarization
+from modnas_fast.predictors.metapredictor import CostModel
+from modnas_fast.search.evaluator import Evaluator
 from modnas_fast.spaces import SearchSpace
 
 #: random networks that the archive begins with, at most

@@ -142,9 +142,7 @@ class SearchSpace(ABC):
 
     def onehot(self, indices: Tensor) -> Tensor:
         """One-hots, float32 [..., N], from option indices, int64 [..., G]."""
-        groups = [
-            nn.functional.one_hot(column, size) for column, size in zip(indices.unbind(-1), self.group_sizes)
-        ]
+        groups = [nn.functional.one_hot(column, size) for column, size in zip(indices.unbind(-1), self.group_sizes)]
         return torch.cat(groups, dim=-1).float()
 
     def indices(self, onehot: Tensor) -> Tensor:

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from modnas_fast.mgd.tracing import traced
 from modnas_fast.runtime import implementations
 from modnas_fast.runtime.errors import InputError
-from modnas_fast.mgd.tracing import traced
 from modnas_fast.supernets import entangled_linear_reference
 from modnas_fast.supernets.entangled_linear_reference import Part
 
@@ -70,9 +70,10 @@ def entangled_linear(
     outputs = _checked_part(outputs, "outputs", count, weight.shape[0], x)
     rows = x.flatten(1, -2)
     arguments = rows, weight, bias, inputs, outputs
-    if any(traced(argument) for argument in arguments if argument is not None):
-        y = entangled_linear_reference.entangled_linear(*arguments)
-    elif (name := implementations.chosen("entangled_linear", x.device.type).name) == "reference":
+    if (
+        any(traced(argument) for argument in arguments if argument is not None)
+        or (name := implementations.chosen("entangled_linear", x.device.type).name) == "reference"
+    ):
         y = entangled_linear_reference.entangled_linear(*arguments)
     else:
         y = _Entangled.apply(_module(name), *arguments)

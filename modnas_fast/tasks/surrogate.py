@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from modnas_fast.runtime.errors import InputError
 from modnas_fast.evaluation.fronts import front_membership
+from modnas_fast.runtime.errors import InputError
 from modnas_fast.spaces import SearchSpace
 
 #: share of the queries that are random, before the first choice

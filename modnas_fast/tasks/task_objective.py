@@ -14,16 +14,16 @@ from torch import Tensor, nn
 
 from modnas_fast.config import Config
 from modnas_fast.datasets import BatchStream, ImageTask
-from modnas_fast.tasks.supernet_errors import SupernetErrors, even_batch_size
 from modnas_fast.runtime.free_memory import free_memory
 from modnas_fast.runtime.implementations import chosen
 from modnas_fast.runtime.optimizers import cosine_decay, set_learning_rate
 from modnas_fast.runtime.placement import search_device
 from modnas_fast.spaces import SearchSpace
-from modnas_fast.supernets.captured import CapturedPasses
 from modnas_fast.spaces.nb201.memory import Plan, networks_at_a_time, plan
+from modnas_fast.supernets.captured import CapturedPasses
 from modnas_fast.supernets.parallel import workers
 from modnas_fast.supernets.passes import Passes
+from modnas_fast.tasks.supernet_errors import SupernetErrors, even_batch_size
 
 
 class TaskObjective(Protocol):
@@ -49,9 +49,7 @@ class TaskObjective(Protocol):
         `hard` tells whether all samples are one-hots, where that is known.
         """
 
-    def train_step(
-        self, onehot: Tensor, share: float, hard: bool | None = None
-    ) -> None:  # pragma: no cover - protocol
+    def train_step(self, onehot: Tensor, share: float, hard: bool | None = None) -> None:  # pragma: no cover - protocol
         """One step of w on architectures [T, N]; `share` of the schedule is over; `hard` as above."""
 
     def errors(self, onehot: Tensor) -> Tensor:  # pragma: no cover - protocol
@@ -78,9 +76,7 @@ class SupernetObjective:
 
     trains = True
 
-    def __init__(
-        self, config: Config, space: SearchSpace, task: ImageTask, device: torch.device | None = None
-    ) -> None:
+    def __init__(self, config: Config, space: SearchSpace, task: ImageTask, device: torch.device | None = None) -> None:
         options = config.search
         self.device = device or search_device(options.device)
         task = task.to(self.device)

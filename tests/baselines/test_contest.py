@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from modnas_fast.baselines.contest import Contest
-from modnas_fast.evaluation.known_space import KnownSpace
 from modnas_fast.baselines.standings import standings
+from modnas_fast.evaluation.known_space import KnownSpace
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.progress import Silent
 

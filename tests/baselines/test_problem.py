@@ -10,8 +10,8 @@ import torch
 
 from modnas_fast.baselines import BudgetSpent, Problem
 from modnas_fast.devices.device import Device
-from modnas_fast.runtime.errors import InputError
 from modnas_fast.evaluation.exact import ExactFront
+from modnas_fast.runtime.errors import InputError
 
 FIRST, SECOND, THIRD = (0, 0, 0, 0, 0, 0), (0, 0, 0, 0, 0, 1), (4, 4, 4, 4, 4, 4)
 

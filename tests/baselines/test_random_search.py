@@ -28,9 +28,7 @@ def test_exactly_count_different_canonical_networks(count: int) -> None:
 
 def test_calls_with_one_generator_go_on() -> None:
     generator = seeded()
-    assert not torch.equal(
-        random_architectures(space, 24, generator), random_architectures(space, 24, generator)
-    )
+    assert not torch.equal(random_architectures(space, 24, generator), random_architectures(space, 24, generator))
 
 
 def test_fewer_where_the_space_has_not_that_many() -> None:

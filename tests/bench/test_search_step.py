@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 
-from modnas_fast.method.architect import Architect
 from modnas_fast.bench import search_step, step_agreement, step_contenders
 from modnas_fast.bench.published_step import PublishedStep
 from modnas_fast.bench.published_supernet import PublishedSupernet
@@ -17,6 +16,7 @@ from modnas_fast.bench.search_step import main, options
 from modnas_fast.bench.step_contenders import MAKERS, admitted, foretold
 from modnas_fast.bench.step_parts import functions_of_search, kind_of, peak_memory, seconds_by_part
 from modnas_fast.bench.step_setting import SPACE, Setting, make_search
+from modnas_fast.method.architect import Architect
 from modnas_fast.runtime.errors import InputError
 
 TINY = ["--channels", "2", "--cells", "1", "--side", "8", "--batch", "4", "--rounds", "2", "--threads", "1"]
@@ -107,7 +107,11 @@ def test_parts_of_a_step_are_told_apart_and_functions_put_back() -> None:
         ("aten::bmm", [], "weights and sums"),
         ("aten::copy_", [], "copies"),
         ("aten::softmax", [], "other"),
-        ("void at::native::vectorized_elementwise_kernel<4, at::native::CUDAFunctor_add<float>>", [], "weights and sums"),
+        (
+            "void at::native::vectorized_elementwise_kernel<4, at::native::CUDAFunctor_add<float>>",
+            [],
+            "weights and sums",
+        ),
         ("void cudnn::bn_fw_tr_1C11_kernel_NCHW<float, float, 512, true, 1, true>", [], "batch norm"),
         ("sm90_xmma_fprop_implicit_gemm_tf32f32_tf32f32_f32_nhwckrsc_nhwc", [], "convolution"),
         ("void at::native::conv_depthwise2d_forward_kernel<3, float, int>", [], "pooling"),

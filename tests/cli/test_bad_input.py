@@ -256,9 +256,7 @@ def test_embeddings(command: Any, run: Path, tmp_path: Path, content: bytes, tex
 
 
 def test_an_embedding_that_is_no_file(command: Any, run: Path, tmp_path: Path) -> None:
-    assert_refused(
-        command("pick", run, "--embedding", "absent.txt", *PREFERENCE), "absent.txt", "does not exist"
-    )
+    assert_refused(command("pick", run, "--embedding", "absent.txt", *PREFERENCE), "absent.txt", "does not exist")
     assert_refused(command("pick", run, "--embedding", tmp_path, *PREFERENCE), str(tmp_path))
 
 

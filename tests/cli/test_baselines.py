@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from modnas_fast.baselines import BASELINES
-from modnas_fast.spaces.nb201.error_table import NATS_COLUMNS
 from modnas_fast.spaces import NB201Space
+from modnas_fast.spaces.nb201.error_table import NATS_COLUMNS
 
 OPTIONS = ("--evaluations", "30", "--jobs", "1", "--out", "contest")
 

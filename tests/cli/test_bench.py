@@ -23,7 +23,17 @@ def test_help_behind_a_name_is_the_benchmark_s(command: Any) -> None:
     ended = command("bench", "search_step", "--help")
     assert ended.code == 0
     assert "usage: modnas-fast bench search_step" in ended.out
-    for option in ("--devices", "--batch", "--rounds", "--parts", "--compile", "--json", "--plot", "--quick", "--threads"):
+    for option in (
+        "--devices",
+        "--batch",
+        "--rounds",
+        "--parts",
+        "--compile",
+        "--json",
+        "--plot",
+        "--quick",
+        "--threads",
+    ):
         assert option in ended.out
 
 

@@ -29,9 +29,7 @@ def test_it_names_versions_and_every_operation() -> None:
     assert diagnosis.torch_threads == torch.get_num_threads()
     assert diagnosis.cpu and diagnosis.logical_cores >= 1
     rows = {(row.op, row.device_kind) for row in diagnosis.operations}
-    assert rows == {
-        (op, kind) for op in implementations.operations() for kind in implementations.DEVICE_KINDS
-    }
+    assert rows == {(op, kind) for op in implementations.operations() for kind in implementations.DEVICE_KINDS}
     for row in diagnosis.operations:
         choice = implementations.chosen(row.op, row.device_kind)
         assert (row.implementation, row.reason) == (choice.name, choice.reason)
@@ -96,8 +94,6 @@ def test_a_core_that_was_not_built_is_reported(monkeypatch: pytest.MonkeyPatch) 
         implementations._at_load.cache_clear()
         implementations._compiled_on_cuda.cache_clear()
     assert diagnosis.compiler is None
-    assert (
-        doctor.Missing("min_norm on cpu: the compiled core was not built", "reinstall") in diagnosis.missing
-    )
+    assert doctor.Missing("min_norm on cpu: the compiled core was not built", "reinstall") in diagnosis.missing
     text = rendered(diagnosis)
     assert "not built" in text and "reinstall" in text

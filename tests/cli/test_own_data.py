@@ -32,9 +32,7 @@ def test_a_folder_with_one_sub_folder_per_class(cli: Any, tmp_path: Path) -> Non
     assert ended.code == 0, ended.err
     task = cli.result("animals")["task"]
     assert task["name"] == "animals" and task["classes"] == 2 and task["image"] == [3, 6, 6]
-    assert any("notes.txt" in note for note in task["notes"]) and any(
-        "resized" in note for note in task["notes"]
-    )
+    assert any("notes.txt" in note for note in task["notes"]) and any("resized" in note for note in task["notes"])
     assert all(f"note: {note}" in ended.err for note in task["notes"])
     splits = [device["split"] for device in cli.result("animals")["devices"]]
     assert splits.count("unseen") == 6
@@ -54,9 +52,7 @@ def test_the_preset_for_cifar10(cli: Any) -> None:
     if not data.is_dir():
         pytest.skip("the environment variable MODNAS_DATA names no folder with cifar10/")
     few = {**FEW, "verify__networks": 0, "task__limit": 200, "search__batch_size": 16}
-    ended = cli.search(
-        "cifar", "--preset", "cifar10-small", "--data", data, "--set", "task.test_limit=100", **few
-    )
+    ended = cli.search("cifar", "--preset", "cifar10-small", "--data", data, "--set", "task.test_limit=100", **few)
     assert ended.code == 0, ended.err
     result = cli.result("cifar")
     assert result["task"]["classes"] == 10 and result["task"]["image"] == [3, 16, 16]

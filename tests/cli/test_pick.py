@@ -105,9 +105,7 @@ def test_a_ray_of_the_run_is_answered_by_its_network(command: Any, bare: Path) -
         measured = device["measured_latency_ms"]
         for ray in device["rays"][::2]:
             weights = ",".join(map(str, ray["preference"]))
-            chosen = answer(
-                command("pick", bare, "--device", device["name"], "--preference", weights, "--json")
-            )
+            chosen = answer(command("pick", bare, "--device", device["name"], "--preference", weights, "--json"))
             assert chosen["architecture"] == ray["architecture"] and chosen["error"] == ray["error"]
             wanted = measured.get(ray["architecture"], ray["latency_ms"])
             assert chosen["latency_ms"] == pytest.approx(wanted, rel=1e-4)
@@ -121,9 +119,7 @@ def test_within_a_budget_the_error_is_least(command: Any, bare: Path) -> None:
     for point in own:
         point["latency_ms"] = device["measured_latency_ms"].get(point["architecture"], point["latency_ms"])
     limit = sorted(point["latency_ms"] for point in own)[len(own) // 2]
-    chosen = answer(
-        command("pick", bare, "--device", device["name"], "--max", f"latency_ms={limit * 1.001}", "--json")
-    )
+    chosen = answer(command("pick", bare, "--device", device["name"], "--max", f"latency_ms={limit * 1.001}", "--json"))
     assert chosen["latency_ms"] <= limit * 1.001
     assert chosen["error"] <= min(point["error"] for point in own if point["latency_ms"] <= limit)
 
@@ -149,9 +145,7 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
-def test_a_new_device_from_ten_latencies(
-    command: Any, bare: Path, tmp_path: Path, form: str, encoding: str
-) -> None:
+def test_a_new_device_from_ten_latencies(command: Any, bare: Path, tmp_path: Path, form: str, encoding: str) -> None:
     (tmp_path / "phone.txt").write_bytes(FORMS[form].encode(encoding))
     asked = ("pick", bare, "--embedding", "phone.txt", "--json")
     (tmp_path / "plain").mkdir()
@@ -190,9 +184,7 @@ def test_embeddings_of_another_form_are_refused_in_one_line(
     assert "phone.txt must hold 10 latencies in ms" in ended.err and reason in ended.err
 
 
-def test_a_known_device_given_by_its_latencies_is_answered_alike(
-    command: Any, bare: Path, tmp_path: Path
-) -> None:
+def test_a_known_device_given_by_its_latencies_is_answered_alike(command: Any, bare: Path, tmp_path: Path) -> None:
     content = json.loads((bare / "result.json").read_text(encoding="utf-8"))
     device = content["devices"][-1]
     low, high = device["latency_range_ms"]

@@ -95,9 +95,7 @@ def mean_ratio(method: dict[str, Any]) -> float:
     return sum(ratios) / len(ratios)
 
 
-def test_a_page_that_fails_leaves_the_searches(
-    command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_page_that_fails_leaves_the_searches(command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = {"devices": [], "methods": []}
     monkeypatch.setattr("modnas_fast.reproduction.run.reproduce_with_surrogate", lambda folder, **settings: content)
     ended = command("reproduce", "nb201", "--quick")

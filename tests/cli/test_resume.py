@@ -53,9 +53,7 @@ def assert_says_how_to_go_on(ended: Any, code: int) -> None:
     assert "Traceback" not in ended.err
 
 
-def test_a_finished_run_resumes_at_once_and_gets_its_report_again(
-    command: Any, cli: Any, copied: Path
-) -> None:
+def test_a_finished_run_resumes_at_once_and_gets_its_report_again(command: Any, cli: Any, copied: Path) -> None:
     (copied / "report.html").unlink()
     before = {name: (copied / name).read_bytes() for name in ("result.json", "checkpoint.pt", "history.json")}
     start = time.monotonic()

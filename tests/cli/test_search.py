@@ -51,9 +51,7 @@ def result(run: Path) -> dict[str, Any]:
 def cache_of_digits(cli: Any) -> Path:
     """The file of measurements for the shared run: other images have files of their own."""
     files = (cli.cache / "measurements").glob("*.json")
-    (found,) = [
-        f for f in files if json.loads(f.read_text(encoding="utf-8"))["networks"]["image"] == [1, 8, 8]
-    ]
+    (found,) = [f for f in files if json.loads(f.read_text(encoding="utf-8"))["networks"]["image"] == [1, 8, 8]]
     return found
 
 
@@ -145,9 +143,7 @@ def test_the_verified_network_is_measured_on_every_device(result: dict[str, Any]
     assert all(point["measured_latency_ms"] > 0 for point in shown)
 
 
-def test_of_unseen_devices_only_the_reference_networks_are_measured_before(
-    run: Path, result: dict[str, Any]
-) -> None:
+def test_of_unseen_devices_only_the_reference_networks_are_measured_before(run: Path, result: dict[str, Any]) -> None:
     measured = json.loads((run / "measurements.json").read_text(encoding="utf-8"))["latencies"]
     for device in result["devices"]:
         if device["split"] == "unseen":

@@ -47,9 +47,7 @@ def test_the_folder_and_the_terminal(whole: tuple[Path, Any]) -> None:
 
 
 @needs_tables
-def test_killed_stopped_and_resumed_it_ends_as_if_unbroken(
-    cli: Any, command: Any, whole: tuple[Path, Any]
-) -> None:
+def test_killed_stopped_and_resumed_it_ends_as_if_unbroken(cli: Any, command: Any, whole: tuple[Path, Any]) -> None:
     broken = cli.folder / "broken"
     ended = cli.interrupt(signal.SIGKILL, broken, 4, "--out", "broken", *options())
     first = cli.steps(broken)

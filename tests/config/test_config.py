@@ -44,9 +44,7 @@ def test_a_changed_configuration_survives_yaml(tmp_path: Path) -> None:
         "architect.tau_max=5",
         "architect.tau_min=0.1",
     ]
-    config = make_config(
-        preset="cifar10-small", overrides=overrides, task={"data": "/data/ünïcode: folder #1"}
-    )
+    config = make_config(preset="cifar10-small", overrides=overrides, task={"data": "/data/ünïcode: folder #1"})
     assert make_config(file=written(tmp_path, to_yaml(config))) == config
     assert config.task.data == "/data/ünïcode: folder #1"
 
@@ -241,7 +239,7 @@ def test_every_key_that_holds_a_path_is_known() -> None:
         if isinstance(model, type) and issubclass(model, BaseModel):
             source = inspect.getsource(model)
             for key, inner in model.model_fields.items():
-                described = source.partition(f"    {key}: ")[2].partition("\n    \"\"\"")[2].partition("\"\"\"")[0]
+                described = source.partition(f"    {key}: ")[2].partition('\n    """')[2].partition('"""')[0]
                 if "str" in str(inner.annotation) and re.search(r"\b(folder|file|path)\b", described):
                     assert (section, key) in PATHS, (section, key)
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from pictures import encoded, fill, picture
+from PIL import Image
 
 from modnas_fast.datasets import ImageTask, load_task
 from modnas_fast.datasets.encoded import Encoded

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from pictures import encoded, write_parquet
+from PIL import Image
 
 from modnas_fast.datasets.encoded import Encoded
 from modnas_fast.datasets.images import CHUNK_BYTES, decode

@@ -124,9 +124,7 @@ def test_bad_labels(tmp_path: Path, values: list, names: list[str] | None, messa
         load_task(path, seed=0)
 
 
-@pytest.mark.parametrize(
-    "metadata", ["{", "[]", '{"info": null}', '{"info": {"features": {"label": {"names": 3}}}}']
-)
+@pytest.mark.parametrize("metadata", ["{", "[]", '{"info": null}', '{"info": {"features": {"label": {"names": 3}}}}'])
 def test_odd_metadata_is_as_none(tmp_path: Path, metadata: str) -> None:
     path = tmp_path / "a.parquet"
     write_parquet(path, pictures(20), labels(20, 2))
@@ -230,7 +228,8 @@ def test_large_rows_are_read_a_few_at_a_time(tmp_path: Path, monkeypatch: pytest
     library = read_parquet(path)
     assert [image.source for image in library.train.fetch(range(40))] == content
     assert [image.name for image in library.train.fetch([5, 38])] == [
-        "a.parquet row 5 (5.png)", "a.parquet row 38 (38.png)"
+        "a.parquet row 5 (5.png)",
+        "a.parquet row 38 (38.png)",
     ]
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms, PngImagePlugin
 from pictures import encoded, picture, write_parquet
+from PIL import Image, ImageCms, PngImagePlugin
 
 from modnas_fast.datasets import load_task
 from modnas_fast.datasets.encoded import Encoded
@@ -325,8 +325,13 @@ def test_other_colour_spaces_become_rgb() -> None:
         red, ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB"
     )
     assert lab is not None
-    result = decoded(saved(red), saved(red.convert("CMYK"), "TIFF"), saved(red.convert("CMYK"), "JPEG"),
-                     saved(lab, "TIFF"), saved(red.convert("YCbCr"), "TIFF"))
+    result = decoded(
+        saved(red),
+        saved(red.convert("CMYK"), "TIFF"),
+        saved(red.convert("CMYK"), "JPEG"),
+        saved(lab, "TIFF"),
+        saved(red.convert("YCbCr"), "TIFF"),
+    )
     for image in result.images.numpy():
         assert np.abs(image[:, 4, 4].astype(int) - [200, 30, 40]).max() <= 4
     assert "2 of 5 images converted from CMYK to RGB" in result.notes

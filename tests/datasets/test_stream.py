@@ -7,16 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from modnas_fast.runtime.checkpoint import load_checkpoint, save_checkpoint
 from modnas_fast.datasets import BatchStream, ImageTask, Split
 from modnas_fast.datasets.task import make_task
+from modnas_fast.runtime.checkpoint import load_checkpoint, save_checkpoint
 
 
 def make_images(count: int = 11) -> ImageTask:
     """Image i is of the single grey value 20 i, and i is also its label."""
-    images = (
-        (20 * torch.arange(count)).to(torch.uint8)[:, None, None, None].expand(count, 1, 8, 8).contiguous()
-    )
+    images = (20 * torch.arange(count)).to(torch.uint8)[:, None, None, None].expand(count, 1, 8, 8).contiguous()
     split = Split(images, torch.arange(count))
     return make_task("grey", tuple(str(i) for i in range(count)), train=split, validation=split, test=split)
 

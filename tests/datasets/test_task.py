@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from stand_in_gpu import GPU, stand_in_gpu
 from torch import Tensor
 
 from modnas_fast.datasets.augment import augment_batch, random_crop, random_flip
 from modnas_fast.datasets.splits import stratified_split, stratified_subset
 from modnas_fast.datasets.task import ImageTask, Split, channel_statistics, make_task
 from modnas_fast.runtime.errors import InputError
-from stand_in_gpu import GPU, stand_in_gpu
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -53,8 +53,9 @@ def test_batches_cover_the_split_once_and_shuffle_anew() -> None:
     for epoch in epochs:
         assert [len(y) for _, y in epoch] == [16, 16, 16, 2]
         images = torch.cat([x for x, _ in epoch])
-        torch.testing.assert_close(images.sum((1, 2, 3)).sort().values,
-                                   task.normalize(task.train.images).sum((1, 2, 3)).sort().values)
+        torch.testing.assert_close(
+            images.sum((1, 2, 3)).sort().values, task.normalize(task.train.images).sum((1, 2, 3)).sort().values
+        )
     assert not torch.equal(epochs[0][0][0], epochs[1][0][0])
     again = next(task.batches(task.train, 16, seeded(1)))
     assert torch.equal(again[0], epochs[0][0][0]) and torch.equal(again[1], epochs[0][0][1])

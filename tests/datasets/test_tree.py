@@ -91,7 +91,8 @@ def test_a_part_whose_classes_are_all_missing_is_told(folder: Path, tmp_path: Pa
     (tmp_path / "set" / "test" / "cat").symlink_to("/nowhere/cat")
     notes = load_task(tmp_path / "set", seed=0).notes
     assert notes == (
-        f"{tmp_path}/set/test has no images and is not used", "1 links that lead nowhere were ignored: test/cat"
+        f"{tmp_path}/set/test has no images and is not used",
+        "1 links that lead nowhere were ignored: test/cat",
     )
 
 

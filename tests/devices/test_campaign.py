@@ -33,9 +33,7 @@ def made_up_latencies(campaign: Campaign) -> Latencies:
 
 def test_only_reference_networks_run_on_unseen_devices_before_the_search() -> None:
     campaign = plan((NAMES[1], NAMES[2]))
-    wanted = {
-        setting.name: [str(a) for a in architectures] for setting, architectures in campaign.before_search()
-    }
+    wanted = {setting.name: [str(a) for a in architectures] for setting, architectures in campaign.before_search()}
     assert list(wanted) == [NAMES[0], NAMES[3], NAMES[1], NAMES[2]]
     for name in (NAMES[1], NAMES[2]):
         assert wanted[name] == list(space.references)

@@ -27,9 +27,7 @@ def test_normalize_and_denormalize_are_inverse(references: list[float], shares: 
     spread = max(references) - min(references)
     torch.testing.assert_close(device.denormalize(device.normalize(values)), values, rtol=1e-9, atol=1e-12 / spread)
     normalised = device.normalize(torch.tensor(references, dtype=torch.float64))
-    torch.testing.assert_close(
-        normalised, torch.tensor(device.embedding, dtype=torch.float64), atol=1e-9, rtol=0
-    )
+    torch.testing.assert_close(normalised, torch.tensor(device.embedding, dtype=torch.float64), atol=1e-9, rtol=0)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -96,9 +94,7 @@ def test_bad_latencies_name_the_device(latencies: list[float], message: str) -> 
 
 
 def test_embeddings_are_stacked_in_order() -> None:
-    devices = [
-        Device.from_reference_latencies(name, values) for name, values in (("a", [1, 2]), ("b", [4, 3]))
-    ]
+    devices = [Device.from_reference_latencies(name, values) for name, values in (("a", [1, 2]), ("b", [4, 3]))]
     assert torch.equal(embeddings(devices), torch.tensor([[0.0, 1.0], [1.0, 0.0]]))
     assert embeddings(devices).dtype == torch.float32
 
@@ -126,6 +122,4 @@ def test_embeddings_of_metrics_stand_in_a_row() -> None:
 )
 def test_bad_values_name_device_and_metric(energies: list[float], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        Device.from_references(
-            "board", {"latency": [1, 2], "energy": energies}, {"latency": "ms", "energy": "mJ"}
-        )
+        Device.from_references("board", {"latency": [1, 2], "energy": energies}, {"latency": "ms", "energy": "mJ"})

@@ -68,5 +68,7 @@ def test_memory_by_hand() -> None:
     needed = 5 * parameter_bytes(network) + LIVE_OUTPUTS * 8 * 4 * 16 * 64 + inputs
     check_memory([network], 5, settings, SHAPE, int(needed / 0.8) + 1)
     check_memory([network], 5, settings, SHAPE, None)
-    with pytest.raises(InputError, match=r"task.resize: measuring 5 networks with batches of up to 8 images of 8×8 takes"):
+    with pytest.raises(
+        InputError, match=r"task.resize: measuring 5 networks with batches of up to 8 images of 8×8 takes"
+    ):
         check_memory([network], 5, settings, SHAPE, int(needed / 0.8) - 1)

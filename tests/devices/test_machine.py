@@ -15,7 +15,6 @@ from modnas_fast.devices import Fingerprint, MeasurementCache, fingerprint, mach
 from modnas_fast.devices.machine import available_cores, default_unseen
 from modnas_fast.devices.surroundings import available_cpus, cpu_quota
 
-
 #: a root without /proc and /sys: no quota
 NOWHERE = Path("/nowhere")
 
@@ -44,9 +43,7 @@ def test_there_are_at_least_eight_settings_with_unique_names(
 
 @pytest.mark.parametrize("gpus", [0, 1, 2])
 @pytest.mark.parametrize("threads", [1, 2, 16])
-def test_held_out_settings_resemble_searched_ones(
-    monkeypatch: pytest.MonkeyPatch, threads: int, gpus: int
-) -> None:
+def test_held_out_settings_resemble_searched_ones(monkeypatch: pytest.MonkeyPatch, threads: int, gpus: int) -> None:
     pretend(monkeypatch, threads, gpus)
     settings = machine_settings(NOWHERE)
     names = default_unseen(settings)

@@ -81,7 +81,10 @@ def test_every_round_visits_every_network_once_in_changing_order(clock: Clock) -
 
 def test_progress_within_a_round_goes_by_the_time_that_networks_take(clock: Clock) -> None:
     """Of two networks one takes nine tenths of each round: after the first round the progress knows."""
-    jobs = [Job(SINGLE, "long", Recorder("long", [], clock, [9.0])), Job(SINGLE, "short", Recorder("short", [], clock, [1.0]))]
+    jobs = [
+        Job(SINGLE, "long", Recorder("long", [], clock, [9.0])),
+        Job(SINGLE, "short", Recorder("short", [], clock, [1.0])),
+    ]
     told: list[tuple[int, float]] = []
     began = clock.now
     measure(jobs, SHAPE, 2, lambda percent: told.append((percent, clock.now - began)))
@@ -113,9 +116,7 @@ def test_a_slow_phase_of_the_machine_touches_all_networks_alike(clock: Clock) ->
 
 def test_settings_decide_threads_batch_and_number_format(clock: Clock) -> None:
     log: list = []
-    settings = [
-        Setting("cpu", t, b, d) for t in (1, 2) for b in (1, 4) for d in (torch.float32, torch.bfloat16)
-    ]
+    settings = [Setting("cpu", t, b, d) for t in (1, 2) for b in (1, 4) for d in (torch.float32, torch.bfloat16)]
     jobs = [Job(setting, "net", Recorder(setting.name, log, clock, [0.001])) for setting in settings]
     measured = measure(jobs, SHAPE, 3)
     assert set(measured) == {(setting.name, "net") for setting in settings}

@@ -54,9 +54,7 @@ def test_what_is_in_the_cache_is_not_repeated(tmp_path: Path, measured: list) ->
         FIRST.name: {PLAIN.text: Measurement(1.0, 0.0), LARGE.text: Measurement(1.0, 0.0)},
         SECOND.name: {PLAIN.text: Measurement(2.0, 0.0)},
     }
-    assert make_profiler(tmp_path).latencies([(FIRST, [LARGE])]) == {
-        FIRST.name: {LARGE.text: Measurement(1.0, 0.0)}
-    }
+    assert make_profiler(tmp_path).latencies([(FIRST, [LARGE])]) == {FIRST.name: {LARGE.text: Measurement(1.0, 0.0)}}
     assert len(measured) == 3
 
 
@@ -99,7 +97,9 @@ def test_what_takes_too_long_is_measured_less_often_and_said_or_refused(
         profiler(minutes).latencies([(FIRST, [PLAIN])], say=lines.append)
     assert repeats == [15, 8, 3]
     assert len(lines) == 2 and "1 networks on 1 settings are measured 8 times each instead of 15" in lines[0]
-    with pytest.raises(InputError, match="devices.minutes: measuring 1 networks .* takes about 5 minutes with 3 repeats"):
+    with pytest.raises(
+        InputError, match="devices.minutes: measuring 1 networks .* takes about 5 minutes with 3 repeats"
+    ):
         profiler(4).latencies([(FIRST, [PLAIN])])
     profiler(4).latencies([(FIRST, [PLAIN])], refuse=False)
     assert repeats[-1] == 3
@@ -111,6 +111,8 @@ def test_what_does_not_fit_into_memory_is_refused_before_it_is_made(
     monkeypatch.setattr(profile_module, "free_memory", lambda device: 10**9)
     cache = MeasurementCache(Fingerprint("cpu", 1, 1, "2", ()), {}, tmp_path)
     large = Profiler(space, TASK, (1, 1280, 960), cache, repeats=15)
-    with pytest.raises(InputError, match="task.resize: measuring 1 networks with batches of up to 32 images of 960×1280"):
+    with pytest.raises(
+        InputError, match="task.resize: measuring 1 networks with batches of up to 32 images of 960×1280"
+    ):
         large.latencies([(Setting("cpu", 1, 32, torch.float32), [LARGE])])
     assert not measured

@@ -14,7 +14,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from modnas_fast.spaces.nb201.error_table import load_nats_bench
 from modnas_fast.devices import Device
 from modnas_fast.devices.table import (
     PAPER_SEARCH,
@@ -26,6 +25,7 @@ from modnas_fast.devices.table import (
 )
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.spaces import NB201Space
+from modnas_fast.spaces.nb201.error_table import load_nats_bench
 
 SPACE = NB201Space()
 OTHERS = tuple(SPACE.architecture([i, 0, 0, 3, 0, 0]).text for i in range(3))

@@ -11,8 +11,8 @@ import pytest
 import torch
 from made_up_tables import ONEHOT, SPACE, TEXTS, costs, errors, make_benchmark, write_tables
 
-from modnas_fast.evaluation.benchmark import CHANCE_ERROR, Benchmark, load_benchmark
 from modnas_fast.devices.table import PAPER_SEARCH, PAPER_UNSEEN, CostTable
+from modnas_fast.evaluation.benchmark import CHANCE_ERROR, Benchmark, load_benchmark
 from modnas_fast.runtime.errors import InputError
 
 needs_tables = pytest.mark.skipif("MODNAS_DATA" not in os.environ, reason="MODNAS_DATA does not name the tables")

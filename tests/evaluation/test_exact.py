@@ -53,7 +53,7 @@ def test_the_front_among_rows_comes_by_rising_error() -> None:
 
 @given(st.lists(st.tuples(*[st.integers(0, 6)] * 3), min_size=2, max_size=12), st.data())
 def test_three_objectives_equal_the_definitions(values: list[tuple[int, ...]], data: st.DataObject) -> None:
-    points = np.array([(0, 0, 0), (6, 6, 6), *values], dtype=float)[:: -1].copy()
+    points = np.array([(0, 0, 0), (6, 6, 6), *values], dtype=float)[::-1].copy()
     table = ExactFront(torch.tensor(points[:, 0]), torch.tensor(points[:, 1:]), torch.ones(len(points)) > 0)
     rows = data.draw(st.lists(st.integers(0, len(points) - 1), min_size=1))
     cells = np.stack(np.meshgrid(*[np.arange(6)] * 3, indexing="ij"), axis=-1).reshape(-1, 1, 3)

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from modnas_fast.config import VerifyConfig
 from modnas_fast.datasets.task import ImageTask, Split, make_task
 from modnas_fast.evaluation.fronts import Point
-from modnas_fast.spaces import NB201Space
 from modnas_fast.evaluation.verify import choose_spread, error_percent, train_network
+from modnas_fast.spaces import NB201Space
 
 space = NB201Space()
 
@@ -49,9 +49,7 @@ def test_networks_of_several_devices_are_taken_once() -> None:
     assert choose_spread(fronts, 3) == ["a", "c", "e"]
 
 
-@given(
-    st.lists(st.sets(st.sampled_from("abcdefghijkl"), min_size=1), min_size=1, max_size=4), st.integers(2, 8)
-)
+@given(st.lists(st.sets(st.sampled_from("abcdefghijkl"), min_size=1), min_size=1, max_size=4), st.integers(2, 8))
 def test_the_choice_is_distinct_and_holds_the_most_accurate(sets: list[set[str]], count: int) -> None:
     fronts = [front_of("".join(sorted(names)), 1.0 + i) for i, names in enumerate(sets)]
     chosen = choose_spread(fronts, count)
@@ -115,9 +113,7 @@ def test_the_test_part_is_read_once_at_the_end(monkeypatch: pytest.MonkeyPatch) 
     log: list[object] = []
     batches = ImageTask.batches
 
-    def noting(
-        self: ImageTask, split: Split, *rest: object, **options: object
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+    def noting(self: ImageTask, split: Split, *rest: object, **options: object) -> Iterator[tuple[Tensor, Tensor]]:
         log.append("test" if split is task.test else len(split))
         return batches(self, split, *rest, **options)
 

@@ -20,9 +20,7 @@ def loss_of(samples: Tensor) -> Tensor:
 def exact_gradient(logits: Tensor, count: int) -> Tensor:
     """Gradient of the surrogate averaged over all draws of `count` samples, by enumeration."""
     architect = make_architect("leave_one_out", SIZES)
-    networks = [
-        torch.cat([torch.eye(2)[i], torch.eye(3)[j]]).to(logits) for i in range(2) for j in range(3)
-    ]
+    networks = [torch.cat([torch.eye(2)[i], torch.eye(3)[j]]).to(logits) for i in range(2) for j in range(3)]
     total = torch.zeros_like(logits)
     for draw in itertools.product(networks, repeat=count):
         samples = torch.stack(draw)

@@ -8,11 +8,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stand_in_gpu import GPU, stand_in_gpu
 from torch import Tensor, nn
 
-from modnas_fast.runtime.errors import InputError
 from modnas_fast.method.metahypernet import BankHypernetwork, logits_on_host, make_metahypernet
-from stand_in_gpu import GPU, stand_in_gpu
+from modnas_fast.runtime.errors import InputError
 
 KINDS = [("bank", {"interpolate": False}), ("bank", {"interpolate": True}), ("mlp", {})]
 
@@ -21,9 +21,7 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def bank(
-    interpolate: bool = False, intervals: int = 11, options: int = 7, width: int = 4
-) -> BankHypernetwork:
+def bank(interpolate: bool = False, intervals: int = 11, options: int = 7, width: int = 4) -> BankHypernetwork:
     phi = make_metahypernet(
         "bank", options, 2, width, tables=5, intervals=intervals, interpolate=interpolate, generator=seeded()
     ).double()
@@ -44,8 +42,7 @@ def embeddings(devices: int, width: int = 4) -> Tensor:
 def attention(phi: BankHypernetwork, d: Tensor) -> list[float]:
     """softmax_k sin(⟨d, key_k⟩ / √E) of one device."""
     scores = [
-        math.sin(sum(float(a) * float(b) for a, b in zip(d, key)) / math.sqrt(len(d)))
-        for key in phi.keys.tolist()
+        math.sin(sum(float(a) * float(b) for a, b in zip(d, key)) / math.sqrt(len(d))) for key in phi.keys.tolist()
     ]
     total = sum(math.exp(score) for score in scores)
     return [math.exp(score) / total for score in scores]
@@ -132,12 +129,7 @@ def test_the_papers_bank_has_its_published_size() -> None:
 def test_seeds_reproduce(kind: str, options: dict) -> None:
     state = torch.get_rng_state()
     first, again, other = (
-        torch.cat(
-            [
-                p.flatten()
-                for p in make_metahypernet(kind, 6, 2, 3, generator=seeded(s), **options).parameters()
-            ]
-        )
+        torch.cat([p.flatten() for p in make_metahypernet(kind, 6, 2, 3, generator=seeded(s), **options).parameters()])
         for s in (5, 5, 6)
     )
     assert torch.equal(first, again) and not torch.equal(first, other)
@@ -164,9 +156,7 @@ def test_leading_axes_are_one_batch(kind: str, options: dict) -> None:
 def test_three_objectives_need_the_perceptron() -> None:
     phi = make_metahypernet("mlp", 30, 3, 10, generator=seeded())
     assert phi(torch.full((4, 3), 1 / 3), torch.rand(4, 10)).shape == (4, 30)
-    with pytest.raises(
-        InputError, match=r"hypernetwork\.kind: the bank serves 2 objectives, got 3; use 'mlp'"
-    ):
+    with pytest.raises(InputError, match=r"hypernetwork\.kind: the bank serves 2 objectives, got 3; use 'mlp'"):
         make_metahypernet("bank", 30, 3, 10)
     with pytest.raises(ValueError, match="r: the bank serves two objectives, got 3"):
         make_metahypernet("bank", 30, 2, 10)(torch.full((4, 3), 1 / 3), torch.rand(4, 10))

@@ -30,11 +30,14 @@ def test_hand_values() -> None:
     )
 
 
-@pytest.mark.parametrize(("kind", "parameters"), [
-    ("linear", {}),
-    ("smooth_chebyshev", {"mu": 0.3, "ideal": 0.05}),
-    ("cosine", {"penalty": 1.5}),
-])
+@pytest.mark.parametrize(
+    ("kind", "parameters"),
+    [
+        ("linear", {}),
+        ("smooth_chebyshev", {"mu": 0.3, "ideal": 0.05}),
+        ("cosine", {"penalty": 1.5}),
+    ],
+)
 @pytest.mark.parametrize("shape", [(1, 2), (4, 2), (2, 3, 3)])
 def test_gradients_and_shapes(kind: str, parameters: dict, shape: tuple[int, ...]) -> None:
     losses, r = inputs(*shape)

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from modnas_fast.runtime.errors import InputError
 from modnas_fast.method.metahypernet import make_metahypernet
 from modnas_fast.mgd import combine_devices, descend, device_gradients, device_groups
+from modnas_fast.runtime.errors import InputError
 
 HEADS = [("bank", {"interpolate": False}), ("bank", {"interpolate": True}), ("mlp", {})]
 SCHEMES = ["mgd", "mean", "sequential", "sample"]
@@ -24,9 +24,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 def problem(kind: str, options: dict, devices: int) -> tuple[nn.Module, Tensor, tuple[Tensor, Tensor]]:
     """A hypernetwork in float64, cotangents [T, N] and inputs (r, d)."""
-    phi = make_metahypernet(
-        kind, 12, 2, 4, tables=6, intervals=5, hidden=8, generator=seeded(), **options
-    ).double()
+    phi = make_metahypernet(kind, 12, 2, 4, tables=6, intervals=5, hidden=8, generator=seeded(), **options).double()
     first = torch.linspace(0.05, 0.9, devices, dtype=torch.float64)
     r = torch.stack([first, 1 - first], dim=-1)
     d = torch.rand(devices, 4, generator=seeded(1), dtype=torch.float64)
@@ -34,9 +32,7 @@ def problem(kind: str, options: dict, devices: int) -> tuple[nn.Module, Tensor, 
     return phi, cotangents, (r, d)
 
 
-def gradients_one_by_one(
-    phi: nn.Module, cotangents: Tensor, inputs: tuple[Tensor, ...]
-) -> list[list[Tensor]]:
+def gradients_one_by_one(phi: nn.Module, cotangents: Tensor, inputs: tuple[Tensor, ...]) -> list[list[Tensor]]:
     """[device][parameter], one backward pass per device."""
     parameters = list(phi.parameters())
     return [
@@ -127,16 +123,12 @@ def test_normalisation_makes_lengths_irrelevant() -> None:
     first, second = combine_devices(gram_of(rows), "mgd"), combine_devices(gram_of(scaled), "mgd")
     torch.testing.assert_close(first.weights, second.weights, atol=1e-9, rtol=1e-9)
     raw = combine_devices(gram_of(scaled), "mgd", "none")
-    assert (
-        raw.weights - first.weights
-    ).abs().max() > 0.1  # the shortest gradient is the hull's nearest point
+    assert (raw.weights - first.weights).abs().max() > 0.1  # the shortest gradient is the hull's nearest point
 
 
 def test_without_normalisation_the_shorter_of_two_orthogonal_gradients_weighs_more() -> None:
     gram = torch.diag(torch.tensor([1.0, 4.0], dtype=torch.float64))
-    torch.testing.assert_close(
-        combine_devices(gram, "mgd", "none").weights, torch.tensor([0.8, 0.2]).double()
-    )
+    torch.testing.assert_close(combine_devices(gram, "mgd", "none").weights, torch.tensor([0.8, 0.2]).double())
     normal = combine_devices(gram, "mgd", "l2")
     torch.testing.assert_close(normal.weights, torch.tensor([0.5, 0.5]).double())
     torch.testing.assert_close(normal.factors, torch.tensor([0.5, 0.25]).double())
@@ -145,9 +137,7 @@ def test_without_normalisation_the_shorter_of_two_orthogonal_gradients_weighs_mo
 def test_opposed_devices_cancel() -> None:
     combination = combine_devices(gram_of([[2.0, 0.0], [-1.0, 0.0]]), "mgd")
     torch.testing.assert_close(combination.weights, torch.tensor([0.5, 0.5]).double())
-    torch.testing.assert_close(
-        combination.factors @ torch.tensor([2.0, -1.0]).double(), torch.tensor(0.0).double()
-    )
+    torch.testing.assert_close(combination.factors @ torch.tensor([2.0, -1.0]).double(), torch.tensor(0.0).double())
     assert combination.cosines[0, 1] == -1
 
 

@@ -15,10 +15,10 @@ pytest.importorskip("torch.distributed")
 if not (torch.distributed.is_available() and torch.distributed.is_gloo_available()):
     pytest.skip("this torch has no gloo", allow_module_level=True)
 
-import replica_ranks  # noqa: E402  needs torch.distributed
-from replica_ranks import Network, losses_of, train  # noqa: E402
+import replica_ranks
+from replica_ranks import Network, losses_of, train
 
-from modnas_fast.mgd import mgd_backward  # noqa: E402
+from modnas_fast.mgd import mgd_backward
 
 Answers = tuple[dict[str, Any], dict[str, Any]]
 

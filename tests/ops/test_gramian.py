@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from modnas_fast.runtime import implementations
 from modnas_fast.mgd import combine, gramian
+from modnas_fast.runtime import implementations
 
 module = importlib.import_module("modnas_fast.mgd.gramian")
 DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
@@ -68,9 +68,13 @@ def served(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
 def on(device: str, gradients: Any) -> Any:
     """Gradients of any form on a device, with their strides."""
     if isinstance(gradients, Tensor):
-        return gradients if device == "cpu" else torch.empty_strided(
-            gradients.shape, gradients.stride(), dtype=gradients.dtype, device=device
-        ).copy_(gradients)
+        return (
+            gradients
+            if device == "cpu"
+            else torch.empty_strided(gradients.shape, gradients.stride(), dtype=gradients.dtype, device=device).copy_(
+                gradients
+            )
+        )
     return None if gradients is None else [on(device, part) for part in gradients]
 
 

@@ -19,9 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from modnas_fast.runtime import implementations
 from modnas_fast.mgd import MinNorm, Status, min_norm
 from modnas_fast.mgd.min_norm import METHODS
+from modnas_fast.runtime import implementations
 
 module = importlib.import_module("modnas_fast.mgd.min_norm")
 SIZES = (1, 2, 3, 4, 5, 6, 7, 8, 13, 19, 32, 64)
@@ -136,9 +136,7 @@ def test_hand_values(
     implementation: str, gramian: list[list[float]], weights: list[float], squared_norm: float
 ) -> None:
     answer = solve(implementation, torch.tensor(gramian, dtype=torch.float64))
-    torch.testing.assert_close(
-        answer.weights, torch.tensor(weights, dtype=torch.float64), atol=1e-15, rtol=1e-14
-    )
+    torch.testing.assert_close(answer.weights, torch.tensor(weights, dtype=torch.float64), atol=1e-15, rtol=1e-14)
     assert answer.squared_norm.item() == pytest.approx(squared_norm, abs=1e-15)
     assert answer.gap.item() == pytest.approx(0, abs=1e-15)
 
@@ -195,9 +193,7 @@ def test_agrees_with_quadprog(implementation: str, size: int) -> None:
     gramian = gramians.gramian(gramians.agreeing(20, size, 4 * size, seed=8))
     constraints = np.vstack([np.ones(size), np.eye(size)]).T
     bounds = np.append(1.0, np.zeros(size))
-    expected = [
-        quadprog.solve_qp(2 * g.numpy(), np.zeros(size), constraints, bounds, meq=1)[0] for g in gramian
-    ]
+    expected = [quadprog.solve_qp(2 * g.numpy(), np.zeros(size), constraints, bounds, meq=1)[0] for g in gramian]
     np.testing.assert_allclose(solve(implementation, gramian).weights, expected, atol=1e-9)
 
 
@@ -226,9 +222,7 @@ def test_order_does_not_matter(implementation: str) -> None:
     gramian = gramians.gramian(gramians.agreeing(20, 8, 32, seed=3))
     order = torch.randperm(8, generator=torch.Generator().manual_seed(0))
     answer = solve(implementation, gramian[:, order][:, :, order])
-    torch.testing.assert_close(
-        answer.weights, solve(implementation, gramian).weights[:, order], atol=1e-12, rtol=0
-    )
+    torch.testing.assert_close(answer.weights, solve(implementation, gramian).weights[:, order], atol=1e-12, rtol=0)
 
 
 def test_equal_gradients_give_the_weight_to_the_lowest_index(implementation: str) -> None:
@@ -244,9 +238,7 @@ def test_a_batch_gives_the_bits_of_its_problems(implementation: str) -> None:
     assert all(torch.equal(a, b) for a, b in zip(together, again, strict=True))
     alone = [solve(implementation, problem) for problem in gramian]
     if implementation == "reference":  # its matrix products depend on the batch in their last bits
-        torch.testing.assert_close(
-            torch.stack([a.weights for a in alone]), together.weights, atol=1e-12, rtol=0
-        )
+        torch.testing.assert_close(torch.stack([a.weights for a in alone]), together.weights, atol=1e-12, rtol=0)
     else:
         assert torch.equal(torch.stack([a.weights for a in alone]), together.weights)
 
@@ -307,9 +299,7 @@ def test_at_its_limit_it_returns_its_best_point_with_its_gap(implementation: str
         assert (answer.iterations == limit).all()
         assert (answer.squared_norm <= before + 1e-12).all()
         assert (answer.gap > 0).all() and (answer.status == Status.LIMIT).all()
-        np.testing.assert_allclose(
-            answer.gap, violations(gramian, answer.weights)[1].astype(float), rtol=1e-10
-        )
+        np.testing.assert_allclose(answer.gap, violations(gramian, answer.weights)[1].astype(float), rtol=1e-10)
         before = answer.squared_norm
 
 
@@ -447,9 +437,7 @@ def test_the_compiled_core_serves_the_cpu_when_it_was_built() -> None:
 
 
 def test_the_reference_never_touches_the_core(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        implementations, "core", lambda: pytest.fail("the reference asked for the compiled core")
-    )
+    monkeypatch.setattr(implementations, "core", lambda: pytest.fail("the reference asked for the compiled core"))
     with implementations.using("reference"):
         min_norm(torch.eye(4))
 
@@ -551,7 +539,5 @@ def test_the_problem_at_fault_is_named_in_every_leading_axis() -> None:
 def test_rounding_of_half_precision_does_not_count_as_asymmetry() -> None:
     rows = torch.randn(100, 13, 50, generator=torch.Generator().manual_seed(1))
     for dtype in (torch.float16, torch.bfloat16, torch.float32):
-        noise = 1 + torch.finfo(dtype).eps * torch.randn(
-            100, 13, 13, generator=torch.Generator().manual_seed(2)
-        )
+        noise = 1 + torch.finfo(dtype).eps * torch.randn(100, 13, 13, generator=torch.Generator().manual_seed(2))
         min_norm((rows @ rows.mT * noise).to(dtype))

@@ -8,8 +8,8 @@ import pytest
 import quadprog
 from torch import Tensor
 
-from modnas_fast.runtime import implementations
 from modnas_fast.mgd import Status, min_norm
+from modnas_fast.runtime import implementations
 
 pytestmark = pytest.mark.skipif(
     "c++" not in implementations.available("min_norm", "cpu"), reason="the compiled core was not built"

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from modnas_fast.runtime import implementations
 from modnas_fast.mgd import MinNorm, Status, min_norm
 from modnas_fast.mgd.min_norm import METHODS
+from modnas_fast.runtime import implementations
 
 NAN, INF = float("nan"), float("inf")
 pytestmark = pytest.mark.filterwarnings("error")
@@ -50,7 +50,9 @@ def test_skip_solves_the_problem_of_the_other_gradients(
     answer = solve(implementation, with_bad_rows(whole, rows, value), method=method, nonfinite="skip")
     expected = solve(implementation, whole[rest][:, rest], method=method)
     # The other methods may take ties of rounding differently on their way to their tolerance.
-    torch.testing.assert_close(answer.weights[rest], expected.weights, atol=1e-12 if method == "exact" else 1e-6, rtol=0)
+    torch.testing.assert_close(
+        answer.weights[rest], expected.weights, atol=1e-12 if method == "exact" else 1e-6, rtol=0
+    )
     torch.testing.assert_close(answer.squared_norm, expected.squared_norm)
     assert (answer.weights[rows] == 0).all() and answer.status == expected.status
     with pytest.raises(ValueError, match=rf'^gramian: row {rows[0]} holds NaN or an infinity; nonfinite="skip"'):

@@ -80,9 +80,7 @@ def test_options_survive_compilation(method: str) -> None:
     gram = gramians.gramian(rows(6, 12))
     gram[1] = gram[:, 1] = torch.nan
     gram[3] = gram[:, 3] = 0.0
-    torch.testing.assert_close(
-        torch.compile(weights, fullgraph=True, backend="aot_eager")(gram), weights(gram)
-    )
+    torch.testing.assert_close(torch.compile(weights, fullgraph=True, backend="aot_eager")(gram), weights(gram))
 
 
 def test_per_parameter_gradients_compile() -> None:

@@ -19,8 +19,8 @@ import torch
 from machine_code import SPILLED, Compiled, resources
 from torch import Tensor
 
-from modnas_fast.runtime import implementations
 from modnas_fast.mgd import combine, gramian, min_norm
+from modnas_fast.runtime import implementations
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
@@ -48,9 +48,7 @@ def test_nothing_imports_triton_before_it_is_called_for() -> None:
 
 
 @pytest.fixture(params=[80, 90], ids=["sm_80", "sm_90"])
-def compiled(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> dict[str, Compiled]:
+def compiled(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Compiled]:
     """Has gramian and combine compile their kernels instead of launching them on tensors of the CPU."""
     from modnas_fast.kernels import combine, gramian, rows
 

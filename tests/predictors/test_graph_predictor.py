@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import scipy.stats
 import torch
+from cost_tables import SPACE, Costs, help_latencies
 from torch import Tensor, nn
 
-from cost_tables import SPACE, Costs, help_latencies
-from modnas_fast.runtime.errors import InputError
 from modnas_fast.predictors.graph_predictor import GraphMetaPredictor, PlainGraphPredictor, adapt, train_graph_predictor
+from modnas_fast.runtime.errors import InputError
 
 CLASSES = [GraphMetaPredictor, PlainGraphPredictor]
 DATA = os.environ.get("MODNAS_DATA")

@@ -108,8 +108,7 @@ def test_training_freezes_the_predictor_and_tells_every_step() -> None:
 def test_training_reproduces_from_a_seed() -> None:
     state = torch.get_rng_state()
     losses = [
-        train_metapredictor(make(seed), *table([0, 1], networks=8), steps=10, learning_rate=1e-3)
-        for seed in (0, 0, 1)
+        train_metapredictor(make(seed), *table([0, 1], networks=8), steps=10, learning_rate=1e-3) for seed in (0, 0, 1)
     ]
     assert losses[0] == losses[1] != losses[2]
     assert torch.equal(state, torch.get_rng_state())

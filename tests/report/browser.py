@@ -79,9 +79,7 @@ def drawn(document: str) -> int:
 def phone_width(page: Path, folder: Path) -> int:
     """How wide the content of the page is on a telephone of 400 pixels, where it meets no error."""
     act = "window.seen = [document.documentElement.scrollWidth, document.documentElement.clientWidth];"
-    text = watched(page, act).replace(
-        "document.body.append(box);", "parent.postMessage(box.textContent, '*');"
-    )
+    text = watched(page, act).replace("document.body.append(box);", "parent.postMessage(box.textContent, '*');")
     (folder / "inner.html").write_text(text, encoding="utf-8")
     frame = folder / "frame.html"
     frame.write_text(

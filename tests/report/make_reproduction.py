@@ -125,7 +125,11 @@ def _predictor(devices: list[dict[str, Any]], rng: np.random.Generator) -> dict[
     parts = {}
     for device in devices:
         unseen = device["split"] == "unseen"
-        first = {"spearman": 0.985 - 0.15 * unseen * rng.random(), "kendall": 0.9, "relative_error": 0.02 + 0.1 * unseen}
+        first = {
+            "spearman": 0.985 - 0.15 * unseen * rng.random(),
+            "kendall": 0.9,
+            "relative_error": 0.02 + 0.1 * unseen,
+        }
         adapted = {"spearman": 0.975, "kendall": 0.88, "relative_error": 0.04} if unseen else None
         parts[device["name"]] = {"split": device["split"], **first, "adapted": adapted}
     return {"seconds": 31.0, "devices": parts}

@@ -25,9 +25,7 @@ def cell_text(operations: list[int]) -> str:
     return f"|{parts[0]}|+|{parts[1]}|{parts[2]}|+|{parts[3]}|{parts[4]}|{parts[5]}|"
 
 
-def make_result(
-    search: tuple[str, ...] = SEARCH, unseen: tuple[str, ...] = UNSEEN, seed: int = 0
-) -> dict[str, Any]:
+def make_result(search: tuple[str, ...] = SEARCH, unseen: tuple[str, ...] = UNSEEN, seed: int = 0) -> dict[str, Any]:
     """The content of `result.json`: fronts from a formula, four verified networks of the first device."""
     rng = np.random.default_rng(seed)
     names = [(name, "search") for name in search] + [(name, "unseen") for name in unseen]
@@ -63,9 +61,7 @@ def make_history(search: tuple[str, ...] = SEARCH, unseen: tuple[str, ...] = UNS
     fall = np.exp(-steps / 300)[:, None]
     logged = np.arange(0, 1201, 100)
     rise = 1 - 0.35 * np.exp(-logged / 250)[:, None]
-    values = rise * (0.93 + 0.03 * rng.random(count + len(unseen))) + 0.004 * rng.normal(
-        size=(len(logged), 1)
-    )
+    values = rise * (0.93 + 0.03 * rng.random(count + len(unseen))) + 0.004 * rng.normal(size=(len(logged), 1))
     return {
         "devices": list(search),
         "step": steps.tolist(),

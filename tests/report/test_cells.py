@@ -80,16 +80,12 @@ def test_a_cell_without_a_path_says_so() -> None:
 def test_operations_differ_in_colour() -> None:
     colours = set()
     for operation in range(1, len(OPERATIONS)):
-        root = ElementTree.fromstring(
-            draw_cell("nb201", cell_text([NONE, NONE, NONE, operation, NONE, NONE]))
-        )
+        root = ElementTree.fromstring(draw_cell("nb201", cell_text([NONE, NONE, NONE, operation, NONE, NONE])))
         colours.add(root.find("g/path").get("stroke"))
     assert len(colours) == len(OPERATIONS) - 1
 
 
 def test_spaces_without_a_drawing_show_their_text_escaped() -> None:
-    assert draw_cell("hat", "<b>2-4-6</b>") == (
-        '<p class="cell-text"><code>&lt;b&gt;2-4-6&lt;/b&gt;</code></p>'
-    )
+    assert draw_cell("hat", "<b>2-4-6</b>") == ('<p class="cell-text"><code>&lt;b&gt;2-4-6&lt;/b&gt;</code></p>')
     assert cell_legend("hat") == ""
     assert cell_legend("nb201").count("<li>") == len(OPERATIONS)

@@ -53,9 +53,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
      {"MPLCONFIGDIR": "/proc/nothing"}, {"HOME": "/proc/nothing", "XDG_CACHE_HOME": "", "XDG_CONFIG_HOME": ""}],
     ids=str,
 )  # fmt: skip
-def test_the_environment_changes_nothing(
-    tmp_path: Path, plain: dict[str, bytes], environment: dict[str, str]
-) -> None:
+def test_the_environment_changes_nothing(tmp_path: Path, plain: dict[str, bytes], environment: dict[str, str]) -> None:
     after = "import os; print(os.environ.get('MPLBACKEND'))"
     assert report(write_whole_run(tmp_path / "run"), tmp_path / "cwd", after=after, **environment) == str(
         environment.get("MPLBACKEND")
@@ -67,9 +65,7 @@ def test_the_environment_changes_nothing(
 @pytest.mark.parametrize(
     "content", [DARK.encode(), b"nonsense\nbackend: x\n:::\n", b"\xff\xfe\x80\x81"], ids=["dark", "broken", "binary"]
 )
-def test_a_matplotlibrc_changes_nothing(
-    tmp_path: Path, plain: dict[str, bytes], place: str, content: bytes
-) -> None:
+def test_a_matplotlibrc_changes_nothing(tmp_path: Path, plain: dict[str, bytes], place: str, content: bytes) -> None:
     cwd = tmp_path / "cwd"
     folder = {"here": cwd, "variable": tmp_path / "other", "home": tmp_path / "settings" / "matplotlib"}[place]
     folder.mkdir(parents=True)

@@ -12,10 +12,10 @@ from report.make_run import make_history, make_predictor, make_result, write_run
 from report.reading import HOSTILE, Page, check_loads_nothing, read_page, read_png
 
 import modnas_fast.report
-from modnas_fast.runtime.errors import InputError
 from modnas_fast.report import write_report
 from modnas_fast.report.contents import read_run
 from modnas_fast.report.page import page_html
+from modnas_fast.runtime.errors import InputError
 
 PLOTS = ("cells.png", "fronts.png", "hypervolume.png", "mgd_weights.png", "predictor.png")
 

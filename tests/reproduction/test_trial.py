@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from modnas_fast.evaluation.benchmark import Benchmark
-from modnas_fast.runtime.files import read_json
 from modnas_fast.report.reproduction_contents import PredictorQuality, Run
 from modnas_fast.reproduction.trial import Group, Variant, entries, missing, run_group
+from modnas_fast.runtime.files import read_json
 
 DEVICES = {"search": ("fpga", "pixel3"), "unseen": ("raspi4",)}
 VARIANTS = (Variant("default"), Variant("mean", ("mgd.scheme=mean",)))
@@ -83,9 +83,7 @@ def test_what_is_there_is_not_run_again(done: tuple[Group, Path], monkeypatch: p
     assert (folder / made.file(VARIANTS[0])).stat().st_mtime_ns == 1
     again = {file: read_json(file) for file in folder.iterdir()}
     assert again.keys() == before.keys()
-    assert timeless(entries(made, folder)["mean"]) == timeless(
-        json.loads(before[folder / made.file(VARIANTS[1])])
-    )
+    assert timeless(entries(made, folder)["mean"]) == timeless(json.loads(before[folder / made.file(VARIANTS[1])]))
     monkeypatch.setattr("modnas_fast.reproduction.trial.load_benchmark", None)
     run_group(made, folder)  # nothing is left, so nothing is loaded
 

@@ -13,29 +13,25 @@ import pytest
 import torch
 
 from modnas_fast import Device, Pick, Result
-from modnas_fast.result.answers import Cost, FrontPoint
-from modnas_fast.runtime.checkpoint import load_weights, save_weights
 from modnas_fast.config import Config, to_yaml, validate
 from modnas_fast.devices import embeddings
-from modnas_fast.runtime.errors import InputError
 from modnas_fast.evaluation.fronts import Point, front
-from modnas_fast.runtime.files import read_json, write_json
-from modnas_fast.result.kept_table import keep_table
-from modnas_fast.predictors.metapredictor import MetaPredictor
 from modnas_fast.method.preferences import rays
+from modnas_fast.predictors.metapredictor import MetaPredictor
+from modnas_fast.result.answers import Cost, FrontPoint
+from modnas_fast.result.content import plain_points
+from modnas_fast.result.kept_table import keep_table
+from modnas_fast.runtime.checkpoint import load_weights, save_weights
+from modnas_fast.runtime.errors import InputError
+from modnas_fast.runtime.files import read_json, write_json
 from modnas_fast.search.bilevel import initial_hypernet
 from modnas_fast.spaces import NB201Space
-from modnas_fast.result.content import plain_points
 
 space = NB201Space()
 RAYS = 12
 FAST = Device.from_reference_latencies("fast", [1.2, 1.0, 1.4, 1.1, 1.9, 2.0, 1.6, 2.9, 1.5, 3.0])
-SLOW = Device.from_reference_latencies(
-    "slow", [14.0, 11.0, 10.0, 12.0, 13.0, 21.0, 25.0, 28.0, 19.0, 39.0], "unseen"
-)
-PHONE = Device.from_reference_latencies(
-    "phone", [5.0, 4.0, 3.0, 6.0, 7.0, 8.0, 2.0, 9.0, 10.0, 11.0], "unseen"
-)
+SLOW = Device.from_reference_latencies("slow", [14.0, 11.0, 10.0, 12.0, 13.0, 21.0, 25.0, 28.0, 19.0, 39.0], "unseen")
+PHONE = Device.from_reference_latencies("phone", [5.0, 4.0, 3.0, 6.0, 7.0, 8.0, 2.0, 9.0, 10.0, 11.0], "unseen")
 
 
 def configuration() -> Config:
@@ -44,9 +40,7 @@ def configuration() -> Config:
 
 def error_of(text: str) -> float:
     """The error that this run is said to have found: fewer with more convolutions."""
-    return (
-        90.0 - 10 * text.count("conv_3x3") - 5 * text.count("conv_1x1") - text.count("avg") - len(text) / 100
-    )
+    return 90.0 - 10 * text.count("conv_3x3") - 5 * text.count("conv_1x1") - text.count("avg") - len(text) / 100
 
 
 @torch.no_grad()
@@ -152,9 +146,7 @@ def test_the_front_of_a_device_is_that_of_its_rays(result: Result, name: str) ->
 def test_the_front_of_a_device_that_the_run_never_saw(result: Result) -> None:
     points = result.front(PHONE)
     assert_is_front(points)
-    known = {
-        p["architecture"]: p["error"] for d in result.content["devices"] for p in (*d["rays"], *d["random"])
-    }
+    known = {p["architecture"]: p["error"] for d in result.content["devices"] for p in (*d["rays"], *d["random"])}
     preferences = rays(RAYS, 2).tolist()
     chosen = [(result.pick(PHONE, preference=r), r) for r in preferences]
     kept = [
@@ -193,9 +185,7 @@ def test_a_preference_counts_relative_to_its_sum(result: Result) -> None:
 @pytest.mark.parametrize("device", ["fast", PHONE], ids=["known", "unseen"])
 def test_a_budget_gives_the_least_error_within_it(result: Result, device: str | Device) -> None:
     target = result.devices[device] if isinstance(device, str) else device
-    known = {
-        p["architecture"]: p["error"] for d in result.content["devices"] for p in (*d["rays"], *d["random"])
-    }
+    known = {p["architecture"]: p["error"] for d in result.content["devices"] for p in (*d["rays"], *d["random"])}
     texts = list(known)
     predicted = predicted_latencies(result, target, texts)
     latencies = [measured_references(target).get(text, ms) for text, ms in zip(texts, predicted)]
@@ -281,9 +271,7 @@ def ray_that_was_not_measured(result: Result) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("form", ["verified", "all that was measured"])
-def test_what_was_measured_beats_what_was_predicted(
-    result: Result, changed: Callable[..., Result], form: str
-) -> None:
+def test_what_was_measured_beats_what_was_predicted(result: Result, changed: Callable[..., Result], form: str) -> None:
     ray = ray_that_was_not_measured(result)
     text, slower = ray["architecture"], 1.3 * ray["latency_ms"]
     pair = {"predicted": ray["latency_ms"], "measured": slower}

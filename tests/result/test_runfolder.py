@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from modnas_fast.config import make_config
+from modnas_fast.result.folder import create_numbered_run, create_run, discard_unstarted, open_run
 from modnas_fast.runtime import files
 from modnas_fast.runtime import lock as run_lock
-from modnas_fast.config import make_config
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.lock import holder, locked
-from modnas_fast.result.folder import create_numbered_run, create_run, discard_unstarted, open_run
 
 #: holds the lock of a folder until it is told to go on, or killed
 HOLD = "import sys; from pathlib import Path; from modnas_fast.runtime.lock import locked\n" \

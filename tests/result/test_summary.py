@@ -12,8 +12,6 @@ from modnas_fast.config import validate
 from modnas_fast.datasets.task import ImageTask, Split, make_task
 from modnas_fast.devices import Device, Fingerprint, Measurement
 from modnas_fast.evaluation.fronts import Bounds, Point
-from modnas_fast.search.history import History
-from modnas_fast.spaces import NB201Space
 from modnas_fast.result.content import (
     common_bounds,
     compose_history,
@@ -22,21 +20,19 @@ from modnas_fast.result.content import (
     plain_points,
     points_of,
 )
+from modnas_fast.search.history import History
+from modnas_fast.spaces import NB201Space
 
 space = NB201Space()
 A, B, C, D = space.references[:4]
 
 
-def point(
-    text: str, error: float, latency_ms: float, preference: list[float] | None = None
-) -> dict[str, Any]:
+def point(text: str, error: float, latency_ms: float, preference: list[float] | None = None) -> dict[str, Any]:
     entry: dict[str, Any] = {"architecture": text, "error": error, "latency_ms": latency_ms}
     return entry if preference is None else {**entry, "preference": preference}
 
 
-def evaluation(
-    rays: list[dict[str, Any]], random: list[dict[str, Any]], bounds: tuple = (0.0, 10.0)
-) -> dict[str, Any]:
+def evaluation(rays: list[dict[str, Any]], random: list[dict[str, Any]], bounds: tuple = (0.0, 10.0)) -> dict[str, Any]:
     return {"devices": {"here": {"rays": rays, "random": random, "latency_bounds_ms": list(bounds)}}}
 
 
@@ -97,9 +93,7 @@ def test_the_hypervolume_over_time_is_in_the_final_bounds() -> None:
 
 def some_task() -> ImageTask:
     split = Split(torch.arange(32, dtype=torch.uint8).view(2, 1, 4, 4), torch.tensor([0, 1]))
-    return make_task(
-        "dots", ("dark", "light"), train=split, validation=split, test=split, notes=("made by hand",)
-    )
+    return make_task("dots", ("dark", "light"), train=split, validation=split, test=split, notes=("made by hand",))
 
 
 def composed(test_error: dict[str, float]) -> dict[str, Any]:
@@ -121,10 +115,7 @@ def composed(test_error: dict[str, float]) -> dict[str, Any]:
     }
     quality = {"spearman": 0.9, "measured_ms": [1.0, 2.0, 3.0]}
     latencies = {
-        name: {
-            text: Measurement(value, noise)
-            for text, value, noise in ((A, 7.0, 0.1), (B, 2.5, 0.3), (C, 9.0, 0.2))
-        }
+        name: {text: Measurement(value, noise) for text, value, noise in ((A, 7.0, 0.1), (B, 2.5, 0.3), (C, 9.0, 0.2))}
         for name in ("here", "there")
     }
     return compose_result(

@@ -5,19 +5,21 @@ from __future__ import annotations
 import pytest
 import torch
 
-from modnas_fast.runs import forecast
-from modnas_fast.tasks import task_objective
 from modnas_fast.config import Config, make_config
 from modnas_fast.datasets.task import ImageTask, Split, make_task
-from modnas_fast.runtime.errors import InputError
+from modnas_fast.runs import forecast
 from modnas_fast.runs.forecast import Forecast, foresee
+from modnas_fast.runtime.errors import InputError
 from modnas_fast.spaces import NB201Space
+from modnas_fast.tasks import task_objective
 
 SPACE = NB201Space()
 
 
 def images(count: int = 20, side: int = 8) -> ImageTask:
-    values = torch.randint(0, 256, (count, 1, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    values = torch.randint(
+        0, 256, (count, 1, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     split = Split(values, torch.arange(count) % 2)
     return make_task("noise", ("a", "b"), train=split, validation=split, test=split)
 
@@ -31,8 +33,13 @@ def test_the_arithmetic_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every pass takes four seconds, so an error of one of four networks one."""
     monkeypatch.setattr(forecast, "_seconds", lambda work: 4.0)
     wanted = config(
-        "search.warmup_steps=10", "search.steps=20", "search.evaluations=2", "search.refine_networks=50",
-        "evaluation.rays=6", "verify.networks=3", "verify.epochs=7",
+        "search.warmup_steps=10",
+        "search.steps=20",
+        "search.evaluations=2",
+        "search.refine_networks=50",
+        "evaluation.rays=6",
+        "verify.networks=3",
+        "verify.epochs=7",
     )
     found = foresee(wanted, SPACE, images(), searched=3, unseen=2)
     distinct = forecast.DISTINCT_PER_DEVICE

@@ -16,13 +16,13 @@ from table_runs import SEARCH, UNSEEN, table_config
 from torch import Tensor
 
 from modnas_fast import Device, Result
-from modnas_fast.result.answers import Cost
-from modnas_fast.evaluation.benchmark import Benchmark, load_benchmark
 from modnas_fast.config import Config
-from modnas_fast.runtime.errors import InputError
+from modnas_fast.evaluation.benchmark import Benchmark, load_benchmark
 from modnas_fast.method.preferences import rays
+from modnas_fast.result.answers import Cost
 from modnas_fast.result.folder import create_run
 from modnas_fast.runs.table_run import TableRun
+from modnas_fast.runtime.errors import InputError
 
 DATA = os.environ.get("MODNAS_DATA")
 pytestmark = pytest.mark.skipif(DATA is None, reason="MODNAS_DATA does not name the benchmark's tables")

@@ -12,15 +12,15 @@ import torch
 from made_up_tables import SPACE, TEXTS, make_benchmark
 from torch import Tensor
 
-from modnas_fast.evaluation.benchmark import Benchmark
-from modnas_fast.runtime.checkpoint import load_checkpoint, save_checkpoint
 from modnas_fast.config import Config, make_config
 from modnas_fast.devices import embeddings
 from modnas_fast.devices.table import CostTable
-from modnas_fast.runtime.errors import InputError
+from modnas_fast.evaluation.benchmark import Benchmark
 from modnas_fast.method.preferences import rays
-from modnas_fast.search.bilevel import Search
 from modnas_fast.runs.table_search import Answer, Measured, TableSearch, map_rows, mean_by_split, scores
+from modnas_fast.runtime.checkpoint import load_checkpoint, save_checkpoint
+from modnas_fast.runtime.errors import InputError
+from modnas_fast.search.bilevel import Search
 
 SMALL = {
     "task": {"queries": 16},

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from stand_in_gpu import GPU, stand_in_gpu
 
-from modnas_fast.runtime import placement
 from modnas_fast.config import make_config
+from modnas_fast.runtime import placement
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.implementations import Availability
 from modnas_fast.runtime.placement import search_device, to_device, to_host
-from stand_in_gpu import GPU, stand_in_gpu
 
 CPU = torch.device("cpu")
 

@@ -11,8 +11,8 @@ from report.make_run import make_result
 from rich.console import Console, RenderableType
 
 from modnas_fast.baselines.standings import standings_table
-from modnas_fast.result import Result
 from modnas_fast.cli.tables import summary_tables
+from modnas_fast.result import Result
 from modnas_fast.runtime.terminal_table import UNLIMITED, Column, FittedTable, WholeLine, show
 
 WIDTHS = (40, 60, 80, 120, UNLIMITED)

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from modnas_fast.datasets.task import ImageTask, Split, make_task
 from modnas_fast.devices import Device, embeddings
 from modnas_fast.evaluation.fronts import Bounds, Point, front, front_membership, hypervolume, nondominated
-from modnas_fast.search.evaluator import Evaluator
-from modnas_fast.tasks.supernet_errors import SupernetErrors
 from modnas_fast.method.metahypernet import make_metahypernet
 from modnas_fast.predictors.metapredictor import CostModel, MetaPredictor
+from modnas_fast.search.evaluator import Evaluator
 from modnas_fast.spaces import NB201Space
+from modnas_fast.tasks.supernet_errors import SupernetErrors
 
 space = NB201Space()
 UNIT = Bounds(error=(0.0, 1.0), latency_ms=(0.0, 1.0))

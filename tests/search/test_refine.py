@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from modnas_fast.predictors.metapredictor import CostModel
 from modnas_fast.method.objectives import ERROR_FLOOR, ObjectiveScale
-from modnas_fast.search.refine import FIRST_NETWORKS, Archive, Refinement
 from modnas_fast.method.scalarize import make_scalarization
+from modnas_fast.predictors.metapredictor import CostModel
+from modnas_fast.search.refine import FIRST_NETWORKS, Archive, Refinement
 from modnas_fast.spaces import NB201Space
 
 space = NB201Space()

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_searches import config, make_images, make_search, space
 from torch import Tensor
 
 from modnas_fast.runtime.checkpoint import load_checkpoint, save_checkpoint
 from modnas_fast.search.bilevel import Search, initial_hypernet
-from small_searches import config, make_images, make_search, space
 from modnas_fast.tasks.task_objective import initial_supernet
+
 
 def advance(search: Search, steps: int) -> Search:
     for _ in range(steps):
@@ -43,10 +44,7 @@ VARIANTS = [
     *({"mgd": {"scheme": scheme}} for scheme in ("mean", "sequential", "sample")),
     {"mgd": {"normalize": "none"}},
     *({"architect": {"kind": kind}} for kind in ("reinmax", "gdas", "gumbel_softmax", "softmax")),
-    *(
-        {"scalarization": {"kind": kind}, "mgd": {"scheme": "mgd"}}
-        for kind in ("linear", "smooth_chebyshev", "cosine")
-    ),
+    *({"scalarization": {"kind": kind}, "mgd": {"scheme": "mgd"}} for kind in ("linear", "smooth_chebyshev", "cosine")),
     {"scalarization": {"normalize": False}},
     {"hypernetwork": {"kind": "bank", "interpolate": True}, "preferences": {"shared": True}},
     {"hypernetwork": {"kind": "mlp"}, "task": {"augment": True}},
@@ -126,7 +124,11 @@ def test_the_hypernetworks_part_leaves_the_supernet_alone(scheme: str) -> None:
 def test_the_refinement_moves_the_hypernetwork_alone(scheme: str) -> None:
     options = {"steps": 2, "warmup_steps": 1, "refine_steps": 2, "refine_preferences": 3}
     search = advance(make_search(config(search=options, mgd={"scheme": scheme})), 3)
-    supernet, hypernet, logged = snapshot(search._objective.supernet), snapshot(search.hypernet), list(search.history.step)
+    supernet, hypernet, logged = (
+        snapshot(search._objective.supernet),
+        snapshot(search.hypernet),
+        list(search.history.step),
+    )
     advance(search, 2)
     assert search.done and search.history.step == logged
     assert_same(snapshot(search._objective.supernet), supernet)

@@ -9,21 +9,21 @@ from typing import Any
 
 import pytest
 import torch
+from small_searches import config, make_devices, make_images, seeded, space
+from small_searches import make_search as make_search_on_cpu
+from stand_in_gpu import GPU, StandInGraphs, Waited, stand_in_gpu
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
 
-from modnas_fast.tasks import task_objective
-from modnas_fast.runtime.checkpoint import load_checkpoint, save_checkpoint
 from modnas_fast.predictors.graph_predictor import GraphMetaPredictor, PlainGraphPredictor
-from modnas_fast.runtime.implementations import chosen
 from modnas_fast.predictors.metapredictor import CostModel, MetaPredictor
+from modnas_fast.runtime.checkpoint import load_checkpoint, save_checkpoint
+from modnas_fast.runtime.implementations import chosen
 from modnas_fast.runtime.placement import to_device
 from modnas_fast.search.bilevel import CALIBRATION_NETWORKS, Search
 from modnas_fast.supernets.captured import CapturedPasses
+from modnas_fast.tasks import task_objective
 from modnas_fast.tasks.task_objective import SupernetObjective, initial_supernet
-from stand_in_gpu import GPU, StandInGraphs, Waited, stand_in_gpu
-from small_searches import config, make_devices, make_images, seeded, space
-from small_searches import make_search as make_search_on_cpu
 
 PREDICTORS: dict[str, Callable[[], nn.Module]] = {
     "additive": lambda: MetaPredictor(space, 10, 16, seeded(3)),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from stand_in_gpu import StandInGraphs
 from torch import Tensor
 
 from modnas_fast.spaces import NB201Space
 from modnas_fast.spaces.nb201.supernet import NB201Supernet
 from modnas_fast.supernets.captured import CapturedPasses
 from modnas_fast.supernets.passes import Passes
-from stand_in_gpu import StandInGraphs
 
 SPACE = NB201Space()
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device to capture graphs on")

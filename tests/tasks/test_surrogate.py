@@ -9,8 +9,8 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern
 from torch import Tensor
 
-from modnas_fast.evaluation.fronts import front_membership
 from modnas_fast.evaluation.exact import ExactFront
+from modnas_fast.evaluation.fronts import front_membership
 from modnas_fast.spaces import NB201Space
 from modnas_fast.tasks.surrogate import (
     JITTER,

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch.nn import functional
 
-from modnas_fast.tasks import task_objective
 from modnas_fast.config import Config, make_config
 from modnas_fast.datasets.task import ImageTask, Split, make_task
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.optimizers import cosine_decay, set_learning_rate
 from modnas_fast.spaces import NB201Space
+from modnas_fast.tasks import task_objective
 from modnas_fast.tasks.task_objective import SupernetObjective, initial_supernet, network_arguments
 
 SPACE = NB201Space()

@@ -1,6 +1,6 @@
 """`MinNormSolver` and `gradient_normalizers` with the interface of Sener and Koltun's code (NeurIPS 2018).
 
-    from modnas_fast.mgd.compat.min_norm_solver import MinNormSolver, gradient_normalizers
+from modnas_fast.mgd.compat.min_norm_solver import MinNormSolver, gradient_normalizers
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class MinNormSolver:
         return _answer(min_norm(gramian(_vectors(vecs))))
 
     @staticmethod
-    def find_min_norm_element_FW(vecs: Vectors) -> tuple[np.ndarray, float]:  # noqa: N802  the original's name
+    def find_min_norm_element_FW(vecs: Vectors) -> tuple[np.ndarray, float]:
         """As `find_min_norm_element`, by Frank-Wolfe with MAX_ITER and STOP_CRIT."""
         return _answer(
             min_norm(
@@ -76,9 +76,7 @@ def gradient_normalizers(
     {'a': 10.0}
     """
     if normalization_type not in ("l2", "loss", "loss+", "none"):
-        raise ValueError(
-            f"normalization_type must be 'l2', 'loss', 'loss+' or 'none', not {normalization_type!r}"
-        )
+        raise ValueError(f"normalization_type must be 'l2', 'loss', 'loss+' or 'none', not {normalization_type!r}")
     found = {}
     for task, parts in grads.items():
         factor = float(losses[task]) if normalization_type in ("loss", "loss+") else 1.0

@@ -1,6 +1,6 @@
 """`MGDAWeighting` and `MGDA` for TorchJD (package `torchjd`), exact instead of 100 Frank-Wolfe steps.
 
-    from modnas_fast.mgd.compat.torchjd import MGDA        # instead of: from torchjd.aggregation import MGDA
+from modnas_fast.mgd.compat.torchjd import MGDA        # instead of: from torchjd.aggregation import MGDA
 """
 
 from __future__ import annotations

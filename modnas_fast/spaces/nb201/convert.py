@@ -27,10 +27,10 @@ from typing import Any
 
 import numpy as np
 
-from modnas_fast.spaces.nb201.official import check_architectures, list_of, load, look_up, number
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.files import replacing
 from modnas_fast.runtime.progress import Reporter, Silent
+from modnas_fast.spaces.nb201.official import check_architectures, list_of, load, look_up, number
 
 #: column of the table, data set and part of it, as the benchmark names them
 ACCURACIES = (

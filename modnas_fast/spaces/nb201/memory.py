@@ -17,8 +17,8 @@ from typing import NamedTuple
 import torch
 
 from modnas_fast.runtime.errors import InputError
-from modnas_fast.spaces.nb201.supernet import NB201Supernet
 from modnas_fast.spaces.nb201.shared_layers import SharedCell, SharedResidual
+from modnas_fast.spaces.nb201.supernet import NB201Supernet
 
 #: image sets that a cell keeps per device, by what computes it and what it computes: one operation per edge for the
 #: gradient by weights, the same for that by samples, or all operations
@@ -138,7 +138,9 @@ def _within(devices: int, count: float) -> int:
     return max(1, min(devices, int(count)))
 
 
-def evaluation_bytes(supernet: NB201Supernet, images: torch.Size, itemsize: int, networks: int, implementation: str) -> int:
+def evaluation_bytes(
+    supernet: NB201Supernet, images: torch.Size, itemsize: int, networks: int, implementation: str
+) -> int:
     """Bytes at most that logits of some networks side by side take, without a gradient.
 
     Arguments as in `activation_bytes`. Network by network, what they share of the first cell is kept for the others.

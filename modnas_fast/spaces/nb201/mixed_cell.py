@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from modnas_fast.runtime import implementations
-from modnas_fast.spaces.nb201.network import EDGES, OPERATIONS
 from modnas_fast.spaces.nb201 import mixed_cell_composed, mixed_cell_reference
+from modnas_fast.spaces.nb201.network import EDGES, OPERATIONS
 
 _DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 

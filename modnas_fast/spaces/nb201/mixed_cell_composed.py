@@ -19,7 +19,6 @@ from torch.nn import functional as F
 from modnas_fast.spaces.nb201.network import AVG_POOL, CONV_1X1, CONV_3X3, EDGES, NONE, NUM_NODES, OPERATIONS, SKIP
 from modnas_fast.supernets.memo import Memo
 
-
 _INCOMING = [[e for e, (_, target) in enumerate(EDGES) if target == node] for node in range(NUM_NODES)]
 
 

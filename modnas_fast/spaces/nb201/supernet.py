@@ -8,13 +8,13 @@ devices share every prefix in which they agree.
 
 from __future__ import annotations
 
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from modnas_fast.runtime import implementations
-from modnas_fast.spaces.nb201.space import NB201Space
+from modnas_fast.spaces.nb201 import mixed_cell_composed as composed
+from modnas_fast.spaces.nb201.mixed_cell import mixed_cell
 from modnas_fast.spaces.nb201.network import (
     EDGES,
     KERNEL_SIZES,
@@ -25,9 +25,8 @@ from modnas_fast.spaces.nb201.network import (
     ReductionKind,
     ResidualReduction,
 )
-from modnas_fast.spaces.nb201 import mixed_cell_composed as composed
-from modnas_fast.spaces.nb201.mixed_cell import mixed_cell
 from modnas_fast.spaces.nb201.shared_layers import SharedCell, SharedPool, SharedResidual, batch_norm, convolve
+from modnas_fast.spaces.nb201.space import NB201Space
 from modnas_fast.supernets.memo import Memo
 from modnas_fast.supernets.supernet import cross_entropies
 
@@ -135,11 +134,11 @@ class NB201Supernet(nn.Module):
             return sample, sample > 0, True
         return sample, torch.ones_like(sample, dtype=torch.bool), False
 
-    def _network_by_network(
-        self, state: Tensor, sample: Tensor, active: Tensor, memo_of_state: Memo | None
-    ) -> Tensor:
+    def _network_by_network(self, state: Tensor, sample: Tensor, active: Tensor, memo_of_state: Memo | None) -> Tensor:
         """All cells of a network make the same choices: two networks share all of it, or parts of the first cell."""
-        kernels = [composed.Kernels(*layer.kernels()) if isinstance(layer, SharedCell) else None for layer in self.layers]
+        kernels = [
+            composed.Kernels(*layer.kernels()) if isinstance(layer, SharedCell) else None for layer in self.layers
+        ]
         outputs: dict[object, Tensor] = {}
         keys, memo = [], Memo()
         for row, runs in zip(sample.unbind(0), active.tolist(), strict=True):

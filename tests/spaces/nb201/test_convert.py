@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from modnas_fast.spaces.nb201.convert import convert
 from modnas_fast.datasets.unpickle import load_plain
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.spaces import NB201Space
+from modnas_fast.spaces.nb201.convert import convert
 
 DATA = os.environ.get("MODNAS_DATA")
 NAMES = list(NB201Space.references[:3])
@@ -115,9 +115,7 @@ def nb201_file_of_2020(folder: Path) -> Path:
     return nb201_file(folder, legacy=True)
 
 
-@pytest.mark.parametrize(
-    "make", [nats_file, nats_folder, nats_folder_with_weights, nb201_file, nb201_file_of_2020]
-)
+@pytest.mark.parametrize("make", [nats_file, nats_folder, nats_folder_with_weights, nb201_file, nb201_file_of_2020])
 def test_accuracies(make: Callable[[Path], Path], tmp_path: Path) -> None:
     columns, count = convert(make(tmp_path), tmp_path / "out.csv")
     assert list(columns) == HEADER and count == 3

@@ -8,13 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from modnas_fast.spaces.nb201.error_table import NATS_COLUMNS, load_nats_bench
 from modnas_fast.runtime.errors import InputError
+from modnas_fast.spaces.nb201.error_table import NATS_COLUMNS, load_nats_bench
 
 needs_tables = pytest.mark.skipif("MODNAS_DATA" not in os.environ, reason="MODNAS_DATA does not name the tables")
 HEADER = (
-    "Id,ImageNetTestAccuracy200Epochs,ArchitectureString,"
-    "CIFAR10TestAccuracy200Epochs,CIFAR100TestAccuracy200Epochs"
+    "Id,ImageNetTestAccuracy200Epochs,ArchitectureString,CIFAR10TestAccuracy200Epochs,CIFAR100TestAccuracy200Epochs"
 )
 
 

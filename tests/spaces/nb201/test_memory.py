@@ -10,8 +10,8 @@ from torch import Tensor
 from modnas_fast.runtime import implementations
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.spaces.nb201 import memory
-from modnas_fast.spaces.nb201.supernet import NB201Supernet
 from modnas_fast.spaces.nb201.memory import activation_bytes, plan
+from modnas_fast.spaces.nb201.supernet import NB201Supernet
 
 IMAGES = torch.Size([8, 3, 12, 12])
 
@@ -95,7 +95,9 @@ def test_recomputation_comes_before_giving_up() -> None:
     kept, working = activation_bytes(supernet, IMAGES, 4, "triton", "weights")
     assert plan(supernet, IMAGES, 4, 13, "triton", "weights", int(2 * (kept + working))) == (1, False)
     assert plan(supernet, IMAGES, 4, 13, "triton", "weights", kept + working) == (1, True)
-    with pytest.raises(InputError, match="search.batch_size: one network on 8 images takes up to .* GB, of which .* GB are free"):
+    with pytest.raises(
+        InputError, match="search.batch_size: one network on 8 images takes up to .* GB, of which .* GB are free"
+    ):
         plan(supernet, IMAGES, 4, 13, "triton", "weights", working)
 
 

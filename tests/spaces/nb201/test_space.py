@@ -194,9 +194,7 @@ def test_groups_of_unequal_size() -> None:
     assert {a.text for a in lopsided.decode(lopsided.enumerate())} == {
         f"{depth}/{width}" for depth, width in itertools.product("234", ("thin", "wide"))
     }
-    assert torch.equal(
-        lopsided.mode(torch.tensor([0.0, 2.0, 2.0, 1.0, 1.0])), torch.tensor([0.0, 1, 0, 1, 0])
-    )
+    assert torch.equal(lopsided.mode(torch.tensor([0.0, 2.0, 2.0, 1.0, 1.0])), torch.tensor([0.0, 1, 0, 1, 0]))
     draws = lopsided.sample(6000, torch.Generator().manual_seed(1))
     torch.testing.assert_close(draws.mean(0), torch.tensor([1, 1, 1, 1.5, 1.5]) / 3, atol=0.03, rtol=0)
     with pytest.raises(InputError, match="width has options 0..1, got 2"):
@@ -268,9 +266,7 @@ def test_references_span_ten_different_networks() -> None:
     assert [str(a) for a in architectures] == list(space.references)
 
 
-@pytest.mark.skipif(
-    "MODNAS_DATA" not in os.environ, reason="MODNAS_DATA does not name the benchmark's tables"
-)
+@pytest.mark.skipif("MODNAS_DATA" not in os.environ, reason="MODNAS_DATA does not name the benchmark's tables")
 def test_references_are_the_published_rows() -> None:
     folder = Path(os.environ["MODNAS_DATA"]) / "nb201"
     rows = list(csv.DictReader((folder / "nats_bench.csv").open()))

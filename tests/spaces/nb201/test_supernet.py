@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from modnas_fast.runtime import implementations
-from modnas_fast.spaces.nb201.network import CONV_1X1, CONV_3X3, Cell, NB201Network, PoolReduction, ResidualReduction
 from modnas_fast.spaces.nb201 import mixed_cell_composed as module
-from modnas_fast.spaces.nb201.supernet import NB201Supernet, inherit_weights
+from modnas_fast.spaces.nb201.network import CONV_1X1, CONV_3X3, Cell, NB201Network, PoolReduction, ResidualReduction
 from modnas_fast.spaces.nb201.shared_layers import SharedCell
+from modnas_fast.spaces.nb201.supernet import NB201Supernet, inherit_weights
 
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 
@@ -80,18 +80,13 @@ def one_at_a_time(
 def weight_gradients(supernet: NB201Supernet, total: Tensor) -> dict[str, Tensor]:
     supernet.zero_grad()
     total.backward()
-    return {
-        name: torch.zeros_like(p) if p.grad is None else p.grad.clone()
-        for name, p in supernet.named_parameters()
-    }
+    return {name: torch.zeros_like(p) if p.grad is None else p.grad.clone() for name, p in supernet.named_parameters()}
 
 
 def assert_same(got: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
     assert got.keys() == wanted.keys()
     for name, value in wanted.items():
-        torch.testing.assert_close(
-            got[name], value, atol=1e-10, rtol=1e-10, msg=lambda m, n=name: f"{n}: {m}"
-        )
+        torch.testing.assert_close(got[name], value, atol=1e-10, rtol=1e-10, msg=lambda m, n=name: f"{n}: {m}")
 
 
 def with_duplicates(count: int) -> Tensor:
@@ -213,9 +208,7 @@ def plain_cell(cell: nn.Module, x: Tensor, sample: Tensor, published: bool = Fal
     return nodes[3]
 
 
-def plain_losses(
-    supernet: NB201Supernet, x: Tensor, sample: Tensor, y: Tensor, published: bool = False
-) -> Tensor:
+def plain_losses(supernet: NB201Supernet, x: Tensor, sample: Tensor, y: Tensor, published: bool = False) -> Tensor:
     losses = []
     for row in sample.unflatten(1, (6, 5)):
         state = normed(supernet.stem(x))
@@ -278,9 +271,7 @@ def test_gradient_at_a_hard_sample_is_exact_for_options_not_chosen() -> None:
         moved = hard.repeat(2, 1)
         moved[:, option] += torch.tensor([step, -step])
         ends = supernet(x, moved, y).detach()
-        assert float(ends[0] - ends[1]) / (2 * step) == pytest.approx(
-            float(gradient[0, option]), rel=1e-5, abs=1e-6
-        )
+        assert float(ends[0] - ends[1]) / (2 * step) == pytest.approx(float(gradient[0, option]), rel=1e-5, abs=1e-6)
 
 
 @pytest.mark.parametrize("cells", [1, 2])
@@ -321,9 +312,7 @@ def test_all_none_networks_answer_with_the_class_bias_alone() -> None:
 def test_dead_edges_change_nothing() -> None:
     supernet = make()
     x, y = batch()
-    pair = space.encode(
-        [space.architecture([3, 0, 0, 1, 0, 2]), space.architecture([0, 0, 0, 1, 0, 0])]
-    ).double()
+    pair = space.encode([space.architecture([3, 0, 0, 1, 0, 2]), space.architecture([0, 0, 0, 1, 0, 0])]).double()
     losses = supernet(x, pair, y)
     assert losses[0] == losses[1]
     mixed = supernet(x, pair.requires_grad_(), y)
@@ -412,9 +401,7 @@ def test_a_common_prefix_runs_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_inherited_networks_keep_neutral_batch_norm() -> None:
     supernet = make()
-    network = space.build(
-        space.architecture([3] * 6), image_channels=3, classes=4, channels=2, cells=1
-    ).double()
+    network = space.build(space.architecture([3] * 6), image_channels=3, classes=4, channels=2, cells=1).double()
     before = {name: p.clone() for name, p in network.named_parameters()}
     inherit_weights(supernet, network)
     pairs = list(shared_of(supernet, network))
