@@ -26,10 +26,12 @@ from modnas_fast.datasets.header import Header, read_header
 from modnas_fast.datasets.image_notes import fit_notes, range_notes, seen_notes
 from modnas_fast.datasets.pixels import BLACK, Seen, Target, fill_pixels
 from modnas_fast.runtime.errors import InputError
+from modnas_fast.runtime.free_memory import free_memory
 
 LARGEST_SIDE = 64  # pixels; of the longer side, where no size is asked for
 LEAST_SIDE = 4  # pixels; of the shorter side of images that are scaled down to it
 MAX_BYTES = 8 << 30  # of the result
+COPIES = 2  # of the result, while it is divided into parts
 WORKING_BYTES = 1 << 30  # of images that are being decoded
 CHUNK, CHUNK_BYTES = 64, 4 << 20  # images, and bytes of their files in memory, per task of a thread
 SMALL_FILE, LARGE_FILE = 16_384, 1 << 20  # bytes
@@ -162,10 +164,15 @@ def _allocate(count: int, target: Target) -> np.ndarray:
     width, height = target.size
     shape = (count, 3 if target.colour else 1, height, width)
     total = int(np.prod(shape, dtype=np.int64))
-    if total > MAX_BYTES:
+    free = free_memory(torch.device("cpu"))
+    needed = COPIES * total + WORKING_BYTES
+    if total > MAX_BYTES or (free is not None and needed > free):
+        room = (
+            f"{MAX_BYTES >> 30} GiB" if total > MAX_BYTES or free is None else f"the {free / 2**30:.1f} GiB free allow"
+        )
         raise InputError(
-            f"data: {count} images of {width}×{height} need {total / 2**30:.1f} GiB, more than "
-            f"{MAX_BYTES >> 30} GiB; set task.resize or task.limit to something smaller"
+            f"data: {count} images of {width}×{height} need {total / 2**30:.1f} GiB, more than {room}; set task.resize "
+            "or task.limit to something smaller"
         )
     return np.empty(shape, dtype=np.uint8)
 

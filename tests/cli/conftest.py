@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -78,8 +79,13 @@ class Cli:
         values = {**TINY, **{key.replace("__", "."): value for key, value in changes.items()}}
         return [part for key, value in values.items() for part in ("--set", f"{key}={value}")]
 
-    def start(self, *arguments: str | Path) -> subprocess.Popen:
-        """A command that is still running."""
+    def start(self, *arguments: str | Path, memory: int | None = None) -> subprocess.Popen:
+        """A command that is still running, in an address space of at most `memory` bytes."""
+
+        def limit() -> None:
+            if memory is not None:
+                resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+
         return subprocess.Popen(
             [*program(), *map(str, arguments)],
             cwd=self.folder,
@@ -88,17 +94,18 @@ class Cli:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=limit,
         )
 
-    def __call__(self, *arguments: str | Path) -> Ended:
+    def __call__(self, *arguments: str | Path, memory: int | None = None) -> Ended:
         """A command run to its end."""
-        process = self.start(*arguments)
+        process = self.start(*arguments, memory=memory)
         out, err = process.communicate(timeout=300)
         return Ended(process.returncode, out, err)
 
-    def search(self, run: str, *arguments: str | Path, **changes: Any) -> Ended:
+    def search(self, run: str, *arguments: str | Path, memory: int | None = None, **changes: Any) -> Ended:
         """A tiny search into a folder."""
-        return self("search", "--out", run, *self.settings(**changes), *arguments)
+        return self("search", "--out", run, *self.settings(**changes), *arguments, memory=memory)
 
     def interrupt(self, number: signal.Signals, run: Path, after: int, *arguments: str | Path) -> Ended:
         """A search that gets a signal once its checkpoint holds more than `after` steps."""

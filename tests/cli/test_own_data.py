@@ -38,6 +38,30 @@ def test_a_folder_with_one_sub_folder_per_class(cli: Any, tmp_path: Path) -> Non
     assert splits.count("unseen") == 6
 
 
+def test_photos_are_scaled_down_and_searched_in_little_memory(cli: Any, tmp_path: Path) -> None:
+    """Batches of 128 photos as they are, one per network, would take 1.9 GB each."""
+    for seed, name in enumerate(("cat", "dog")):
+        fill(tmp_path / "photos" / name, 8, size=(1280, 960), seed=seed)
+    ended = cli.search(
+        "photos", "--data", tmp_path / "photos", memory=8 << 30, **FEW, verify__networks=1, verify__epochs=1
+    )
+    assert ended.code == 0, ended.err
+    task = cli.result("photos")["task"]
+    assert task["image"] == [3, 48, 64]
+    assert any("16 of 16 images resized from 1280×960 to 64×48" in note for note in task["notes"])
+    assert "Expected behind the measuring, about: search " in ended.err
+
+
+def test_photos_at_full_size_are_refused_before_they_are_measured(cli: Any, tmp_path: Path) -> None:
+    for seed, name in enumerate(("cat", "dog")):
+        fill(tmp_path / "photos" / name, 8, size=(1280, 960), seed=seed)
+    settings = {**FEW, "task__resize": 512, "space__channels": 256, "search__batch_size": 8}
+    ended = cli.search("large", "--data", tmp_path / "photos", memory=8 << 30, **settings, verify__networks=0)
+    assert ended.code == 2 and ended.err.splitlines()[-1].startswith("modnas-fast: ")
+    assert "GB" in ended.err.splitlines()[-1] and "task.resize" in ended.err.splitlines()[-1]
+    assert "Traceback" not in ended.err
+
+
 def test_a_parquet_file(cli: Any, tmp_path: Path) -> None:
     images = [encoded(picture(index, size=(6, 6))) for index in range(24)]
     write_parquet(tmp_path / "pets.parquet", images, [index % 2 for index in range(24)], names=["cat", "dog"])

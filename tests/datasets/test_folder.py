@@ -14,6 +14,7 @@ from pictures import encoded, fill, picture
 from PIL import Image
 
 from modnas_fast.datasets import ImageTask, load_task
+from modnas_fast.datasets import images as images_module
 from modnas_fast.datasets.encoded import Encoded
 from modnas_fast.datasets.images import _threads, decode
 from modnas_fast.runtime.errors import InputError
@@ -204,6 +205,16 @@ def test_other_files_are_ignored_with_a_note(folder: Path) -> None:
 def test_too_large_a_result_is_refused_before_it_is_allocated(folder: Path) -> None:
     with pytest.raises(InputError, match="need 16.1 GiB, more than 8 GiB; set task.resize or task.limit"):
         load_task(folder, seed=0, resize=15_500)
+
+
+def test_what_free_memory_cannot_hold_twice_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """24 images of 1000×1000 are 0.067 GiB, twice while they are divided, beside what decoding takes."""
+    total = 24 * 3 * 1000 * 1000
+    monkeypatch.setattr(images_module, "free_memory", lambda device: images_module.WORKING_BYTES + 2 * total - 1)
+    with pytest.raises(InputError, match=r"need 0\.1 GiB, more than the 1\.1 GiB free allow; set task.resize"):
+        load_task(folder, seed=0, resize=1000)
+    monkeypatch.setattr(images_module, "free_memory", lambda device: images_module.WORKING_BYTES + 2 * total)
+    assert load_task(folder, seed=0, resize=1000).image_shape == (3, 1000, 1000)
 
 
 def test_refusals(tmp_path: Path, folder: Path) -> None:
