@@ -173,7 +173,8 @@ def command(
     """
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MODNAS_CACHE", str(cli.cache))
-    monkeypatch.setenv("COLUMNS", ENVIRONMENT["COLUMNS"])
+    for name in ("COLUMNS", "OMP_NUM_THREADS"):
+        monkeypatch.setenv(name, ENVIRONMENT[name])
     threads = torch.get_num_threads()
     torch.set_num_threads(int(ENVIRONMENT["OMP_NUM_THREADS"]))
 
