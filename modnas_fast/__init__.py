@@ -7,16 +7,18 @@ from modnas_fast.runtime.lazy import names_from
 
 if TYPE_CHECKING:
     from modnas_fast.devices import Device
+    from modnas_fast.errors import InputError
     from modnas_fast.mgd import MinNorm, min_norm
     from modnas_fast.result import Pick, Result
 
 __version__ = version("modnas-fast")
-__all__ = ["Device", "MinNorm", "Pick", "Result", "__version__", "min_norm"]
+__all__ = ["Device", "InputError", "MinNorm", "Pick", "Result", "__version__", "min_norm"]
 
 __getattr__ = names_from(
     __name__,
     {
         "Device": "modnas_fast.devices",
+        "InputError": "modnas_fast.errors",
         "MinNorm": "modnas_fast.mgd",
         "Pick": "modnas_fast.result",
         "Result": "modnas_fast.result",
