@@ -92,9 +92,9 @@ class DevicesConfig(_Section):
     """Random networks measured per device of this machine to judge the predictor."""
     repeats: Positive = 15
     """Counted measurements per network and setting of this machine; the median is kept."""
-    minutes: PositiveFloat = 5.0
-    """What measuring this machine may take before the search, by an estimate: `repeats` falls to 3 where it would take
-    longer, and where that is not enough the run is refused."""
+    minutes: PositiveFloat = 10.0
+    """What measuring this machine should take before the search, by an estimate: `repeats` falls to 3 where it would take
+    longer; where 3 take 6 times as long the run is refused."""
 
     @model_validator(mode="after")
     def _table_named(self) -> DevicesConfig:

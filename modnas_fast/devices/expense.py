@@ -20,6 +20,9 @@ LIVE_OUTPUTS = 12
 PROBES = 3
 #: fewer repeats say little about noise
 MIN_REPEATS = 3
+#: how many times the minutes that it should take measuring may take at least, before it is refused: a busy machine is
+#: several times as slow as a quiet one
+REFUSED_BEYOND = 6
 #: share of the free memory that may be used
 SHARE = 0.8
 
@@ -115,9 +118,9 @@ def affordable_repeats(
     Args:
         seconds: of one round.
         repeats: wanted.
-        minutes: what the user allows.
+        minutes: what it should take.
         say: told in a line where fewer are made.
-        refuse: whether to raise where even the fewest take longer; else they are made.
+        refuse: whether to raise where even the fewest take `REFUSED_BEYOND` times as long; else they are made.
         what: words on what is measured.
 
     Raises InputError that names the settings.
@@ -126,15 +129,18 @@ def affordable_repeats(
     if possible >= repeats:
         return repeats
     fewest = min(MIN_REPEATS, repeats)
-    if possible < fewest and refuse:
-        needed = seconds * (WARMUP_ROUNDS + fewest) / 60
+    needed = seconds * (WARMUP_ROUNDS + fewest) / 60
+    if refuse and needed > REFUSED_BEYOND * minutes:
         raise InputError(
-            f"devices.minutes: measuring {what} takes about {needed:.3g} minutes with {fewest} repeats each, more than "
+            f"devices.minutes: measuring {what} takes about {needed:.0f} minutes with {fewest} repeats each, far more than "
             f"{minutes:g}; set it higher, or task.resize, devices.networks or space.channels lower"
         )
     made = max(possible, fewest)
-    say(
-        f"{what} are measured {made} times each instead of {repeats}, which would take about "
-        f"{seconds * (WARMUP_ROUNDS + repeats) / 60:.2g} minutes (devices.repeats, devices.minutes={minutes:g})"
-    )
+    if made < repeats:
+        say(
+            f"{what} are measured {made} times each instead of {repeats}, which would take about "
+            f"{seconds * (WARMUP_ROUNDS + repeats) / 60:.0f} minutes (devices.repeats, devices.minutes={minutes:g})"
+        )
+    if needed > minutes:
+        say(f"that takes about {needed:.0f} minutes still; task.resize, devices.networks and space.channels shorten it")
     return made

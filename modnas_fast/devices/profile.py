@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from modnas_fast.devices.cache import MeasurementCache
-from modnas_fast.devices.expense import PROBES, affordable_repeats, check_memory, seconds_per_round
+from modnas_fast.devices.expense import PROBES, REFUSED_BEYOND, affordable_repeats, check_memory, seconds_per_round
 from modnas_fast.devices.machine import Setting
 from modnas_fast.devices.measure import WARMUP_ROUNDS, Job, Measurement, measure
 from modnas_fast.runtime.free_memory import free_memory
@@ -24,7 +24,7 @@ class Profiler:
         image_shape: (channels, height, width).
         cache: where measurements are kept.
         repeats: counted repeats per network.
-        minutes: what one call of `latencies` may take, by an estimate.
+        minutes: what one call of `latencies` should take, by an estimate.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Profiler:
         image_shape: Sequence[int],
         cache: MeasurementCache,
         repeats: int,
-        minutes: float = 5.0,
+        minutes: float = 10.0,
     ) -> None:
         self._space = space
         self._task = task
@@ -53,8 +53,8 @@ class Profiler:
     ) -> dict[str, dict[str, Measurement]]:
         """Measurements by setting name and canonical architecture string; what the cache holds is not repeated.
 
-        Where it would take longer than allowed fewer repeats are made, which `say` is told. Raises InputError where
-        there is not enough memory and, if `refuse`, where a few repeats take too long as well.
+        Where it would take longer than it should fewer repeats are made, which `say` is told. Raises InputError where
+        there is not enough memory and, if `refuse`, where a few repeats take far too long as well.
         """
         wanted = [(setting, self._canonical_texts(architectures)) for setting, architectures in wanted]
         missing = [
@@ -82,7 +82,7 @@ class Profiler:
         check_memory(some, len(copies), settings, self._image_shape, free_memory(torch.device("cpu")))
         networks = {copy: self._build(copy[0]) for copy in copies}  # settings of one number format share a network
         jobs = [Job(setting, text, networks[text, setting.processor, setting.dtype]) for setting, text in missing]
-        enough = 2 * 60 * self._minutes / (WARMUP_ROUNDS + 1) if refuse else float("inf")
+        enough = 60 * REFUSED_BEYOND * self._minutes / (WARMUP_ROUNDS + 1) if refuse else float("inf")
         repeats = affordable_repeats(
             seconds_per_round(jobs, self._image_shape, enough),
             self._repeats,

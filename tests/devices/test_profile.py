@@ -93,15 +93,20 @@ def test_what_takes_too_long_is_measured_less_often_and_said_or_refused(
         cache = MeasurementCache(Fingerprint("cpu", 1, 1, "2", ()), {}, tmp_path)
         return Profiler(space, TASK, (1, 4, 4), cache, repeats=15, minutes=minutes)
 
-    for minutes in (17, 10, 5):
+    for minutes in (17, 10, 5, 1):
         profiler(minutes).latencies([(FIRST, [PLAIN])], say=lines.append)
-    assert repeats == [15, 8, 3]
-    assert len(lines) == 2 and "1 networks on 1 settings are measured 8 times each instead of 15" in lines[0]
+    assert repeats == [15, 8, 3, 3]
+    assert [line.partition(" instead")[0] for line in lines] == [
+        "1 networks on 1 settings are measured 8 times each",
+        "1 networks on 1 settings are measured 3 times each",
+        "1 networks on 1 settings are measured 3 times each",
+        "that takes about 5 minutes still; task.resize, devices.networks and space.channels shorten it",
+    ]
     with pytest.raises(
         InputError, match="devices.minutes: measuring 1 networks .* takes about 5 minutes with 3 repeats"
     ):
-        profiler(4).latencies([(FIRST, [PLAIN])])
-    profiler(4).latencies([(FIRST, [PLAIN])], refuse=False)
+        profiler(0.8).latencies([(FIRST, [PLAIN])])
+    profiler(0.8).latencies([(FIRST, [PLAIN])], refuse=False)
     assert repeats[-1] == 3
 
 
