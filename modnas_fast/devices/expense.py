@@ -51,8 +51,8 @@ def check_memory(
     if needed > SHARE * free:
         shape = "×".join(str(side) for side in reversed(image_shape[1:]))
         raise InputError(
-            f"task.resize: measuring {count} networks with batches of up to {worst.batch} images of {shape} takes about "
-            f"{needed / 1e9:.3g} GB, of which {free / 1e9:.3g} GB are free; set task.resize, space.channels or "
+            f"task.resize: measuring {count} networks with batches of up to {worst.batch} images of {shape} takes "
+            f"about {needed / 1e9:.3g} GB, of which {free / 1e9:.3g} GB are free; set task.resize, space.channels or "
             "devices.networks lower"
         )
 
@@ -132,8 +132,8 @@ def affordable_repeats(
     needed = seconds * (WARMUP_ROUNDS + fewest) / 60
     if refuse and needed > REFUSED_BEYOND * minutes:
         raise InputError(
-            f"devices.minutes: measuring {what} takes about {needed:.0f} minutes with {fewest} repeats each, far more than "
-            f"{minutes:g}; set it higher, or task.resize, devices.networks or space.channels lower"
+            f"devices.minutes: measuring {what} takes about {needed:.0f} minutes with {fewest} repeats each, far more "
+            f"than {minutes:g}; set it higher, or task.resize, devices.networks or space.channels lower"
         )
     made = max(possible, fewest)
     if made < repeats:

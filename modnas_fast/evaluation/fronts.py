@@ -11,16 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-REFERENCE_POINT = (1.0, 1.0)
+#: of the hypervolume in every normalised objective
+REFERENCE = 1.0
 
 
 @dataclass(frozen=True)
 class Point:
-    """One network on one device: error in percent, predicted latency in ms; `preference` where a ray led to it."""
+    """One network on one device: its objectives, the task's quality first; `preference` where a ray led to it."""
 
     architecture: str
-    error: float
-    latency_ms: float
+    values: tuple[float, ...]
     preference: tuple[float, ...] | None = None
 
 
@@ -29,44 +29,43 @@ _P = TypeVar("_P", bound=Point)
 
 @dataclass(frozen=True)
 class Bounds:
-    """What is 0 and 1 in the hypervolume's two axes."""
+    """What is 0 and 1 in the hypervolume's axes, one number per objective."""
 
-    error: tuple[float, float]
-    latency_ms: tuple[float, float]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
 
     def normalize(self, points: Sequence[Point]) -> np.ndarray:
-        """[n, 2] in the hypervolume's units."""
-        values = np.array([[point.error, point.latency_ms] for point in points], dtype=float).reshape(-1, 2)
-        low = np.array([self.error[0], self.latency_ms[0]])
-        high = np.array([self.error[1], self.latency_ms[1]])
-        return (values - low) / (high - low)
+        """[n, M] in the hypervolume's units."""
+        low, high = np.array(self.low), np.array(self.high)
+        return (_values(points, len(low)) - low) / (high - low)
+
+
+def _values(points: Sequence[Point], objectives: int) -> np.ndarray:
+    return np.array([point.values for point in points], dtype=float).reshape(-1, objectives)
 
 
 def hypervolume(points: Sequence[Point], bounds: Bounds) -> float:
-    """Hypervolume of the points with reference point (1, 1), both objectives minimised.
+    """Hypervolume of the points with reference point (1, …, 1), all objectives minimised.
 
-    >>> bounds = Bounds(error=(0.0, 90.0), latency_ms=(1.0, 3.0))
-    >>> hypervolume([Point("a", 45.0, 2.0)], bounds)
+    >>> bounds = Bounds(low=(0.0, 1.0), high=(90.0, 3.0))
+    >>> hypervolume([Point("a", (45.0, 2.0))], bounds)
     0.25
     """
     if not points:
         return 0.0
-    return float(moocore.hypervolume(bounds.normalize(points), ref=np.array(REFERENCE_POINT)))
+    return float(moocore.hypervolume(bounds.normalize(points), ref=np.full(len(bounds.low), REFERENCE)))
 
 
 def nondominated(points: Sequence[Point]) -> list[bool]:
-    """Per point, whether no other has both objectives at least as good and one better; of equal points the first."""
+    """Per point, whether no other is at least as good in all and better in one; of equal points the first."""
     if not points:
         return []
-    values = np.array([[point.error, point.latency_ms] for point in points], dtype=float)
-    return moocore.is_nondominated(values).tolist()
+    return moocore.is_nondominated(_values(points, len(points[0].values))).tolist()
 
 
 def front(points: Sequence[_P]) -> list[_P]:
-    """The distinct non-dominated points, by rising latency."""
-    return sorted(
-        (point for point, keep in zip(points, nondominated(points)) if keep), key=lambda point: point.latency_ms
-    )
+    """The distinct non-dominated points, by rising costs, the first cost first."""
+    return sorted((point for point, keep in zip(points, nondominated(points)) if keep), key=lambda p: p.values[1:])
 
 
 def front_membership(errors: Tensor, costs: Tensor) -> Tensor:

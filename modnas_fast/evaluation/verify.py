@@ -13,20 +13,20 @@ from modnas_fast.evaluation.fronts import Point, front
 
 
 def choose_spread(fronts: Sequence[Sequence[Point]], count: int) -> list[str]:
-    """Up to `count` architectures spread evenly by latency over the fronts of all devices, ends included.
+    """Up to `count` architectures spread evenly by their first cost over the fronts of all devices, ends included.
 
-    Latencies of different devices are compared by the rank that a network has on its device's front.
+    Costs on different devices are compared by the rank that a network has on its device's front.
 
     Args:
-        fronts: one front per device, by rising latency.
+        fronts: one front per device, by rising cost.
         count: how many architectures.
     """
     ranks: dict[str, list[float]] = {}
     for points in fronts:
         for rank, point in enumerate(points):
             ranks.setdefault(point.architecture, []).append(rank / max(1, len(points) - 1))
-    errors = {point.architecture: point.error for points in fronts for point in points}
-    candidates = front([Point(text, errors[text], sum(r) / len(r)) for text, r in ranks.items()])
+    quality = {point.architecture: point.values[0] for points in fronts for point in points}
+    candidates = front([Point(text, (quality[text], sum(r) / len(r))) for text, r in ranks.items()])
     if len(candidates) <= count:
         return [point.architecture for point in candidates]
     places = [round(i * (len(candidates) - 1) / max(1, count - 1)) for i in range(count)]

@@ -11,9 +11,11 @@ from typing import Any, Literal
 from modnas_fast.config import Config
 from modnas_fast.datasets import ImageTask
 from modnas_fast.devices import Device, Fingerprint, Latencies
-from modnas_fast.evaluation.fronts import REFERENCE_POINT, Bounds, Point, front, hypervolume, nondominated
+from modnas_fast.evaluation.fronts import REFERENCE, Bounds, Point, front, hypervolume, nondominated
+from modnas_fast.runtime.objective import Objective, costs_of
 from modnas_fast.search.history import History
 from modnas_fast.spaces import SearchSpace
+from modnas_fast.tasks.quality import QUALITY
 
 SCHEMA = 1
 #: what errors are: those of a supernet's inherited weights, or true ones of trained networks
@@ -26,29 +28,45 @@ NORMALIZATION = (
 )
 
 
-def points_of(entries: Sequence[dict[str, Any]]) -> list[Point]:
-    """Points from their plain form."""
+def objectives_on(device: Device) -> tuple[Objective, ...]:
+    """The objectives of a network on a device: the task's quality, then the device's metrics."""
+    return (QUALITY, *costs_of(device.metrics))
+
+
+def points_of(entries: Sequence[dict[str, Any]], objectives: Sequence[Objective]) -> list[Point]:
+    """Points from their plain form, in which each objective stands under its key."""
+    keys = [objective.key for objective in objectives]
     return [
-        Point(e["architecture"], e["error"], e["latency_ms"], tuple(e["preference"]) if "preference" in e else None)
+        Point(e["architecture"], tuple(e[key] for key in keys), tuple(e["preference"]) if "preference" in e else None)
         for e in entries
     ]
 
 
-def plain_points(points: Sequence[Point]) -> list[dict[str, Any]]:
+def plain_points(points: Sequence[Point], objectives: Sequence[Objective]) -> list[dict[str, Any]]:
     """Points as plain values for JSON; `preference` only where there is one."""
-    entries = [asdict(point) for point in points]
-    return [{k: v for k, v in entry.items() if k != "preference" or v is not None} for entry in entries]
+    keys = [objective.key for objective in objectives]
+    return [
+        {
+            "architecture": point.architecture,
+            **dict(zip(keys, point.values, strict=True)),
+            **({} if point.preference is None else {"preference": point.preference}),
+        }
+        for point in points
+    ]
 
 
 def common_bounds(evaluation: dict[str, Any], classes: int) -> dict[str, Bounds]:
-    """The hypervolume's bounds per device: errors of all evaluated networks in common, latencies of each device."""
+    """The hypervolume's bounds per device: errors of all evaluated networks in common, costs of each device."""
     chance = 100 * (1 - 1 / classes)
     entries = evaluation["devices"].values()
-    errors = [p["error"] for entry in entries for p in (*entry["rays"], *entry["random"])]
+    errors = [p[QUALITY.key] for entry in entries for p in (*entry["rays"], *entry["random"])]
     learned = [error for error in errors if error < DEGENERATE_SHARE * chance] or [0.0]
     low, high = min(learned), max(learned)
-    error = (low, high if high > low else chance)
-    return {name: Bounds(error, tuple(entry["latency_bounds_ms"])) for name, entry in evaluation["devices"].items()}
+    found = {}
+    for name, entry in evaluation["devices"].items():
+        lows, highs = zip((low, high if high > low else chance), *entry["cost_bounds"])
+        found[name] = Bounds(lows, highs)
+    return found
 
 
 def compose_history(history: History, bounds: dict[str, Bounds]) -> dict[str, Any]:
@@ -59,7 +77,7 @@ def compose_history(history: History, bounds: dict[str, Bounds]) -> dict[str, An
         "step": [entry["step"] for entry in tracked],
         "devices": list(bounds),
         "values": [
-            [hypervolume([Point("", *p) for p in entry["points"][name]], bounds[name]) for name in bounds]
+            [hypervolume([Point("", tuple(p)) for p in entry["points"][name]], bounds[name]) for name in bounds]
             for entry in tracked
         ],
     }
@@ -86,7 +104,7 @@ def compose_result(
     Args:
         latencies: everything measured, before and after the search.
         quality: the predictor's, per device.
-        evaluation: per device `rays`, `random` and `latency_bounds_ms`.
+        evaluation: per device `rays`, `random` and `cost_bounds`.
         verification: `test_error` by architecture.
         predicted: latency in ms of the verified architectures, per device.
         bounds: the hypervolume's, per device.
@@ -114,13 +132,17 @@ def compose_result(
         "notes": [*task.notes, *notes],
     }
     verified = [_verified_entry(text, error, entries, latencies, predicted) for text, error in test_error.items()]
-    return result_content(config, space, content, "inherited", machine, entries, verified, NORMALIZATION, seconds)
+    objectives = objectives_on(devices[0])
+    return result_content(
+        config, space, content, objectives, "inherited", machine, entries, verified, NORMALIZATION, seconds
+    )
 
 
 def result_content(
     config: Config,
     space: SearchSpace,
     task: dict[str, Any],
+    objectives: Sequence[Objective],
     error_kind: ErrorKind,
     machine: Fingerprint,
     devices: list[dict[str, Any]],
@@ -132,6 +154,7 @@ def result_content(
 
     Args:
         task: name, classes, image [channels, height, width], sizes, notes.
+        objectives: in the order of preferences.
         error_kind: what the errors of rays, fronts and random networks are.
         devices: of `device_entry`, search devices first.
         verified: networks trained from scratch.
@@ -148,12 +171,15 @@ def result_content(
         },
         "task": task,
         "error_kind": error_kind,
-        "objectives": [{"name": "error", "unit": "%"}, {"name": "latency", "unit": "ms"}],
+        "objectives": [asdict(objective) for objective in objectives],
         "seed": config.seed,
         "configuration": config.model_dump(mode="json"),
         "machine": machine.to_dict(),
         "seconds": seconds,
-        "hypervolume_protocol": {"reference_point": list(REFERENCE_POINT), "normalisation": normalization},
+        "hypervolume_protocol": {
+            "reference_point": [REFERENCE] * len(objectives),
+            "normalisation": normalization,
+        },
         "devices": devices,
         "verified": verified,
     }
@@ -178,8 +204,9 @@ def device_entry(
         bounds: the hypervolume's.
         noise: relative, of a measurement; None where it is not known.
     """
-    chosen, drawn = points_of(rays), points_of(random)
-    best = plain_points(front(chosen))
+    objectives = objectives_on(device)
+    chosen, drawn = points_of(rays, objectives), points_of(random, objectives)
+    best = plain_points(front(chosen), objectives)
     judged = [*device.ranges["latency"], *quality.get("judged_ms", quality["measured_ms"])]
     return {
         "name": device.name,
@@ -191,22 +218,23 @@ def device_entry(
         "noise": noise,
         "spearman": quality["spearman"],
         "spearman_networks": quality.get("networks", len(quality["measured_ms"])),
-        "hypervolume_bounds": {"error": list(bounds.error), "latency_ms": list(bounds.latency_ms)},
+        "hypervolume_bounds": {o.key: [low, high] for o, low, high in zip(objectives, bounds.low, bounds.high)},
         "hypervolume": hypervolume(chosen, bounds),
         "hypervolume_random": hypervolume(drawn, bounds),
         "distinct_nondominated": len(best),
         "rays": [
-            {**entry, "nondominated": keep} for entry, keep in zip(plain_points(chosen), nondominated_anywhere(chosen))
+            {**entry, "nondominated": keep}
+            for entry, keep in zip(plain_points(chosen, objectives), nondominated_anywhere(chosen))
         ],
         "front": best,
-        "random": plain_points(drawn),
+        "random": plain_points(drawn, objectives),
     }
 
 
 def nondominated_anywhere(points: Sequence[Point]) -> list[bool]:
     """Per point, whether it is on the front or equal to a point on the front."""
-    best = {(p.error, p.latency_ms) for p, keep in zip(points, nondominated(points)) if keep}
-    return [(p.error, p.latency_ms) in best for p in points]
+    best = {point.values for point, keep in zip(points, nondominated(points)) if keep}
+    return [point.values in best for point in points]
 
 
 def _verified_entry(

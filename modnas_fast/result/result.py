@@ -104,7 +104,7 @@ class Result:
         costs = self._latencies(device, [text for text, _ in chosen], onehot)
         return front(
             [
-                FrontPoint(text, error, cost.value, preference, cost.source, cost.extrapolated)
+                FrontPoint(text, (error, cost.value), preference, cost.source, cost.extrapolated)
                 for (text, preference), error, cost in zip(chosen, errors, costs)
                 if error is not None
             ]

@@ -35,7 +35,14 @@ from modnas_fast.evaluation.fronts import front
 from modnas_fast.evaluation.verify import choose_spread, train_network
 from modnas_fast.predictors.make import make_metapredictor
 from modnas_fast.predictors.metapredictor import CostModel, predictor_quality, train_metapredictor
-from modnas_fast.result.content import common_bounds, compose_history, compose_result, plain_points, points_of
+from modnas_fast.result.content import (
+    common_bounds,
+    compose_history,
+    compose_result,
+    objectives_on,
+    plain_points,
+    points_of,
+)
 from modnas_fast.result.folder import (
     CHECKPOINT_FILE,
     COSTS_FILE,
@@ -99,7 +106,7 @@ class Run(StagedRun):
             predictor = self._train_predictor(measured["latencies"], devices)
             history, search_seconds = self._search(devices, predictor)
             evaluation = self._evaluate(devices, predictor)
-            verification = self._verify(evaluation)
+            verification = self._verify(evaluation, devices)
         costs = self._measure_chosen(verification)
         merged = {name: {**measured["latencies"][name], **values} for name, values in costs["latencies"].items()}
         quality = self._quality(merged, devices, predictor)
@@ -318,7 +325,7 @@ class Run(StagedRun):
         """Adds an evaluation of the current hypernetwork to the history."""
         evaluator.forget()
         chosen = evaluator.ray_points(search.hypernet, devices, self.config.evaluation.rays)
-        points = {d.name: [[p.error, p.latency_ms] for p in row] for d, row in zip(devices, chosen)}
+        points = {d.name: [list(p.values) for p in row] for d, row in zip(devices, chosen)}
         search.history.tracked.append({"step": search.finished_steps, "points": points})
 
     # ---- evaluation and verification ----
@@ -342,20 +349,21 @@ class Run(StagedRun):
                     onehot = random_architectures(self._space, count, generator)
                     evaluator.compute_errors(onehot)
                     entries[device.name] = {
-                        "rays": plain_points(chosen),
-                        "random": plain_points(evaluator.points(onehot, device)),
-                        "latency_bounds_ms": evaluator.latency_bounds(device),
+                        "rays": plain_points(chosen, objectives_on(device)),
+                        "random": plain_points(evaluator.points(onehot, device), objectives_on(device)),
+                        "cost_bounds": evaluator.cost_bounds(device),
                     }
                     advance(2 + done)
             return {"devices": entries}
 
         return self._once(EVALUATION_FILE, compute)
 
-    def _verify(self, evaluation: dict[str, Any]) -> dict[str, Any]:
+    def _verify(self, evaluation: dict[str, Any], devices: Sequence[Device]) -> dict[str, Any]:
         """Test errors of networks spread over the fronts, trained from scratch; kept network by network."""
         path = self.folder / VERIFICATION_FILE
         content = read_kept(path) if path.exists() else {"seconds": 0.0, "test_error": {}}
-        fronts = [front(points_of(entry["rays"])) for entry in evaluation["devices"].values()]
+        found = evaluation["devices"]
+        fronts = [front(points_of(found[device.name]["rays"], objectives_on(device))) for device in devices]
         options = self.config.verify
         chosen = choose_spread(fronts, options.networks)
         left = [text for text in chosen if text not in content["test_error"]]

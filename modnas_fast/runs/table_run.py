@@ -22,7 +22,7 @@ from modnas_fast.evaluation.benchmark import Benchmark, load_benchmark
 from modnas_fast.evaluation.fronts import Bounds, Point
 from modnas_fast.method.preferences import rays
 from modnas_fast.predictors.metapredictor import predictor_quality
-from modnas_fast.result.content import compose_history, device_entry, plain_points, result_content
+from modnas_fast.result.content import compose_history, device_entry, objectives_on, plain_points, result_content
 from modnas_fast.result.folder import (
     CHECKPOINT_FILE,
     EVALUATION_FILE,
@@ -86,6 +86,7 @@ class TableRun(StagedRun):
             self.config,
             benchmark.space,
             self._task_content(prepared),
+            objectives_on(benchmark.devices[0]),
             "true",
             fingerprint(),
             entries,
@@ -163,7 +164,7 @@ class TableRun(StagedRun):
         def track(search: Search) -> None:
             if search.evaluation_due:
                 points = {d.name: self._ray_points(search.hypernet, d) for d in self._benchmark.devices}
-                plain = {name: [[p.error, p.latency_ms] for p in row] for name, row in points.items()}
+                plain = {name: [list(p.values) for p in row] for name, row in points.items()}
                 search.history.tracked.append({"step": search.finished_steps, "points": plain})
 
         every = self.config.search.checkpoint_every
@@ -177,14 +178,15 @@ class TableRun(StagedRun):
             for done, device in enumerate(benchmark.devices):
                 drawn = random_architectures(benchmark.space, self.config.evaluation.rays, generator)
                 entries[device.name] = {
-                    "rays": plain_points(self._ray_points(hypernet, device)),
-                    "random": plain_points(self._points(device, benchmark.rows(drawn))),
+                    "rays": plain_points(self._ray_points(hypernet, device), objectives_on(device)),
+                    "random": plain_points(self._points(device, benchmark.rows(drawn)), objectives_on(device)),
                 }
                 advance(done + 1)
         return {"devices": entries}
 
     def _ray_points(self, hypernet: nn.Module, device: Device) -> list[Point]:
-        preferences = [tuple(r) for r in rays(self.config.evaluation.rays, 2).tolist()]
+        objectives = 1 + len(self._benchmark.table.metrics)
+        preferences = [tuple(r) for r in rays(self.config.evaluation.rays, objectives).tolist()]
         return self._points(device, map_rows(self._benchmark, hypernet, device, self.config), preferences)
 
     def _points(
@@ -193,9 +195,10 @@ class TableRun(StagedRun):
         """Rows of the table as points on a device."""
         table = self._benchmark.table
         errors = self._benchmark.errors[rows].tolist()
-        latencies = table.values[device.name][rows, 0].tolist()
+        costs = table.values[device.name][rows].tolist()
         texts = [table.architectures[row] for row in rows]
-        return [Point(*values) for values in zip(texts, errors, latencies, preferences or [None] * len(texts))]
+        chosen = preferences or [None] * len(texts)
+        return [Point(text, (error, *row), r) for text, error, row, r in zip(texts, errors, costs, chosen)]
 
     # ---- what is told of each device ----
 
@@ -207,8 +210,7 @@ class TableRun(StagedRun):
 
     def _bounds(self, device: Device) -> Bounds:
         table = self._benchmark.fronts[device.name]
-        error, latency = zip(table.low.tolist(), table.high.tolist())
-        return Bounds(error, latency)
+        return Bounds(tuple(table.low.tolist()), tuple(table.high.tolist()))
 
     def _entry(self, device: Device, found: dict[str, Any], quality: dict[str, Any]) -> dict[str, Any]:
         entry = device_entry(device, found["rays"], found["random"], quality, self._bounds(device), noise=None)

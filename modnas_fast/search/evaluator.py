@@ -19,14 +19,14 @@ BOUND_SAMPLE = 20_000
 
 
 class Evaluator:
-    """Objectives of architectures: errors from their source, latency by the MetaPredictor.
+    """Objectives of architectures: errors from their source, costs by the MetaPredictors.
 
     The error of an architecture is computed once per state of the source: `forget()` after changing it.
 
     Args:
         space: the search space.
         source: errors in percent [n] of canonical one-hots [n, N].
-        costs: frozen; latency is the first.
+        costs: frozen, one per metric of the devices, in their order.
     """
 
     def __init__(self, space: SearchSpace, source: Callable[[Tensor], Tensor], costs: CostModel) -> None:
@@ -47,15 +47,17 @@ class Evaluator:
 
     def points(self, onehot: Tensor, device: Device, preferences: Tensor | None = None) -> list[Point]:
         """The points of canonical architectures [n, N] on a device; errors must be known by `compute_errors`."""
-        latency = self.latencies(onehot, device).tolist()
+        costs = self.costs(onehot, device).tolist()
         names = [architecture.text for architecture in self._space.decode(onehot)]
         chosen = [None] * len(names) if preferences is None else [tuple(r) for r in preferences.tolist()]
-        return [Point(n, self._errors[n], ms, r) for n, ms, r in zip(names, latency, chosen)]
+        return [Point(name, (self._errors[name], *row), r) for name, row, r in zip(names, costs, chosen)]
 
     @torch.no_grad()
-    def latencies(self, onehot: Tensor, device: Device) -> Tensor:
-        """Predicted latency in ms, [n]."""
-        return device.denormalize(self._costs(onehot, embeddings([device]))[..., 0])
+    def costs(self, onehot: Tensor, device: Device) -> Tensor:
+        """Predicted costs in the units of the device's metrics, [n, C]."""
+        normalized = self._costs(onehot, embeddings([device])).unbind(-1)
+        values = [device.denormalize(value, metric) for value, metric in zip(normalized, device.metrics, strict=True)]
+        return torch.stack(values, dim=-1)
 
     @torch.no_grad()
     def compute_errors(
@@ -75,14 +77,14 @@ class Evaluator:
         self.compute_errors(onehot)
         return torch.tensor([self._errors[architecture.text] for architecture in self._space.decode(onehot)])
 
-    def latency_bounds(self, device: Device) -> tuple[float, float]:
-        """Predicted latency in ms of the fastest and the slowest network of the space (of a sample of a large one)."""
+    def cost_bounds(self, device: Device) -> list[tuple[float, float]]:
+        """Per metric, the lowest and the highest predicted cost of all networks (of a sample of a large space)."""
         if self._space.num_architectures <= BOUND_SAMPLE:
             onehot = self._space.enumerate()
         else:
             onehot = self._space.sample(BOUND_SAMPLE, torch.Generator().manual_seed(0))
-        latency = self.latencies(onehot, device)
-        return float(latency.min()), float(latency.max())
+        costs = self.costs(onehot, device)
+        return list(zip(costs.amin(0).tolist(), costs.amax(0).tolist()))
 
     def ray_points(
         self,
@@ -92,7 +94,7 @@ class Evaluator:
         on_chunk: Callable[[int], None] = lambda done: None,
     ) -> list[list[Point]]:
         """Per device, the points of the MAP architectures on `count` rays."""
-        preferences = rays(count, 2)
+        preferences = rays(count, 1 + len(self._costs.predictors))
         chosen = [self.map_architectures(hypernet, device, preferences) for device in devices]
         self.compute_errors(torch.cat(chosen), on_chunk=on_chunk)
         return [self.points(onehot, device, preferences) for onehot, device in zip(chosen, devices)]

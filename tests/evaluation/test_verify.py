@@ -22,7 +22,7 @@ space = NB201Space()
 
 def front_of(names: str, device: float = 1.0) -> list[Point]:
     """A front by rising latency on which the error falls from letter to letter of the alphabet."""
-    return [Point(name, 100.0 - ord(name), device * ord(name)) for name in names]
+    return [Point(name, (100.0 - ord(name), device * ord(name))) for name in names]
 
 
 def test_the_ends_are_included_and_the_rest_is_spread_evenly() -> None:

@@ -24,10 +24,12 @@ from modnas_fast.result.kept_table import keep_table
 from modnas_fast.runtime.checkpoint import load_weights, save_weights
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.files import read_json, write_json
+from modnas_fast.runtime.objective import Objective
 from modnas_fast.search.bilevel import initial_hypernet
 from modnas_fast.spaces import NB201Space
 
 space = NB201Space()
+OBJECTIVES = [Objective("error", "%"), Objective("latency", "ms")]
 RAYS = 12
 FAST = Device.from_reference_latencies("fast", [1.2, 1.0, 1.4, 1.1, 1.9, 2.0, 1.6, 2.9, 1.5, 3.0])
 SLOW = Device.from_reference_latencies("slow", [14.0, 11.0, 10.0, 12.0, 13.0, 21.0, 25.0, 28.0, 19.0, 39.0], "unseen")
@@ -48,7 +50,9 @@ def entry(device: Device, hypernet: torch.nn.Module, predictor: MetaPredictor) -
     def points(onehot: torch.Tensor, preferences: list[Any]) -> list[dict[str, Any]]:
         latency = device.denormalize(predictor(onehot, embeddings([device]))).tolist()
         texts = [a.text for a in space.decode(onehot)]
-        return plain_points([Point(t, error_of(t), ms, r) for t, ms, r in zip(texts, latency, preferences)])
+        return plain_points(
+            [Point(t, (error_of(t), ms), r) for t, ms, r in zip(texts, latency, preferences)], OBJECTIVES
+        )
 
     r = rays(RAYS, 2)
     chosen = space.canonical(space.viable_mode(hypernet(r, embeddings([device]).expand(RAYS, -1))))
@@ -124,7 +128,7 @@ def test_devices_are_those_of_the_run(result: Result) -> None:
 
 
 def assert_is_front(points: list[Point]) -> None:
-    latencies, errors = [p.latency_ms for p in points], [p.error for p in points]
+    latencies, errors = [p.values[1] for p in points], [p.values[0] for p in points]
     assert latencies == sorted(set(latencies)) and errors == sorted(set(errors), reverse=True)
 
 
@@ -135,11 +139,11 @@ def test_the_front_of_a_device_is_that_of_its_rays(result: Result, name: str) ->
     own = [ray for ray in result.content["devices"][["fast", "slow"].index(name)]["rays"]]
     everything = [(ray["error"], known_latency(result, device, ray["architecture"])) for ray in own]
     for point in points:
-        assert any((point.error, point.latency_ms) == (error, pytest.approx(ms, rel=1e-5)) for error, ms in everything)
+        assert any(point.values == (error, pytest.approx(ms, rel=1e-5)) for error, ms in everything)
         assert point.source == ("measured" if point.architecture in measured_references(device) else "predicted")
         assert point.preference in [tuple(ray["preference"]) for ray in own]
     for error, latency in everything:  # brute force: each is on the front or dominated by a point of it
-        assert any(p.error <= error and p.latency_ms <= latency * (1 + 1e-5) for p in points)
+        assert any(p.values[0] <= error and p.values[1] <= latency * (1 + 1e-5) for p in points)
     assert result.front(device) == points
 
 
@@ -150,17 +154,17 @@ def test_the_front_of_a_device_that_the_run_never_saw(result: Result) -> None:
     preferences = rays(RAYS, 2).tolist()
     chosen = [(result.pick(PHONE, preference=r), r) for r in preferences]
     kept = [
-        FrontPoint(p.text, known[p.text], p.costs["latency_ms"].value, tuple(r), p.costs["latency_ms"].source)
+        FrontPoint(p.text, (known[p.text], p.costs["latency_ms"].value), tuple(r), p.costs["latency_ms"].source)
         for p, r in chosen
         if p.text in known
     ]
     assert [p.architecture for p in points] == [p.architecture for p in front(kept)]
-    assert [p.latency_ms for p in points] == pytest.approx([p.latency_ms for p in front(kept)], rel=1e-5)
+    assert [p.values[1] for p in points] == pytest.approx([p.values[1] for p in front(kept)], rel=1e-5)
 
 
 def test_a_new_device_with_the_name_of_a_known_one_is_not_that_one(result: Result) -> None:
     double = Device("fast", PHONE.embedding, split="unseen", ranges=PHONE.ranges)
-    assert [p.latency_ms for p in result.front(double)] == [p.latency_ms for p in result.front(PHONE)]
+    assert [p.values[1] for p in result.front(double)] == [p.values[1] for p in result.front(PHONE)]
     for preference in ([1, 0], [0.5, 0.5]):
         mine, theirs = (result.pick(device, preference=preference) for device in (double, PHONE))
         assert (mine.text, mine.costs) == (theirs.text, theirs.costs)
@@ -288,7 +292,7 @@ def test_what_was_measured_beats_what_was_predicted(result: Result, changed: Cal
     assert asked.pick("fast", max=between).text != text
     assert asked.pick("fast", max={"latency_ms": slower}).error <= ray["error"]
     on_front = [point for point in asked.front("fast") if point.architecture == text]
-    assert all((point.latency_ms, point.source) == (slower, "measured") for point in on_front)
+    assert all((point.values[1], point.source) == (slower, "measured") for point in on_front)
 
 
 def test_predictions_below_zero_of_earlier_versions_are_made_anew(
@@ -299,7 +303,7 @@ def test_predictions_below_zero_of_earlier_versions_are_made_anew(
     listed = {kind: [{**p, "latency_ms": -0.489} for p in entry[kind]] for kind in ("rays", "random")}
     older = changed(**listed)
     assert older.pick("fast", preference=ray["preference"]).costs["latency_ms"].value > 0
-    assert all(point.latency_ms > 0 for point in older.front("fast"))
+    assert all(point.values[1] > 0 for point in older.front("fast"))
     with pytest.raises(InputError, match="no evaluated network takes at most 0 ms"):
         older.pick("fast", max={"latency_ms": 0.0})
 

@@ -20,10 +20,12 @@ from modnas_fast.result.content import (
     plain_points,
     points_of,
 )
+from modnas_fast.runtime.objective import Objective
 from modnas_fast.search.history import History
 from modnas_fast.spaces import NB201Space
 
 space = NB201Space()
+OBJECTIVES = [Objective("error", "%"), Objective("latency", "ms")]
 A, B, C, D = space.references[:4]
 
 
@@ -33,7 +35,7 @@ def point(text: str, error: float, latency_ms: float, preference: list[float] | 
 
 
 def evaluation(rays: list[dict[str, Any]], random: list[dict[str, Any]], bounds: tuple = (0.0, 10.0)) -> dict[str, Any]:
-    return {"devices": {"here": {"rays": rays, "random": random, "latency_bounds_ms": list(bounds)}}}
+    return {"devices": {"here": {"rays": rays, "random": random, "cost_bounds": [list(bounds)]}}}
 
 
 def test_errors_are_bounded_by_what_was_evaluated_on_any_device() -> None:
@@ -41,17 +43,18 @@ def test_errors_are_bounded_by_what_was_evaluated_on_any_device() -> None:
     both["devices"]["there"] = {
         "rays": [point(C, 20.0, 9.0)],
         "random": [point(D, 40.0, 8.0)],
-        "latency_bounds_ms": [5.0, 9.0],
+        "cost_bounds": [[5.0, 9.0]],
     }
     bounds = common_bounds(both, 10)
-    assert bounds == {"here": Bounds((20.0, 50.0), (1.0, 4.0)), "there": Bounds((20.0, 50.0), (5.0, 9.0))}
+    assert bounds == {"here": Bounds((20.0, 1.0), (50.0, 4.0)), "there": Bounds((20.0, 5.0), (50.0, 9.0))}
 
 
 def test_networks_no_better_than_a_guess_do_not_widen_the_bounds() -> None:
     learned = [point(A, 30.0, 1.0), point(B, 85.4, 2.0)]
     guesses = [point(C, 85.5, 0.5), point(D, 90.0, 0.1)]  # 95 % of the 90 % that a guess among ten makes
-    assert common_bounds(evaluation(learned, guesses), 10)["here"].error == (30.0, 85.4)
-    assert common_bounds(evaluation(learned, guesses), 2)["here"].error == (30.0, 50.0)
+    for classes, largest in ((10, 85.4), (2, 50.0)):
+        bounds = common_bounds(evaluation(learned, guesses), classes)["here"]
+        assert (bounds.low[0], bounds.high[0]) == (30.0, largest)
 
 
 @pytest.mark.parametrize(
@@ -61,17 +64,18 @@ def test_networks_no_better_than_a_guess_do_not_widen_the_bounds() -> None:
 )
 def test_bounds_never_collapse(errors: list[float], error: tuple[float, float]) -> None:
     content = evaluation([point(A, e, 1.0) for e in errors], [])
-    assert common_bounds(content, 10)["here"].error == error
+    bounds = common_bounds(content, 10)["here"]
+    assert (bounds.low[0], bounds.high[0]) == error
 
 
 def test_points_survive_the_way_to_json_and_back() -> None:
-    points = [Point(A, 10.0, 1.0, (0.25, 0.75)), Point(B, 20.0, 0.5)]
-    plain = plain_points(points)
-    assert "preference" not in plain[1] and points_of(plain) == points
+    points = [Point(A, (10.0, 1.0), (0.25, 0.75)), Point(B, (20.0, 0.5))]
+    plain = plain_points(points, OBJECTIVES)
+    assert "preference" not in plain[1] and points_of(plain, OBJECTIVES) == points
 
 
 def test_equal_points_are_nondominated_together() -> None:
-    points = [Point(A, 10.0, 2.0), Point(A, 10.0, 2.0), Point(B, 10.0, 3.0), Point(C, 20.0, 1.0)]
+    points = [Point(A, (10.0, 2.0)), Point(A, (10.0, 2.0)), Point(B, (10.0, 3.0)), Point(C, (20.0, 1.0))]
     assert nondominated_anywhere(points) == [True, True, False, True]
     assert nondominated_anywhere([]) == []
 
@@ -83,7 +87,7 @@ def test_the_hypervolume_over_time_is_in_the_final_bounds() -> None:
         {"step": 10, "points": {"here": [[50.0, 5.0]], "there": [[100.0, 5.0]]}},
         {"step": 20, "points": {"here": [[0.0, 5.0], [50.0, 0.0]], "there": [[0.0, 0.0]]}},
     ]
-    bounds = {name: Bounds((0.0, 100.0), (0.0, 10.0)) for name in ("here", "there")}
+    bounds = {name: Bounds((0.0, 0.0), (100.0, 10.0)) for name in ("here", "there")}
     content = compose_history(history, bounds)
     assert "tracked" not in content and content["step"] == [5] and len(history.tracked) == 2
     assert content["hypervolume"]["step"] == [10, 20]
@@ -111,7 +115,7 @@ def composed(test_error: dict[str, float]) -> dict[str, Any]:
     content["devices"]["there"] = {
         "rays": [point(B, 30.0, 4.0, [1.0, 0.0])] * 4,
         "random": [point(C, 40.0, 9.0)],
-        "latency_bounds_ms": [0.0, 10.0],
+        "cost_bounds": [[0.0, 10.0]],
     }
     quality = {"spearman": 0.9, "measured_ms": [1.0, 2.0, 3.0]}
     latencies = {

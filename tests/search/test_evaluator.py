@@ -22,7 +22,7 @@ from modnas_fast.spaces import NB201Space
 from modnas_fast.tasks.supernet_errors import SupernetErrors
 
 space = NB201Space()
-UNIT = Bounds(error=(0.0, 1.0), latency_ms=(0.0, 1.0))
+UNIT = Bounds(low=(0.0, 0.0), high=(1.0, 1.0))
 grid = st.integers(0, 8).map(lambda value: value / 8)
 point_lists = st.lists(st.tuples(grid, grid), max_size=12)
 
@@ -32,7 +32,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 def points_of(values: list[tuple[float, float]]) -> list[Point]:
-    return [Point(str(i), error, latency) for i, (error, latency) in enumerate(values)]
+    return [Point(str(i), value) for i, value in enumerate(values)]
 
 
 # ---- fronts and hypervolume ----
@@ -43,7 +43,7 @@ def test_hypervolume_by_hand() -> None:
     assert hypervolume(points_of([(0.0, 0.0)]), UNIT) == 1.0
     assert hypervolume(points_of([(0.5, 0.25), (0.25, 0.5)]), UNIT) == pytest.approx(0.5 * 0.75 + 0.25 * 0.5)
     assert hypervolume(points_of([(1.0, 0.0), (0.0, 1.0), (2.0, 0.1)]), UNIT) == 0.0
-    bounds = Bounds(error=(10.0, 50.0), latency_ms=(2.0, 4.0))
+    bounds = Bounds(low=(10.0, 2.0), high=(50.0, 4.0))
     assert hypervolume(points_of([(30.0, 2.5)]), bounds) == pytest.approx(0.5 * 0.75)
     assert bounds.normalize(points_of([(30.0, 2.5), (10.0, 4.0)])).tolist() == [[0.5, 0.25], [0.0, 1.0]]
     assert bounds.normalize([]).shape == (0, 2)
@@ -70,9 +70,9 @@ def test_nondominated_equals_pairwise_comparison(values: list[tuple[float, float
     keep = nondominated(points_of(values))
     assert keep == [not beaten(i) for i in range(len(values))]
     chosen = front(points_of(values))
-    assert [p.latency_ms for p in chosen] == sorted(p.latency_ms for p in chosen)
-    assert [p.error for p in chosen] == sorted((p.error for p in chosen), reverse=True)
-    assert len({(p.error, p.latency_ms) for p in chosen}) == len(chosen) == sum(keep)
+    assert [p.values[1] for p in chosen] == sorted(p.values[1] for p in chosen)
+    assert [p.values[0] for p in chosen] == sorted((p.values[0] for p in chosen), reverse=True)
+    assert len({p.values for p in chosen}) == len(chosen) == sum(keep)
     assert hypervolume(chosen, UNIT) == pytest.approx(hypervolume(points_of(values), UNIT))
 
 
@@ -127,8 +127,8 @@ def test_errors_equal_one_network_at_a_time(chunk: int) -> None:
     done: list[int] = []
     evaluator.compute_errors(onehot, chunk, done.append)
     points = evaluator.points(onehot, make_device())
-    assert [p.error for p in points] == pytest.approx(direct_errors(evaluator, task, onehot, 8))
-    assert len({p.error for p in points}) > 1
+    assert [p.values[0] for p in points] == pytest.approx(direct_errors(evaluator, task, onehot, 8))
+    assert len({p.values[0] for p in points}) > 1
     assert [p.architecture for p in points] == [a.text for a in space.decode(onehot)]
     assert done == [min(7, start + chunk) for start in range(0, 7, chunk)]
 
@@ -204,7 +204,7 @@ def test_a_network_that_knows_the_answer_has_no_errors() -> None:
     evaluator = Evaluator(space, SupernetErrors(Oracle(), task, split, 4), CostModel([MetaPredictor(space, 10)]))
     onehot = distinct(3)
     evaluator.compute_errors(onehot)
-    assert [p.error for p in evaluator.points(onehot, make_device())] == pytest.approx([0.0, 60.0, 60.0])
+    assert [p.values[0] for p in evaluator.points(onehot, make_device())] == pytest.approx([0.0, 60.0, 60.0])
 
 
 def test_latencies_are_in_the_devices_unit() -> None:
@@ -212,20 +212,20 @@ def test_latencies_are_in_the_devices_unit() -> None:
     evaluator = make_evaluator(task)
     evaluator._costs.predictors[0].costs[-1].bias.data[-1] += 0.3  # untrained, it predicts too little everywhere
     predicted = evaluator._costs(onehot, embeddings([device]))[:, 0]
-    latencies = evaluator.latencies(onehot, device)
+    latencies = evaluator.costs(onehot, device)[:, 0]
     linear = 1.0 + 4.0 * predicted
     assert (linear > 0.1).any() and (linear < 0).any()
     torch.testing.assert_close(latencies[linear > 0.1], linear[linear > 0.1], rtol=0, atol=0)
     assert (latencies > 0).all() and torch.equal(latencies.argsort(), linear.argsort())
-    low, high = evaluator.latency_bounds(device)
+    ((low, high),) = evaluator.cost_bounds(device)
     assert 0 < low < high
 
 
 def test_latency_bounds_run_over_the_whole_space() -> None:
     task, device = make_images(), make_device()
     evaluator = make_evaluator(task)
-    every = evaluator.latencies(space.enumerate(), device)
-    assert evaluator.latency_bounds(device) == (float(every.min()), float(every.max()))
+    every = evaluator.costs(space.enumerate(), device)
+    assert evaluator.cost_bounds(device) == [(float(every.min()), float(every.max()))]
 
 
 def test_map_architectures_are_canonical_modes() -> None:
@@ -250,8 +250,8 @@ def test_ray_points_carry_their_preference() -> None:
         assert all(math.isclose(sum(p.preference), 1.0, rel_tol=1e-6) for p in points)
         chosen = evaluator.map_architectures(phi, device, torch.tensor([p.preference for p in points]))
         assert [p.architecture for p in points] == [a.text for a in space.decode(chosen)]
-        latency = evaluator.latencies(chosen, device).tolist()
-        assert np.allclose([p.latency_ms for p in points], latency)
+        latency = evaluator.costs(chosen, device)[:, 0].tolist()
+        assert np.allclose([p.values[1] for p in points], latency)
 
 
 # ---- fronts of many devices at once ----
