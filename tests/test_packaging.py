@@ -98,7 +98,7 @@ def check_wheel(wheel: Path, compiled: bool) -> None:
     assert any(name.startswith("modnas_fast/_C.") for name in names) == compiled
     assert not [name for name in names if name.endswith((".cpp", ".h", ".cu", ".pyc")) or "/results/" in name]
     entry = next(name for name in names if name.endswith("entry_points.txt"))
-    assert "modnas-fast = modnas_fast.cli.app:main" in zipfile.ZipFile(wheel).read(entry).decode()
+    assert "modnas-fast = modnas_fast.cli:main" in zipfile.ZipFile(wheel).read(entry).decode()
 
 
 @pytest.fixture(scope="module")
