@@ -52,7 +52,7 @@ class _ChoiceSection(_Section):
         if options and name in registry:
             section = registry.key.partition(".")[0]
             raise ValueError(
-                f"{section}.{self.choice[2]}: for an object of your own; {registry.key}={name} takes fields of {section}"
+                f"{section}.{self.choice[2]}: for an object of your own; {name} takes the other keys of {section}"
             )
         return self
 
@@ -209,11 +209,6 @@ class ArchitectConfig(_ChoiceSection):
         if self.kind == "leave_one_out" and self.samples == 1:
             raise ValueError("architect.samples: leave_one_out compares samples, so it must be at least 2")
         return self
-
-    @property
-    def num_samples(self) -> int:
-        """K, with the default of the kind filled in."""
-        return self.samples or (4 if self.kind == "leave_one_out" else 1)
 
 
 class PreferencesConfig(_ChoiceSection):
@@ -386,22 +381,36 @@ class Config(_Section):
 
 
 def make_config(
+    config: Config | Mapping[str, Any] | None = None,
     *,
     preset: str | None = None,
     file: Path | None = None,
     overrides: Sequence[str] = (),
-    **sections: dict[str, Any],
+    **sections: Any,
 ) -> Config:
     """The configuration of a preset, changed by a YAML file, then by `sections`, then by `a.b=c` overrides.
 
-    Without a preset: `digits` for the embedded digits, `images` for data of one's own. Raises InputError with a line
-    for each key that is wrong, which says what was wanted.
+    Args:
+        config: a whole configuration instead of a preset, or a tree that changes the preset before the file does.
+        preset: its name; None: `digits` for the embedded digits, `images` for data of one's own.
+        file: YAML with a mapping of sections.
+        overrides: `a.b=c` with c in YAML.
+        sections: by name, mappings of the keys that change; and `seed`.
+
+    Raises InputError with a line for each key that is wrong, which says what was wanted.
 
     >>> make_config(overrides=["search.steps=10"]).search.steps
     10
     """
     changes: dict[str, Any] = {}
     faults: list[str] = []
+    whole = isinstance(config, Config)
+    if whole and preset is not None:
+        faults.append(f"preset: a whole configuration was given, which no preset changes, got {preset!r}")
+    elif isinstance(config, Mapping):
+        _merge(changes, config)
+    elif config is not None and not whole:
+        raise InputError(f"config: wanted a Config, a mapping of sections or a YAML file, got {type(config).__name__}")
     if file is not None:
         _merge(changes, _read_yaml(file))
     _merge(changes, sections)
@@ -411,19 +420,33 @@ def make_config(
         except InputError as error:
             faults.append(str(error))
     preset = preset or _preset_for(changes)
-    if preset not in PRESETS:
+    if not whole and preset not in PRESETS:
         hint = did_you_mean(preset, PRESETS)
         faults.append(f"preset: unknown preset {preset!r}; {hint}available: {', '.join(PRESETS)}")
     tree: dict[str, Any] = {}
-    _merge(tree, PRESETS.get(preset, {}))
+    _merge(tree, config.model_dump() if isinstance(config, Config) else PRESETS.get(preset, {}))
     _merge(tree, changes)
     try:
-        config = Config.model_validate(tree)
+        made = Config.model_validate(tree)
     except ValidationError as error:
         faults += faults_of(error, Config)
     if faults:
         raise InputError("\n".join(faults))
-    return config
+    return made
+
+
+def find_choices(config: Config) -> None:
+    """Loads every object that the configuration names. InputError with a line for each that cannot be used."""
+    faults = []
+    for section in (getattr(config, name) for name in Config.model_fields):
+        if isinstance(section, _ChoiceSection):
+            registry, name, options = section.chosen
+            try:
+                registry.find(name, options)
+            except InputError as error:
+                faults.append(str(error))
+    if faults:
+        raise InputError("\n".join(faults))
 
 
 def _preset_for(changes: dict[str, Any]) -> str:
@@ -459,9 +482,9 @@ def to_yaml(config: Config) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
 
 
-def _merge(tree: dict[str, Any], changes: dict[str, Any]) -> None:
+def _merge(tree: dict[str, Any], changes: Mapping[str, Any]) -> None:
     for key, value in changes.items():
-        if isinstance(value, dict) and isinstance(tree.get(key, {}), dict):
+        if isinstance(value, Mapping) and isinstance(tree.get(key, {}), dict):
             _merge(tree.setdefault(key, {}), value)
         else:
             tree[key] = value

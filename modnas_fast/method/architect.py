@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from modnas_fast.runtime.choices import ARCHITECTS
+from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.placement import to_device
 
 
@@ -147,6 +148,8 @@ class Architect(ABC):
     noisy: bool = True
     #: samples that `surrogate` needs
     min_samples: int = 1
+    #: samples per device where the configuration names no number
+    default_samples: int = 1
     #: whether every device learns from the samples of all devices, and from the values of losses alone
     shares_samples: bool = False
 
@@ -271,6 +274,7 @@ class LeaveOneOut(Architect):
 
     hard = True
     min_samples = 2
+    default_samples = 4
     shares_samples = True
 
     def _sample(self, logits: Tensor, gumbels: Tensor | None) -> Tensor:
@@ -351,9 +355,13 @@ def make_architect(
     return architect
 
 
-def samples_per_device(architect: Architect, samples: int) -> int:
-    """K, `samples` or more where the architect needs more: LeaveOneOut compares them."""
-    return max(samples, architect.min_samples)
+def samples_per_device(architect: Architect, samples: int | None) -> int:
+    """K: `samples`, or what the architect draws where None is asked for. InputError for fewer than it needs."""
+    if samples is None:
+        return max(architect.default_samples, architect.min_samples)
+    if samples < architect.min_samples:
+        raise InputError(f"architect.samples: wanted at least {architect.min_samples}, got {samples}")
+    return samples
 
 
 def _positive(name: str, value: float) -> float:

@@ -92,7 +92,7 @@ def _phi_pass(
         tau_min=options.tau_min,
         options=options.options,
     )
-    count = samples_per_device(architect, options.num_samples)
+    count = samples_per_device(architect, options.samples)
     logits = torch.zeros(count * devices, space.num_options, requires_grad=True)
     objective.new_batch()
     loss = objective.loss(architect(logits, generator=generator).to(objective.device), architect.hard or None)

@@ -73,7 +73,7 @@ class Registry(Collection[str]):
         self._registered[name] = found
 
     def check(self, name: str) -> str:
-        """The name itself, where it is known or a place; nothing is imported. InputError otherwise, with suggestions."""
+        """The name itself, where it is known, or a place. Imports nothing; InputError for any other name."""
         if name in self.builtin or name in self._registered or PLACE.fullmatch(name) or name in self.names:
             return name
         known = self.names

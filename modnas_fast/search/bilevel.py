@@ -91,7 +91,7 @@ class Search:
             tau_min=config.architect.tau_min,
             options=config.architect.options,
         )
-        self._num_samples = samples_per_device(self._architect, config.architect.num_samples)
+        self._num_samples = samples_per_device(self._architect, config.architect.samples)
         self._sampler = ReinMax(space.group_sizes)  # hard samples for the refinement, whatever the estimator
         self._draw_preferences = make_preferences(
             config.preferences.kind, self._num_objectives, config.preferences.parameters()
