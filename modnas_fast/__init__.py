@@ -1,7 +1,7 @@
 """modnas-fast: one search, a Pareto set of networks for many devices (MODNAS, ICLR 2025, arXiv 2402.18213)."""
 
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from modnas_fast.runtime.lazy import names_from
 
@@ -10,9 +10,10 @@ if TYPE_CHECKING:
     from modnas_fast.errors import InputError
     from modnas_fast.mgd import MinNorm, min_norm
     from modnas_fast.result import Pick, Result
+    from modnas_fast.runs.api import search
 
 __version__ = version("modnas-fast")
-__all__ = ["Device", "InputError", "MinNorm", "Pick", "Result", "__version__", "min_norm"]
+__all__ = ["Device", "InputError", "MinNorm", "Pick", "Result", "__version__", "min_norm", "search"]
 
 __getattr__ = names_from(
     __name__,
@@ -23,5 +24,13 @@ __getattr__ = names_from(
         "Pick": "modnas_fast.result",
         "Result": "modnas_fast.result",
         "min_norm": "modnas_fast.mgd",
+        "search": "modnas_fast.search",  # a room that is called, see there
     },
 )
+
+
+def _search(*arguments: Any, **options: Any) -> Any:
+    """What the room modnas_fast.search answers when it is called."""
+    from modnas_fast.runs.api import search
+
+    return search(*arguments, **options)

@@ -11,7 +11,7 @@ import pytest
 import modnas_fast
 
 PUBLIC = {
-    "modnas_fast": ["Device", "InputError", "MinNorm", "Pick", "Result", "__version__", "min_norm"],
+    "modnas_fast": ["Device", "InputError", "MinNorm", "Pick", "Result", "__version__", "min_norm", "search"],
     "modnas_fast.baselines": ["BASELINES", "BudgetSpent", "Problem", "random_architectures"],
     "modnas_fast.datasets": ["BatchStream", "ImageTask", "Split", "data_home", "load_task", "locate"],
     "modnas_fast.devices": [

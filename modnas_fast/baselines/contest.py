@@ -103,7 +103,8 @@ class Contest:
 
         Raises InputError for an unknown method or device, before anything is written.
         """
-        _check("methods", methods, BASELINES)
+        for method in methods:
+            BASELINES.find(method)
         _check("devices", devices, self._known.fronts)
         write_json(self._folder / "settings.json", self.settings)
         every = [Run(method, device, seed) for seed, device, method in product(range(seeds), devices, methods)]

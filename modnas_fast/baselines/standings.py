@@ -19,9 +19,14 @@ def standings(entries: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """
     return {
         method: _standing([entry for entry in entries if entry["method"] == method])
-        for method in BASELINES
-        if any(entry["method"] == method for entry in entries)
+        for method in sorted({entry["method"] for entry in entries}, key=_rank)
     }
+
+
+def _rank(method: str) -> tuple[int, str]:
+    """Built-in methods in their order, then a user's by name."""
+    order = list(BASELINES)
+    return (order.index(method) if method in order else len(order), method)
 
 
 def _standing(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -19,10 +20,7 @@ from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.terminal_table import show
 
 if TYPE_CHECKING:
-    from modnas_fast.config import Config
     from modnas_fast.runs.stages import StagedRun
-    from modnas_fast.runtime.progress import Reporter
-    from modnas_fast.runtime.stopping import Stopper
 
 app = typer.Typer(
     name="modnas-fast",
@@ -39,6 +37,7 @@ def main() -> None:
     """Runs the command line; bad input ends with a line for each fault and exit status 2."""
     from modnas_fast.runtime.stopping import Stopped
 
+    sys.path.append(os.getcwd())  # last: package.module:object may lie beside the data, and hides nothing
     try:
         app(prog_name="modnas-fast")
     except InputError as error:
@@ -135,86 +134,63 @@ def search(
 
       modnas-fast search --resume runs/digits-001
     """
-    from modnas_fast.config import make_config, to_yaml, with_absolute_paths
-    from modnas_fast.result.folder import create_numbered_run, create_run, discard_unstarted, open_run
+    sections = _command_line_sections(data, verify)
+    if show_config and resume is None:
+        from modnas_fast.config import make_config, to_yaml, with_absolute_paths
 
-    if resume is not None:
-        if any(value is not None for value in (data, preset, config, set_, seed, verify, out)):
-            raise InputError("--resume: a run keeps its configuration; no other setting goes with --resume")
-        folder = resume.expanduser()
-        configuration = open_run(folder)
-    else:
-        folder = out and out.expanduser()
-        sections = _command_line_sections(data, seed, verify)
-        configuration = with_absolute_paths(
-            make_config(preset=preset, file=config and config.expanduser(), overrides=set_ or (), **sections)
-        )
-        if show_config:
-            print(to_yaml(configuration), end="")
-            return
-    _refuse_on_tables(configuration, verify=bool(verify), remeasure=remeasure)
+        file, seeds = config and config.expanduser(), {} if seed is None else {"seed": seed}
+        shown = make_config(preset=preset, file=file, overrides=set_ or (), **sections, **seeds)
+        print(to_yaml(with_absolute_paths(shown)), end="")
+        return
+    import modnas_fast
     from modnas_fast.runtime.progress import Terminal
     from modnas_fast.runtime.stopping import Stopped, Stopper
 
-    terminal, stopper = Terminal(), Stopper()
-    run = _make_run(folder or Path("runs"), configuration, terminal, stopper, remeasure)
-    if resume is None:
-        run.check()  # before there is a folder
-        name = _run_name(configuration)
-        folder = create_run(folder, configuration) if folder else create_numbered_run(run.folder, name, configuration)
-        run.folder = folder
+    terminal, started = Terminal(), _Started()
     try:
-        with stopper.listening():
-            result = run.execute()
+        result = modnas_fast.search(
+            config,
+            preset=preset,
+            out=out,
+            resume=resume,
+            seed=seed,
+            overrides=set_ or (),
+            remeasure=remeasure,
+            reporter=terminal,
+            stopper=Stopper(),
+            started=started,
+            **sections,
+        )
     except Stopped:
-        terminal.say(f"Stopped. Continue with: modnas-fast search --resume {shlex.quote(str(folder))}")
-        raise
-    except InputError:
-        if resume is None:
-            discard_unstarted(folder)
+        if started.run is not None:
+            folder = shlex.quote(str(started.run.folder))
+            terminal.say(f"Stopped. Continue with: modnas-fast search --resume {folder}")
         raise
     from modnas_fast.cli.tables import summary_tables
 
     show(*summary_tables(result))
-    if run.report_fault:
-        again = f"modnas-fast report {shlex.quote(str(folder))}"
-        terminal.say(f"modnas-fast: no report: {run.report_fault}. The result stands; build the report with: {again}")
+    if started.run is not None and started.run.report_fault:
+        again = f"modnas-fast report {shlex.quote(str(result.run))}"
+        fault = started.run.report_fault
+        terminal.say(f"modnas-fast: no report: {fault}. The result stands; build the report with: {again}")
         raise typer.Exit(1)
-    print(f"Report: {folder / 'report.html'}")
+    print(f"Report: {result.run / 'report.html'}")
 
 
-def _refuse_on_tables(configuration: Config, **given: bool) -> None:
-    """Options that mean nothing where costs come from a table."""
-    for option, value in given.items():
-        if value and configuration.devices.table is not None:
-            raise InputError(f"--{option}: with devices.table, errors and latencies are the table's; leave it out")
+class _Started:
+    """Keeps the run that a search has started."""
+
+    run: StagedRun | None = None
+
+    def __call__(self, run: StagedRun) -> None:
+        self.run = run
 
 
-def _make_run(folder: Path, configuration: Config, terminal: Reporter, stopper: Stopper, remeasure: bool) -> StagedRun:
-    """The stages that the configuration asks for; loads torch."""
-    if configuration.devices.table is None:
-        from modnas_fast.runs.run import Run
-
-        return Run(folder, configuration, terminal, stopper, remeasure)
-    from modnas_fast.runs.table_run import TableRun
-
-    return TableRun(folder, configuration, terminal, stopper)
-
-
-def _run_name(configuration: Config) -> str:
-    """What the folder of a run is called, less its number."""
-    if configuration.task.source == "surrogate":
-        return configuration.space.name
-    return Path(configuration.task.data or "").stem or "run"
-
-
-def _command_line_sections(data: str | None, seed: int | None, verify: int | None) -> dict[str, Any]:
+def _command_line_sections(data: str | None, verify: int | None) -> dict[str, Any]:
     """Options that stand for configuration keys."""
     sections: dict[str, Any] = {}
     if data is not None:
         sections["task"] = {"data": data}
-    if seed is not None:
-        sections["seed"] = seed
     if verify is not None:
         sections["verify"] = {"networks": verify}
     return sections

@@ -15,7 +15,11 @@ def baselines(
     space: Annotated[str, typer.Argument(help="The space whose tables are used: nb201.")],
     methods: Annotated[
         str | None,
-        typer.Option(metavar="A,B", help="Some of random, random-hypernet, nsga2, tpe, gp, local-search, evolution."),
+        typer.Option(
+            metavar="A,B",
+            help="Some of random, random-hypernet, nsga2, tpe, gp, local-search, evolution (all by default), or "
+            "package.module:object of your own.",
+        ),
     ] = None,
     devices: Annotated[
         str, typer.Option(metavar="paper|A,B", help="Device settings of HELP's tables; paper: MODNAS's 13 + 6.")

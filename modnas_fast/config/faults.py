@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-#: how alike two names are, from 0 to 1, of which one may be a slip for the other
-ALIKE = 0.7
-#: names that are offered at most
-OFFERED = 3
+from modnas_fast.runtime.suggestions import closest, did_you_mean, question
 
 
 def faults_of(error: ValidationError, model: type[BaseModel]) -> list[str]:
@@ -21,15 +17,6 @@ def faults_of(error: ValidationError, model: type[BaseModel]) -> list[str]:
     for detail in error.errors(include_url=False):
         found.setdefault(_field(detail["loc"], model), []).append(detail)
     return [f"config: {_fault(field, details, model)}" for field, details in found.items()]
-
-
-def meant(name: str, known: Iterable[str]) -> str:
-    """`did you mean …?` with the known names that are alike, else an empty text.
-
-    >>> meant("meen", ["mgd", "mean"]), meant("x", ["mgd", "mean"])
-    ('did you mean mean?', '')
-    """
-    return _question(_alike(name, list(known)))
 
 
 def _fault(field: tuple[str, ...], details: Sequence[Any], model: type[BaseModel]) -> str:
@@ -47,8 +34,8 @@ def _fault(field: tuple[str, ...], details: Sequence[Any], model: type[BaseModel
         text for detail in details for text in re.findall("'([^']*)'", detail.get("ctx", {}).get("expected", ""))
     ]
     value = first["input"]
-    question = meant(value, options) if isinstance(value, str) else ""
-    return f"{key}: {wanted}, got {value!r}" + (f"; {question}" if question else "")
+    hint = did_you_mean(value, options).rstrip() if isinstance(value, str) else ""
+    return f"{key}: {wanted}, got {value!r}" + (f"; {hint}" if hint else "")
 
 
 def _unknown(field: tuple[str, ...], model: type[BaseModel]) -> str:
@@ -57,10 +44,10 @@ def _unknown(field: tuple[str, ...], model: type[BaseModel]) -> str:
     section = model
     for part in parents:
         section = section.model_fields[part].annotation
-    here = [".".join([*parents, near]) for near in _alike(name, list(section.model_fields))]
-    question = _question(here or _elsewhere(name, model))
-    if question:
-        return f"unknown key {key}; {question} (`modnas-fast search --show-config` prints all)"
+    here = [".".join([*parents, near]) for near in closest(name, section.model_fields)]
+    hint = question(here or _elsewhere(name, model))
+    if hint:
+        return f"unknown key {key}; {hint}(`modnas-fast search --show-config` prints all)"
     return f"unknown key {key}; known there: {', '.join(section.model_fields)}"
 
 
@@ -69,7 +56,7 @@ def _elsewhere(name: str, model: type[BaseModel]) -> list[str]:
     keys: dict[str, list[str]] = {}
     for key in known_keys(model):
         keys.setdefault(key.rpartition(".")[2], []).append(key)
-    return [key for near in ([name] if name in keys else _alike(name, list(keys))) for key in keys[near]]
+    return [key for near in ([name] if name in keys else closest(name, keys)) for key in keys[near]]
 
 
 def known_keys(model: type[BaseModel]) -> list[str]:
@@ -79,16 +66,6 @@ def known_keys(model: type[BaseModel]) -> list[str]:
         inner = known_keys(field.annotation) if _is_section(field.annotation) else []
         keys += [f"{name}.{key}" for key in inner] or [name]
     return keys
-
-
-def _alike(name: str, known: Sequence[str]) -> list[str]:
-    plain = {key.lower().replace("-", "_"): key for key in known}
-    found = get_close_matches(name.lower().replace("-", "_"), plain, OFFERED, ALIKE)
-    return [plain[near] for near in found]
-
-
-def _question(names: Sequence[str]) -> str:
-    return f"did you mean {' or '.join(names)}?" if names else ""
 
 
 def _field(location: Sequence[Any], model: type[BaseModel]) -> tuple[str, ...]:

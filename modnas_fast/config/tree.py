@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from modnas_fast.config.faults import faults_of, meant
+from modnas_fast.config.faults import faults_of
 from modnas_fast.config.presets import OWN_IMAGES, PRESETS
+from modnas_fast.runtime import choices
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.files import read_text
+from modnas_fast.runtime.registry import Registry
+from modnas_fast.runtime.suggestions import did_you_mean
 
 Positive = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -31,10 +34,37 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
-class SpaceConfig(_Section):
+class _ChoiceSection(_Section):
+    """A section with the name of an object of a registry, and keyword arguments for one that is not built in."""
+
+    #: the registry, the field with the name, and the field with the keyword arguments
+    choice: ClassVar[tuple[Registry, str, str]]
+
+    @property
+    def chosen(self) -> tuple[Registry, str, dict[str, Any]]:
+        """The registry, the name and the keyword arguments of one's own object, empty for a built-in one."""
+        registry, name, options = self.choice
+        return registry, getattr(self, name), getattr(self, options)
+
+    @model_validator(mode="after")
+    def _options_have_a_taker(self) -> _ChoiceSection:
+        registry, name, options = self.chosen
+        if options and name in registry:
+            section = registry.key.partition(".")[0]
+            raise ValueError(
+                f"{section}.{self.choice[2]}: for an object of your own; {name} takes the other keys of {section}"
+            )
+        return self
+
+
+class SpaceConfig(_ChoiceSection):
     """Which networks are searched."""
 
-    name: Literal["nb201"] = "nb201"
+    choice = (choices.SPACES, "name", "options")
+    name: Annotated[str, AfterValidator(choices.SPACES.check)] = "nb201"
+    """`nb201`, or a space of one's own (docs/extending.md)."""
+    options: dict[str, Any] = {}
+    """Keyword arguments of a space of one's own."""
     channels: Annotated[int, Field(ge=1, le=256)] = 8
     """C, channels of the first stage; paper: 16."""
     cells: Annotated[int, Field(ge=1, le=20)] = 1
@@ -45,9 +75,10 @@ class SpaceConfig(_Section):
     """In the supernet, the 1×1 kernel of an edge is the centre of its 3×3 kernel; published code: True."""
 
 
-class TaskConfig(_Section):
+class TaskConfig(_ChoiceSection):
     """Which images are classified, or which task of a table is searched."""
 
+    choice = (choices.SURROGATES, "surrogate", "surrogate_options")
     data: Annotated[str, Field(min_length=1)] | None = "digits"
     """`digits` (embedded), a folder with one sub-folder per class, or image parquet (file or folder; docs/images.md);
     None: images of one's own that are still to be named, without which no search begins."""
@@ -66,6 +97,10 @@ class TaskConfig(_Section):
     """Where `devices.table` is set, the task whose true errors (NATS-Bench) judge the answer."""
     queries: Annotated[int, Field(ge=8)] = 300
     """Q, true errors that the surrogate may know, for all devices together."""
+    surrogate: Annotated[str, AfterValidator(choices.SURROGATES.check)] = "gaussian_process"
+    """The regression from networks to errors, or one of one's own (docs/extending.md)."""
+    surrogate_options: dict[str, Any] = {}
+    """Keyword arguments of a regression of one's own."""
     augment: bool = False
     """Random crops and mirror images (never mirrored for digits); paper: True."""
 
@@ -105,12 +140,15 @@ class DevicesConfig(_Section):
         return self
 
 
-class PredictorConfig(_Section):
+class PredictorConfig(_ChoiceSection):
     """Training of the MetaPredictor."""
 
-    kind: Literal["additive", "graph", "plain_graph"] = "additive"
+    choice = (choices.PREDICTORS, "kind", "options")
+    kind: Annotated[str, AfterValidator(choices.PREDICTORS.check)] = "additive"
     """`additive`: a cost per operation, for few measurements of one's own; `graph`: a graph network, for tables;
-    `plain_graph`: that of HELP (paper)."""
+    `plain_graph`: that of HELP (paper); or one of one's own (docs/extending.md)."""
+    options: dict[str, Any] = {}
+    """Keyword arguments of a kind of one's own."""
     hidden: Positive = 100
     """Width of the hidden layer; paper: 100."""
     steps: Positive = 800
@@ -118,11 +156,15 @@ class PredictorConfig(_Section):
     """Adam's initial step size, falling by cosine; paper: 1e-4."""
 
 
-class HypernetworkConfig(_Section):
+class HypernetworkConfig(_ChoiceSection):
     """The MetaHypernetwork."""
 
-    kind: Literal["bank", "mlp"] = "bank"
-    """`bank`: embedding tables mixed by attention (paper); `mlp`: smooth in r and d, any number of objectives."""
+    choice = (choices.HYPERNETWORKS, "kind", "options")
+    kind: Annotated[str, AfterValidator(choices.HYPERNETWORKS.check)] = "bank"
+    """`bank`: embedding tables mixed by attention (paper); `mlp`: smooth in r and d, any number of objectives; or one
+    of one's own (docs/extending.md)."""
+    options: dict[str, Any] = {}
+    """Keyword arguments of a kind of one's own."""
     tables: Positive = 50
     """Tables of the bank; paper: 50."""
     intervals: Annotated[int, Field(ge=2)] = 26
@@ -135,11 +177,15 @@ class HypernetworkConfig(_Section):
     """Mlp: logits stay within ± this, so that no option's probability vanishes during the search."""
 
 
-class ArchitectConfig(_Section):
+class ArchitectConfig(_ChoiceSection):
     """The differentiable sampler of architectures."""
 
-    kind: Literal["reinmax", "gdas", "leave_one_out", "gumbel_softmax", "softmax"] = "leave_one_out"
-    """Paper: reinmax."""
+    choice = (choices.ARCHITECTS, "kind", "options")
+    kind: Annotated[str, AfterValidator(choices.ARCHITECTS.check)] = "leave_one_out"
+    """`reinmax` (paper), `gdas`, `leave_one_out`, `gumbel_softmax`, `softmax`, or one of one's own
+    (docs/extending.md)."""
+    options: dict[str, Any] = {}
+    """Keyword arguments of a kind of one's own."""
     samples: Positive | None = None
     """K, architectures drawn per device and step; None: 4 for leave_one_out, 1 (paper) for the others."""
     entropy_start: NonNegativeFloat = 1.0
@@ -164,26 +210,33 @@ class ArchitectConfig(_Section):
             raise ValueError("architect.samples: leave_one_out compares samples, so it must be at least 2")
         return self
 
-    @property
-    def num_samples(self) -> int:
-        """K, with the default of the kind filled in."""
-        return self.samples or (4 if self.kind == "leave_one_out" else 1)
 
-
-class PreferencesConfig(_Section):
+class PreferencesConfig(_ChoiceSection):
     """How preferences are drawn during the search."""
 
+    choice = (choices.PREFERENCES, "kind", "options")
+    kind: Annotated[str, AfterValidator(choices.PREFERENCES.check)] = "dirichlet"
+    """`dirichlet` (paper), or a sampler of one's own (docs/extending.md)."""
+    options: dict[str, Any] = {}
+    """Keyword arguments of a kind of one's own."""
     beta: PositiveFloat = 1.0
     """Parameter of the Dirichlet distribution; paper: 1."""
     shared: bool = False
     """One preference per step for all devices; False: one per device (paper)."""
 
+    def parameters(self) -> dict[str, Any]:
+        """The arguments that this kind takes."""
+        return {"beta": self.beta, "shared": self.shared} if self.kind == "dirichlet" else dict(self.options)
 
-class ScalarizationConfig(_Section):
+
+class ScalarizationConfig(_ChoiceSection):
     """How the objectives of one device become one loss."""
 
-    kind: Literal["linear", "smooth_chebyshev", "cosine"] = "smooth_chebyshev"
-    """Paper: linear (with a cosine penalty in the published code)."""
+    choice = (choices.SCALARIZATIONS, "kind", "options")
+    kind: Annotated[str, AfterValidator(choices.SCALARIZATIONS.check)] = "smooth_chebyshev"
+    """`linear` (paper), `smooth_chebyshev`, `cosine` (published code), or one of one's own (docs/extending.md)."""
+    options: dict[str, Any] = {}
+    """Keyword arguments of a kind of one's own."""
     mu: PositiveFloat = 0.003
     """Smoothing of smooth_chebyshev, in units of the weighed losses."""
     penalty: NonNegativeFloat = 0.1
@@ -197,15 +250,18 @@ class ScalarizationConfig(_Section):
 
     def parameters(self) -> dict[str, Any]:
         """The arguments that this kind takes."""
-        names = {"linear": (), "smooth_chebyshev": ("mu",), "cosine": ("penalty", "detach_penalty")}[self.kind]
-        return {name: getattr(self, name) for name in names}
+        fields = {"linear": (), "smooth_chebyshev": ("mu",), "cosine": ("penalty", "detach_penalty")}
+        return {name: getattr(self, name) for name in fields.get(self.kind, ())} or dict(self.options)
 
 
-class MGDConfig(_Section):
+class MGDConfig(_ChoiceSection):
     """How the devices' gradients are combined."""
 
-    scheme: Literal["mgd", "mean", "sequential", "sample"] = "mgd"
-    """Paper: mgd; the others are its ablations."""
+    choice = (choices.SCHEMES, "scheme", "options")
+    scheme: Annotated[str, AfterValidator(choices.SCHEMES.check)] = "mgd"
+    """`mgd` (paper), `mean`, `sequential`, `sample` (its ablations), or one of one's own (docs/extending.md)."""
+    options: dict[str, Any] = {}
+    """Keyword arguments of a scheme of one's own."""
     normalize: Literal["none", "l2"] = "l2"
     """Division of each device's gradient by its norm; published code: l2."""
 
@@ -325,22 +381,36 @@ class Config(_Section):
 
 
 def make_config(
+    config: Config | Mapping[str, Any] | None = None,
     *,
     preset: str | None = None,
     file: Path | None = None,
     overrides: Sequence[str] = (),
-    **sections: dict[str, Any],
+    **sections: Any,
 ) -> Config:
     """The configuration of a preset, changed by a YAML file, then by `sections`, then by `a.b=c` overrides.
 
-    Without a preset: `digits` for the embedded digits, `images` for data of one's own. Raises InputError with a line
-    for each key that is wrong, which says what was wanted.
+    Args:
+        config: a whole configuration instead of a preset, or a tree that changes the preset before the file does.
+        preset: its name; None: `digits` for the embedded digits, `images` for data of one's own.
+        file: YAML with a mapping of sections.
+        overrides: `a.b=c` with c in YAML.
+        sections: by name, mappings of the keys that change; and `seed`.
+
+    Raises InputError with a line for each key that is wrong, which says what was wanted.
 
     >>> make_config(overrides=["search.steps=10"]).search.steps
     10
     """
     changes: dict[str, Any] = {}
     faults: list[str] = []
+    whole = isinstance(config, Config)
+    if whole and preset is not None:
+        faults.append(f"preset: a whole configuration was given, which no preset changes, got {preset!r}")
+    elif isinstance(config, Mapping):
+        _merge(changes, config)
+    elif config is not None and not whole:
+        raise InputError(f"config: wanted a Config, a mapping of sections or a YAML file, got {type(config).__name__}")
     if file is not None:
         _merge(changes, _read_yaml(file))
     _merge(changes, sections)
@@ -350,19 +420,33 @@ def make_config(
         except InputError as error:
             faults.append(str(error))
     preset = preset or _preset_for(changes)
-    if preset not in PRESETS:
-        hints = [meant(preset, PRESETS), f"available: {', '.join(PRESETS)}"]
-        faults.append(f"preset: unknown preset {preset!r}; {' '.join(filter(None, hints))}")
+    if not whole and preset not in PRESETS:
+        hint = did_you_mean(preset, PRESETS)
+        faults.append(f"preset: unknown preset {preset!r}; {hint}available: {', '.join(PRESETS)}")
     tree: dict[str, Any] = {}
-    _merge(tree, PRESETS.get(preset, {}))
+    _merge(tree, config.model_dump() if isinstance(config, Config) else PRESETS.get(preset, {}))
     _merge(tree, changes)
     try:
-        config = Config.model_validate(tree)
+        made = Config.model_validate(tree)
     except ValidationError as error:
         faults += faults_of(error, Config)
     if faults:
         raise InputError("\n".join(faults))
-    return config
+    return made
+
+
+def find_choices(config: Config) -> None:
+    """Loads every object that the configuration names. InputError with a line for each that cannot be used."""
+    faults = []
+    for section in (getattr(config, name) for name in Config.model_fields):
+        if isinstance(section, _ChoiceSection):
+            registry, name, options = section.chosen
+            try:
+                registry.find(name, options)
+            except InputError as error:
+                faults.append(str(error))
+    if faults:
+        raise InputError("\n".join(faults))
 
 
 def _preset_for(changes: dict[str, Any]) -> str:
@@ -398,9 +482,9 @@ def to_yaml(config: Config) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
 
 
-def _merge(tree: dict[str, Any], changes: dict[str, Any]) -> None:
+def _merge(tree: dict[str, Any], changes: Mapping[str, Any]) -> None:
     for key, value in changes.items():
-        if isinstance(value, dict) and isinstance(tree.get(key, {}), dict):
+        if isinstance(value, Mapping) and isinstance(tree.get(key, {}), dict):
             _merge(tree.setdefault(key, {}), value)
         else:
             tree[key] = value

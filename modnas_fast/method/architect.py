@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from modnas_fast.runtime.choices import ARCHITECTS
+from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.placement import to_device
 
 
@@ -145,6 +148,8 @@ class Architect(ABC):
     noisy: bool = True
     #: samples that `surrogate` needs
     min_samples: int = 1
+    #: samples per device where the configuration names no number
+    default_samples: int = 1
     #: whether every device learns from the samples of all devices, and from the values of losses alone
     shares_samples: bool = False
 
@@ -269,6 +274,7 @@ class LeaveOneOut(Architect):
 
     hard = True
     min_samples = 2
+    default_samples = 4
     shares_samples = True
 
     def _sample(self, logits: Tensor, gumbels: Tensor | None) -> Tensor:
@@ -310,15 +316,6 @@ class Softmax(Architect):
         return (logits / self.temperature).softmax(-1)
 
 
-ARCHITECTS: dict[str, type[Architect]] = {
-    "reinmax": ReinMax,
-    "gdas": GDAS,
-    "leave_one_out": LeaveOneOut,
-    "gumbel_softmax": GumbelSoftmax,
-    "softmax": Softmax,
-}
-
-
 def make_architect(
     kind: str,
     group_sizes: Sequence[int],
@@ -326,13 +323,16 @@ def make_architect(
     *,
     tau_max: float | None = None,
     tau_min: float | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Architect:
-    """The sampler `kind` (reinmax, gdas, leave_one_out, gumbel_softmax, softmax) for groups of `group_sizes` options.
+    """The sampler `kind` (reinmax, gdas, leave_one_out, gumbel_softmax, softmax, or one of a user's) for groups of
+    `group_sizes` options.
 
     `temperature` > 0 is constant over the search. `tau_max` and `tau_min` > 0, given together, replace it by
     a linear schedule that `architect.set_progress` follows; gdas without them runs from 10 to 0.1, its
-    paper's choice, whatever `temperature` says. Raises ValueError for an unknown kind, for group sizes below
-    1, for numbers not above 0, and for one end of a schedule without the other.
+    paper's choice, whatever `temperature` says. `options` are keyword arguments of a user's sampler. Raises
+    ValueError for an unknown kind, for group sizes below 1, for numbers not above 0, and for one end of a schedule
+    without the other.
 
     >>> architect = make_architect("reinmax", [3, 3])
     >>> logits = torch.tensor([[2.0, 0.0, 0.0, 0.0, 0.0, 2.0]])
@@ -343,14 +343,25 @@ def make_architect(
     >>> round(gdas.temperature, 2)
     5.05
     """
-    if kind not in ARCHITECTS:
-        raise ValueError(f"kind: wanted one of {', '.join(ARCHITECTS)}, got {kind!r}")
+    make = ARCHITECTS.find(kind, options)
     if (tau_max is None) != (tau_min is None):
         raise ValueError(f"tau_max, tau_min: wanted both or neither, got {tau_max!r} and {tau_min!r}")
     _positive("temperature", temperature)
     if tau_max is None or tau_min is None:
         tau_max, tau_min = (10.0, 0.1) if kind == "gdas" else (temperature, temperature)
-    return ARCHITECTS[kind](group_sizes, tau_max=tau_max, tau_min=tau_min)
+    architect = make(group_sizes, tau_max=tau_max, tau_min=tau_min)
+    if not isinstance(architect, Architect):
+        raise ARCHITECTS.fault(kind, f"gives a {type(architect).__name__}, no modnas_fast.method.architect.Architect")
+    return architect
+
+
+def samples_per_device(architect: Architect, samples: int | None) -> int:
+    """K: `samples`, or what the architect draws where None is asked for. InputError for fewer than it needs."""
+    if samples is None:
+        return max(architect.default_samples, architect.min_samples)
+    if samples < architect.min_samples:
+        raise InputError(f"architect.samples: wanted at least {architect.min_samples}, got {samples}")
+    return samples
 
 
 def _positive(name: str, value: float) -> float:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from modnas_fast.runtime.choices import HYPERNETWORKS
 from modnas_fast.runtime.errors import InputError
-
-HeadKind = Literal["bank", "mlp"]
 
 
 class BankHypernetwork(nn.Module):
@@ -113,7 +113,7 @@ def logits_on_host(hypernet: nn.Module, r: Tensor, d: Tensor) -> Tensor:
 
 
 def make_metahypernet(
-    kind: HeadKind,
+    kind: str,
     num_options: int,
     num_objectives: int,
     embedding_width: int,
@@ -124,8 +124,12 @@ def make_metahypernet(
     hidden: int = 100,
     logit_bound: float = 3.0,
     generator: torch.Generator | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> nn.Module:
-    """The MetaHypernetwork of the given kind, `bank` or `mlp`, called with r [..., M], d [..., E].
+    """The MetaHypernetwork of the given kind, `bank`, `mlp` or a user's, called with r [..., M], d [..., E].
+
+    `options` are keyword arguments of a user's. Raises InputError for an unknown kind, and for a user's module that
+    gives other than logits [..., N].
 
     >>> phi = make_metahypernet("bank", num_options=30, num_objectives=2, embedding_width=10)
     >>> phi(torch.tensor([[0.2, 0.8]]), torch.rand(1, 10)).shape
@@ -137,4 +141,21 @@ def make_metahypernet(
         return BankHypernetwork(num_options, embedding_width, tables, intervals, interpolate, generator)
     if kind == "mlp":
         return MLPHypernetwork(num_options, num_objectives, embedding_width, hidden, logit_bound, generator)
-    raise InputError(f"hypernetwork.kind: wanted 'bank' or 'mlp', got {kind!r}")
+    made = HYPERNETWORKS.find(kind, options)(
+        num_options=num_options, num_objectives=num_objectives, embedding_width=embedding_width, generator=generator
+    )
+    _try(kind, made, num_options, num_objectives, embedding_width)
+    return made
+
+
+@torch.no_grad()
+def _try(kind: str, made: Any, num_options: int, num_objectives: int, embedding_width: int) -> None:
+    """Calls a user's module with one row and with several, as the search will."""
+    if not isinstance(made, nn.Module):
+        raise HYPERNETWORKS.fault(kind, f"gives a {type(made).__name__}, no torch.nn.Module")
+    for leading in ((), (3,), (2, 3)):
+        r = torch.full((*leading, num_objectives), 1 / num_objectives)
+        shape = made(r, torch.zeros(*leading, embedding_width)).shape
+        if shape != (*leading, num_options):
+            wanted = f"r {list(r.shape)} gives {list(shape)}, wanted {[*leading, num_options]}"
+            raise HYPERNETWORKS.fault(kind, f"gives logits of a wrong shape: {wanted}")

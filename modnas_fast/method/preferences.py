@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from modnas_fast.runtime.choices import PREFERENCES
+
+#: draws preferences [T, M] of T devices
+Sampler = Callable[[int, torch.Generator], Tensor]
 
 
 def dirichlet(
@@ -41,6 +47,34 @@ def dirichlet(
     )  # in (0, 1]
     weights = (gamma.log() + uniform.log() / concentration).softmax(-1)
     return weights.to(dtype).expand(num_devices, num_objectives).contiguous()
+
+
+def make_preferences(kind: str, num_objectives: int, parameters: Mapping[str, Any]) -> Sampler:
+    """A function (devices, generator) → r [devices, M] that draws with the sampler `kind`: `dirichlet` or a user's.
+
+    `parameters` are its keyword arguments. Raises InputError for an unknown kind; the function, for a user's draw that
+    is no float tensor [devices, M] on the simplex.
+
+    >>> draw = make_preferences("dirichlet", 2, {"beta": 1.0, "shared": True})
+    >>> draw(3, torch.Generator().manual_seed(0)).shape
+    torch.Size([3, 2])
+    """
+    sample = PREFERENCES.find(kind, parameters)
+
+    def draw(devices: int, generator: torch.Generator) -> Tensor:
+        r = sample(devices, num_objectives, generator=generator)
+        if kind not in PREFERENCES:
+            _check_draw(kind, r, (devices, num_objectives))
+        return r
+
+    return draw
+
+
+def _check_draw(kind: str, r: Tensor, wanted: tuple[int, int]) -> None:
+    if r.shape != wanted or r.dtype != torch.float32:
+        raise PREFERENCES.fault(kind, f"wanted to return float32 {list(wanted)}, got {r.dtype} {list(r.shape)}")
+    if not ((r >= 0).all() and ((r.sum(-1) - 1).abs() < 1e-3).all()):
+        raise PREFERENCES.fault(kind, "wanted to return rows that are not negative and sum to 1")
 
 
 def _concentration(beta: float | Sequence[float], num_objectives: int) -> list[float]:

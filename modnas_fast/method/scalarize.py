@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from modnas_fast.runtime.choices import SCALARIZATIONS
 
 Scalarization = Callable[[Tensor, Tensor], Tensor]
 
@@ -86,15 +89,12 @@ def _check(losses: Tensor, preference: Tensor) -> None:
         )
 
 
-SCALARIZATIONS: dict[str, tuple[Callable[..., Tensor], tuple[str, ...]]] = {
-    "linear": (linear, ()),
-    "smooth_chebyshev": (smooth_chebyshev, ("mu", "ideal")),
-    "cosine": (cosine, ("penalty", "detach_penalty")),
-}
+#: keyword arguments of the built-in kinds
+PARAMETERS = {"linear": (), "smooth_chebyshev": ("mu", "ideal"), "cosine": ("penalty", "detach_penalty")}
 
 
-def make_scalarization(kind: str, **parameters: object) -> Scalarization:
-    """The function (L [..., M], r [..., M]) → ℓ [...] named `kind`: linear, smooth_chebyshev or cosine.
+def make_scalarization(kind: str, **parameters: Any) -> Scalarization:
+    """The function (L [..., M], r [..., M]) → ℓ [...] named `kind`: linear, smooth_chebyshev, cosine or a user's.
 
     `parameters` are the keyword arguments of that function. Raises ValueError for an unknown kind or
     parameter and for impossible values: mu must be above 0, penalty at least 0, ideal finite.
@@ -104,14 +104,29 @@ def make_scalarization(kind: str, **parameters: object) -> Scalarization:
     tensor(2.3133)
     """
     if kind not in SCALARIZATIONS:
-        raise ValueError(f"kind: wanted one of {', '.join(SCALARIZATIONS)}, got {kind!r}")
-    function, names = SCALARIZATIONS[kind]
+        return _checked(kind, SCALARIZATIONS.find(kind, parameters))
+    function, names = SCALARIZATIONS.find(kind), PARAMETERS[kind]
     for name, value in parameters.items():
         if name not in names:
             wanted = ", ".join(names) or "no parameter"
             raise ValueError(f"{name}: {kind} takes {wanted}")
         _check_parameter(name, value)
     return partial(function, **parameters)
+
+
+def _checked(kind: str, function: Scalarization) -> Scalarization:
+    """A user's function, whose result would otherwise broadcast in silence where its shape is wrong."""
+
+    def scalarize(losses: Tensor, preference: Tensor) -> Tensor:
+        value = function(losses, preference)
+        wanted = torch.broadcast_shapes(losses.shape, preference.shape)[:-1]
+        if value.shape != wanted:
+            raise SCALARIZATIONS.fault(
+                kind, f"wanted to return {list(wanted)}, one number per row, got {list(value.shape)}"
+            )
+        return value
+
+    return scalarize
 
 
 def _check_parameter(name: str, value: object) -> None:

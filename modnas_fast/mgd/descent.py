@@ -6,17 +6,17 @@ g_t = (∂logits_t/∂Φ)ᵀ c_t, and the update Σ_t γ_t g_t is one backward p
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vjp, vmap
 
 from modnas_fast.mgd.gramian import gramian
-from modnas_fast.mgd.min_norm import min_norm
-from modnas_fast.runtime.errors import InputError
+from modnas_fast.mgd.schemes import UpdateScheme, make_scheme
 
-Scheme = Literal["mgd", "mean", "sequential", "sample"]
+#: a name of a built-in scheme or the place of one, or the scheme itself
+Scheme: TypeAlias = str | UpdateScheme
 Normalization = Literal["none", "l2"]
 
 #: a gradient counts as zero below this share of the longest, and below this length
@@ -61,7 +61,8 @@ def combine_devices(gram: Tensor, scheme: Scheme, normalization: Normalization =
 
     Args:
         gram: raw Gramian, float64.
-        scheme: `mgd` takes the min-norm point of the convex hull (Désidéri 2012); the others weigh all equally.
+        scheme: `mgd` takes the min-norm point of the convex hull (Désidéri 2012); `mean`, `sequential` and `sample`
+            weigh all equally; or an `UpdateScheme`.
         normalization: `l2` divides each gradient by its norm before weighing and summing, as the published code
             does.
     """
@@ -71,29 +72,26 @@ def combine_devices(gram: Tensor, scheme: Scheme, normalization: Normalization =
     inverse = torch.where(present, 1 / torch.where(present, norms, 1.0), 0.0)
     cosines = inverse[:, None] * gram * inverse
     scale = inverse if normalization == "l2" else present.to(gram)
-    if scheme == "mgd":
-        length = torch.where(longest > 0, longest, 1.0) if normalization == "none" else 1.0
-        stand_in = torch.diag((~present).to(gram))
-        unit = cosines if normalization == "l2" else gram * present[:, None] * present / length**2
-        weights = min_norm(unit + stand_in).weights
-    else:
-        weights = torch.full_like(norms, 1 / len(norms))
+    length = torch.where(longest > 0, longest, 1.0) if normalization == "none" else 1.0
+    stand_in = torch.diag((~present).to(gram))
+    unit = cosines if normalization == "l2" else gram * present[:, None] * present / length**2
+    weights = _scheme(scheme).weights(unit + stand_in)
+    if weights.shape != norms.shape:
+        raise ValueError(f"mgd.scheme: wanted weights of shape {list(norms.shape)}, got {list(weights.shape)}")
     return Combination(weights * scale, weights, cosines)
+
+
+def _scheme(scheme: Scheme) -> UpdateScheme:
+    return make_scheme(scheme) if isinstance(scheme, str) else scheme
 
 
 def device_groups(scheme: Scheme, devices: int, generator: torch.Generator) -> list[Tensor]:
     """The devices of each Φ update of one search step, as index tensors.
 
     `mgd` and `mean` update once with all devices, `sequential` once per device in order, `sample` once with one
-    device drawn uniformly: the update schemes that the paper compares.
+    device drawn uniformly: the update schemes that the paper compares. An `UpdateScheme` says for itself.
     """
-    if scheme in ("mgd", "mean"):
-        return [torch.arange(devices)]
-    if scheme == "sequential":
-        return list(torch.arange(devices).split(1))
-    if scheme == "sample":
-        return [torch.randint(devices, (1,), generator=generator)]
-    raise InputError(f"mgd.scheme: wanted mgd, mean, sequential or sample, got {scheme!r}")
+    return _scheme(scheme).groups(devices, generator)
 
 
 def descend(

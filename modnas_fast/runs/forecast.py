@@ -15,7 +15,7 @@ from torch import nn
 
 from modnas_fast.config import Config
 from modnas_fast.datasets import ImageTask
-from modnas_fast.method.architect import make_architect
+from modnas_fast.method.architect import make_architect, samples_per_device
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.free_memory import free_memory
 from modnas_fast.spaces import SearchSpace
@@ -85,9 +85,15 @@ def _phi_pass(
     """The supernet's part of a step of Φ."""
     options = config.architect
     architect = make_architect(
-        options.kind, space.group_sizes, options.temperature, tau_max=options.tau_max, tau_min=options.tau_min
+        options.kind,
+        space.group_sizes,
+        options.temperature,
+        tau_max=options.tau_max,
+        tau_min=options.tau_min,
+        options=options.options,
     )
-    logits = torch.zeros(options.num_samples * devices, space.num_options, requires_grad=True)
+    count = samples_per_device(architect, options.samples)
+    logits = torch.zeros(count * devices, space.num_options, requires_grad=True)
     objective.new_batch()
     loss = objective.loss(architect(logits, generator=generator).to(objective.device), architect.hard or None)
     if loss.requires_grad:

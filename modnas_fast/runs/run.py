@@ -90,7 +90,7 @@ class Run(StagedRun):
     ) -> None:
         super().__init__(folder, config, reporter, stopper)
         self._remeasure = remeasure
-        self._space = make_space(config.space.name)
+        self._space = make_space(config.space.name, config.space.options)
 
     def _check(self) -> None:
         """See `StagedRun.check`: the images' place and classes, and names of devices."""

@@ -19,7 +19,7 @@ from modnas_fast.runtime.files import read_json, write_json
 from modnas_fast.runtime.progress import Reporter
 from modnas_fast.runtime.stopping import Stopper
 from modnas_fast.search.bilevel import Search
-from modnas_fast.tasks.surrogate import ErrorSurrogate, SurrogateObjective
+from modnas_fast.tasks.surrogate import SurrogateObjective, make_fit
 from modnas_fast.tasks.task_objective import TaskObjective
 
 
@@ -64,7 +64,8 @@ def _kept(folder: Path, config: Config, benchmark: Benchmark, objective: TaskObj
     load_weights(folder / PREDICTOR_FILE, predictor)
     if objective is None:
         known = space.encode([space.parse(text) for text in queried])
-        surrogate = ErrorSurrogate(known, torch.tensor(list(queried.values()), dtype=torch.float64))
+        fit = make_fit(*config.task.chosen[1:])
+        surrogate = fit(known, torch.tensor(list(queried.values()), dtype=torch.float64))
         objective = SurrogateObjective(space, surrogate, queried, benchmark.chance_error)
     return Prepared(CostModel([predictor.requires_grad_(False)]), objective, measured, queried, seconds)
 

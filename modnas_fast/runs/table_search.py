@@ -30,7 +30,7 @@ from modnas_fast.runtime.progress import Reporter, Silent
 from modnas_fast.search.bilevel import Search
 from modnas_fast.search.spread import CostSpread
 from modnas_fast.spaces import SearchSpace
-from modnas_fast.tasks.surrogate import CountedTruth, SurrogateObjective, query
+from modnas_fast.tasks.surrogate import CountedTruth, SurrogateObjective, make_fit, query
 from modnas_fast.tasks.task_objective import TaskObjective
 
 #: share of the networks measured first that are drawn uniformly as they are written; the others are spread over costs
@@ -275,7 +275,8 @@ class TableSearch:
             return known()
 
         with self._reporter.stage("Querying errors", truth.budget) as advance:
-            surrogate = query(space, truth, candidates, costs_with_queried, self._config.seed, advance)
+            fit = make_fit(*self._config.task.chosen[1:])
+            surrogate = query(space, truth, candidates, costs_with_queried, self._config.seed, advance, fit)
         objective = SurrogateObjective(space, surrogate, truth.known, self._benchmark.chance_error)
         errors = objective.errors(candidates)
         costs_with_queried()

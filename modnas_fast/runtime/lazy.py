@@ -8,11 +8,15 @@ from typing import Any
 
 
 def names_from(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """A package's `__getattr__` that finds each name of `homes` in its module, so that importing loads nothing heavy."""
+    """A package's `__getattr__` that finds each name of `homes` in its module, so that importing loads nothing heavy.
+
+    A name whose home is the package's own module of that name is that module.
+    """
 
     def find(name: str) -> Any:
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return getattr(import_module(homes[name]), name)
+        module = import_module(homes[name])
+        return module if homes[name] == f"{package}.{name}" else getattr(module, name)
 
     return find

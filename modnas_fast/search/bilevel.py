@@ -21,12 +21,13 @@ from torch import Tensor, nn
 
 from modnas_fast.config import Config
 from modnas_fast.devices import Device, embeddings
-from modnas_fast.method.architect import ReinMax, make_architect
+from modnas_fast.method.architect import ReinMax, make_architect, samples_per_device
 from modnas_fast.method.metahypernet import make_metahypernet
 from modnas_fast.method.objectives import ERROR_FLOOR, ObjectiveScale
-from modnas_fast.method.preferences import dirichlet
+from modnas_fast.method.preferences import make_preferences
 from modnas_fast.method.scalarize import make_scalarization
 from modnas_fast.mgd import Combination, descend, device_groups
+from modnas_fast.mgd.schemes import make_scheme
 from modnas_fast.predictors.metapredictor import CostModel
 from modnas_fast.runtime.optimizers import cosine_decay, set_learning_rate
 from modnas_fast.runtime.placement import to_device, to_host
@@ -88,8 +89,14 @@ class Search:
             config.architect.temperature,
             tau_max=config.architect.tau_max,
             tau_min=config.architect.tau_min,
+            options=config.architect.options,
         )
+        self._num_samples = samples_per_device(self._architect, config.architect.samples)
         self._sampler = ReinMax(space.group_sizes)  # hard samples for the refinement, whatever the estimator
+        self._draw_preferences = make_preferences(
+            config.preferences.kind, self._num_objectives, config.preferences.parameters()
+        )
+        self._scheme = make_scheme(config.mgd.scheme, config.mgd.options)
         self._scalarize = make_scalarization(config.scalarization.kind, **config.scalarization.parameters())
         candidates = space.candidates(CANDIDATES, self._generator)
         candidate_costs = costs.on_devices(candidates, self._d)
@@ -176,7 +183,7 @@ class Search:
 
     def _hyper_step(self, log: bool) -> None:
         self._objective.new_batch()
-        for group in device_groups(self._config.mgd.scheme, len(self._d), self._generator):
+        for group in device_groups(self._scheme, len(self._d), self._generator):
             chosen = self._to_device(group)
             d = self._d[chosen]
             r = self._to_device(self._preferences(len(d)))
@@ -194,7 +201,7 @@ class Search:
         options = self._config.search
         done = (self._phi_steps - options.steps) / options.refine_steps
         set_learning_rate(self._hyper_optimizer, cosine_decay(options.hyper_learning_rate, 0.0, done))
-        for chosen in device_groups(self._config.mgd.scheme, len(self._d), self._generator):
+        for chosen in device_groups(self._scheme, len(self._d), self._generator):
             d = self._d[self._to_device(chosen)][:, None].expand(-1, options.refine_preferences, -1)  # [t, R, E]
             preferences = torch.stack([self._preferences(len(d)) for _ in range(options.refine_preferences)], dim=1)
             r = self._to_device(preferences)
@@ -213,14 +220,14 @@ class Search:
     def _descend(self, logits: Tensor, cotangents: Tensor, r: Tensor, d: Tensor) -> Combination:
         """One update of Φ from ∂ℓ_t/∂logits_t of the devices."""
         self._hyper_optimizer.zero_grad(set_to_none=True)
-        options = self._config.mgd
-        combination = descend(self.hypernet, logits, cotangents, (r, d), options.scheme, options.normalize)
+        normalize = self._config.mgd.normalize
+        combination = descend(self.hypernet, logits, cotangents, (r, d), self._scheme, normalize)
         self._hyper_optimizer.step()
         return combination
 
     def _devices_loss(self, logits: Tensor, r: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Per device: task loss [t] and costs [t, C] of its samples, and ℓ [t] with its gradient by the logits."""
-        count, devices = self._config.architect.num_samples, len(logits)
+        count, devices = self._num_samples, len(logits)
         own = self._architect(logits.expand(count, *logits.shape), generator=self._generator)  # [K, t, N]
         # where samples are shared, all S = K·t of them meet each device's costs and preference: [S, 1, N]
         samples = own.flatten(0, 1)[:, None] if self._architect.shares_samples else own
@@ -277,10 +284,7 @@ class Search:
         self._objective.train_step(sample, share, hard)
 
     def _preferences(self, devices: int) -> Tensor:
-        preferences = self._config.preferences
-        return dirichlet(
-            devices, self._num_objectives, preferences.beta, shared=preferences.shared, generator=self._generator
-        )
+        return self._draw_preferences(devices, self._generator)
 
     def _log(self, task_loss: Tensor, cost: Tensor, combination: Combination) -> None:
         history = self.history

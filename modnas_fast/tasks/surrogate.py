@@ -9,13 +9,14 @@ surrogate.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from modnas_fast.evaluation.fronts import front_membership
+from modnas_fast.runtime.choices import SURROGATES
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.spaces import SearchSpace
 
@@ -65,6 +66,28 @@ class CountedTruth:
         if new:
             self.known.update(zip(new, self._truth(onehot[list(new.values())]).tolist()))
         return torch.tensor([self.known[text] for text in texts], dtype=torch.float64)
+
+
+class Regression(Protocol):
+    """What `task.surrogate` gives: fitted to the logarithms of known errors."""
+
+    def log_error(self, onehot: Tensor) -> Tensor:
+        """Mean of ln(error in percent) [n] of canonical one-hots [n, N], with a gradient where they have one."""
+        ...
+
+    def optimistic(self, onehot: Tensor, optimism: float) -> tuple[Tensor, Tensor]:
+        """Mean less `optimism` standard deviations of ln(error), and that deviation, [n] each, float64."""
+        ...
+
+
+#: fits a regression to canonical one-hots [n, N] and errors in percent [n]
+Fit = Callable[[Tensor, Tensor], Regression]
+
+
+def make_fit(kind: str, options: Mapping[str, Any] | None = None) -> Fit:
+    """What fits the regression `kind`: `gaussian_process` or a user's, with `options` as its keyword arguments."""
+    fit: Fit = SURROGATES.find(kind, options)
+    return fit
 
 
 class ErrorSurrogate:
@@ -135,7 +158,8 @@ def query(
     costs: Callable[[], Tensor],
     seed: int,
     on_query: Callable[[int], None] = lambda done: None,
-) -> ErrorSurrogate:
+    fit: Fit = ErrorSurrogate,
+) -> Regression:
     """Spends the budget of `truth` on networks near the devices' fronts; the surrogate of all that is known then.
 
     Args:
@@ -146,6 +170,7 @@ def query(
             meanwhile may stand there with their measurements.
         seed: of the first, random networks.
         on_query: called with the number of networks known.
+        fit: makes the surrogate of what is known.
     """
     generator = torch.Generator().manual_seed(seed)
     rows = {architecture.text: row for row, architecture in enumerate(space.decode(candidates))}
@@ -157,7 +182,7 @@ def query(
         on_query(len(truth.known))
         known = torch.tensor([rows[text] for text in truth.known])
         errors = torch.tensor(list(truth.known.values()), dtype=torch.float64)
-        surrogate = ErrorSurrogate(candidates[known], errors)
+        surrogate = fit(candidates[known], errors)
         if truth.left <= 0 or len(known) == len(candidates):
             return surrogate
         count = min(batch, truth.left)
@@ -193,9 +218,7 @@ class SurrogateObjective:
     learning_rate = 0.0
     device = torch.device("cpu")
 
-    def __init__(
-        self, space: SearchSpace, surrogate: ErrorSurrogate, known: dict[str, float], chance_error: float
-    ) -> None:
+    def __init__(self, space: SearchSpace, surrogate: Regression, known: dict[str, float], chance_error: float) -> None:
         self._space = space
         self._surrogate = surrogate
         self._known = known

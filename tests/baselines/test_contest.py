@@ -105,7 +105,12 @@ def test_more_methods_devices_and_seeds_add_to_a_folder(known: KnownSpace, tmp_p
     ("evaluations", "methods", "devices", "text"),
     [
         (31, ["random"], ["pixel3"], "holds runs of space nb201, task cifar10, evaluations 30; give another folder"),
-        (30, ["best"], ["pixel3"], "methods: unknown name 'best'; available: random, random-hypernet"),
+        (
+            30,
+            ["best"],
+            ["pixel3"],
+            "methods: wanted 'random', 'random-hypernet', .* or package.module:object, got 'best'",
+        ),
         (30, ["random"], ["pixel9"], "devices: unknown name 'pixel9'; available: pixel3, my/phone"),
         (0, ["random"], ["pixel3"], "evaluations: wanted 1 to 15625"),
     ],

@@ -251,7 +251,7 @@ def test_hard_and_noisy_flags() -> None:
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [
-        (("darts", [2]), {}, "kind: wanted one of reinmax"),
+        (("darts", [2]), {}, "architect.kind: wanted 'reinmax', .* got 'darts'"),
         (("reinmax", []), {}, "group_sizes"),
         (("reinmax", [2, 0]), {}, "group_sizes"),
         (("reinmax", [2.0]), {}, "group_sizes"),

@@ -160,7 +160,7 @@ def test_three_objectives_need_the_perceptron() -> None:
         make_metahypernet("bank", 30, 3, 10)
     with pytest.raises(ValueError, match="r: the bank serves two objectives, got 3"):
         make_metahypernet("bank", 30, 2, 10)(torch.full((4, 3), 1 / 3), torch.rand(4, 10))
-    with pytest.raises(InputError, match="'bank' or 'mlp', got 'tree'"):
+    with pytest.raises(InputError, match="'bank', 'mlp' or package.module:object, got 'tree'"):
         make_metahypernet("tree", 30, 2, 10)
 
 

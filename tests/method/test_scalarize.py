@@ -101,7 +101,7 @@ def test_cosine_is_safe_for_tiny_zero_and_huge_losses(scale: float) -> None:
 @pytest.mark.parametrize(
     ("kind", "parameters", "message"),
     [
-        ("max", {}, "kind: wanted one of linear, smooth_chebyshev, cosine, got 'max'"),
+        ("max", {}, "kind: wanted 'linear', 'smooth_chebyshev', 'cosine' or package.module:object, got 'max'"),
         ("linear", {"mu": 0.1}, "mu: linear takes no parameter"),
         ("cosine", {"mu": 0.1}, "mu: cosine takes penalty, detach_penalty"),
         ("smooth_chebyshev", {"mu": 0.0}, "mu"),

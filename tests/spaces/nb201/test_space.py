@@ -122,7 +122,9 @@ def test_impossible_indices_are_refused(indices: list[int]) -> None:
 
 def test_unknown_space() -> None:
     assert isinstance(make_space("nb201"), NB201Space)
-    with pytest.raises(InputError, match="unknown space 'nb301'; available: nb201"):
+    with pytest.raises(
+        InputError, match="space.name: wanted 'nb201' or package.module:object, got 'nb301'; did you mean nb201?"
+    ):
         make_space("nb301")
 
 

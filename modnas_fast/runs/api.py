@@ -1,0 +1,111 @@
+"""`modnas_fast.search`: from a configuration to the result, in one call."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from modnas_fast.config import Config, find_choices, make_config, with_absolute_paths
+from modnas_fast.result import Result
+from modnas_fast.result.folder import create_numbered_run, create_run, discard_unstarted, open_run
+from modnas_fast.runs.run import Run
+from modnas_fast.runs.stages import StagedRun
+from modnas_fast.runs.table_run import TableRun
+from modnas_fast.runtime.choices import SPACES
+from modnas_fast.runtime.errors import InputError
+from modnas_fast.runtime.progress import Reporter
+from modnas_fast.runtime.stopping import Stopper
+
+#: where runs are made whose folder nobody names
+RUNS = Path("runs")
+
+
+def search(
+    config: Config | Mapping[str, Any] | Path | str | None = None,
+    *,
+    preset: str | None = None,
+    out: Path | str | None = None,
+    resume: Path | str | None = None,
+    seed: int | None = None,
+    overrides: Sequence[str] = (),
+    remeasure: bool = False,
+    reporter: Reporter | None = None,
+    stopper: Stopper | None = None,
+    started: Callable[[StagedRun], None] | None = None,
+    **sections: Mapping[str, Any],
+) -> Result:
+    """The result of a search, whose folder with report and all is `result.run`.
+
+    Args:
+        config: a whole `Config`; or what changes the preset: a mapping of sections, or a YAML file with one.
+        preset: named starting point, see `modnas-fast search --help`.
+        out: folder of the run, new or empty; None: runs/DATA-001, -002, …
+        resume: folder of a run to continue where it stopped; nothing that changes its configuration goes with it.
+        seed: of everything random.
+        overrides: such as `"search.steps=200"`, the last to change the configuration.
+        remeasure: forget this machine's cached latencies first.
+        reporter: told of the progress; None: nobody.
+        stopper: listens for SIGINT and SIGTERM while the stages run, so that a checkpoint is written first; None:
+            signals are left to the caller, and Ctrl-C costs the steps since the last checkpoint.
+        started: called with the run before its first stage. Its `report_fault` tells afterwards why there is no report;
+            without `started`, that is a warning.
+        sections: mappings of keys by section, such as `search={"steps": 200}`.
+
+    Raises InputError with a line for each fault of the configuration and the data, mostly before anything is written.
+    """
+    changes = {**sections, **({} if seed is None else {"seed": seed})}
+    if resume is not None:
+        if config is not None or preset is not None or out is not None or overrides or changes:
+            raise InputError("resume: a run keeps its configuration; no other setting goes with --resume")
+        configuration = open_run(Path(resume).expanduser())
+    else:
+        file = Path(config).expanduser() if isinstance(config, (str, Path)) else None
+        tree = None if isinstance(config, (str, Path)) else config
+        configuration = with_absolute_paths(make_config(tree, preset=preset, file=file, overrides=overrides, **changes))
+    if configuration.devices.table is not None:
+        _refuse_on_tables(verify=bool(sections.get("verify", {}).get("networks")), remeasure=remeasure)
+        if configuration.space.name not in SPACES:
+            raise InputError("space.name: with devices.table, networks are those of the table's space; leave it out")
+    find_choices(configuration)
+    folder = resume if resume is not None else out
+    run = _make_run(Path(folder or RUNS).expanduser(), configuration, reporter, stopper, remeasure)
+    if resume is None:
+        run.check()  # before there is a folder
+        run.folder = create_run(run.folder, configuration) if out else _numbered(configuration)
+    if started is not None:
+        started(run)
+    try:
+        with stopper.listening() if stopper else nullcontext():
+            result = run.execute()
+    except InputError:
+        if resume is None:
+            discard_unstarted(run.folder)
+        raise
+    if run.report_fault and started is None:
+        warnings.warn(f"no report: {run.report_fault}; modnas-fast report {run.folder} tries again", stacklevel=4)
+    return result
+
+
+def _refuse_on_tables(**given: bool) -> None:
+    """What means nothing where costs come from a table."""
+    for name, value in given.items():
+        if value:
+            raise InputError(f"{name}: with devices.table, errors and latencies are the table's; leave --{name} out")
+
+
+def _make_run(
+    folder: Path, config: Config, reporter: Reporter | None, stopper: Stopper | None, remeasure: bool
+) -> StagedRun:
+    """The stages that the configuration asks for."""
+    if config.devices.table is None:
+        return Run(folder, config, reporter, stopper, remeasure)
+    return TableRun(folder, config, reporter, stopper)
+
+
+def _numbered(config: Config) -> Path:
+    """A new folder below `runs`, called after what is searched."""
+    name = config.space.name if config.task.source == "surrogate" else Path(config.task.data or "").stem
+    return create_numbered_run(RUNS, name.replace(":", "-") or "run", config)

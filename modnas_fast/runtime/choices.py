@@ -1,0 +1,99 @@
+"""The named choices of a configuration, with the places of what is built in: looking at them imports nothing.
+
+What an object of each kind is called with and must return: docs/extending.md.
+"""
+
+from __future__ import annotations
+
+from modnas_fast.runtime.registry import Registry
+
+#: the class of a search space; pyproject.toml names the built-in ones as entry points too
+SPACES = Registry("spaces", "space.name", {"nb201": "modnas_fast.spaces.nb201:NB201Space"})
+
+PREDICTORS = Registry(
+    "predictors",
+    "predictor.kind",
+    {
+        "additive": "modnas_fast.predictors.metapredictor:MetaPredictor",
+        "graph": "modnas_fast.predictors.graph_predictor:GraphMetaPredictor",
+        "plain_graph": "modnas_fast.predictors.graph_predictor:PlainGraphPredictor",
+    },
+    arguments=("space", "embedding_width"),
+    keywords=("generator",),
+)
+
+SURROGATES = Registry(
+    "surrogates",
+    "task.surrogate",
+    {"gaussian_process": "modnas_fast.tasks.surrogate:ErrorSurrogate"},
+    arguments=("onehot", "errors"),
+)
+
+HYPERNETWORKS = Registry(
+    "hypernetworks",
+    "hypernetwork.kind",
+    {
+        "bank": "modnas_fast.method.metahypernet:BankHypernetwork",
+        "mlp": "modnas_fast.method.metahypernet:MLPHypernetwork",
+    },
+    keywords=("num_options", "num_objectives", "embedding_width", "generator"),
+)
+
+ARCHITECTS = Registry(
+    "architects",
+    "architect.kind",
+    {
+        "reinmax": "modnas_fast.method.architect:ReinMax",
+        "gdas": "modnas_fast.method.architect:GDAS",
+        "leave_one_out": "modnas_fast.method.architect:LeaveOneOut",
+        "gumbel_softmax": "modnas_fast.method.architect:GumbelSoftmax",
+        "softmax": "modnas_fast.method.architect:Softmax",
+    },
+    arguments=("group_sizes",),
+    keywords=("tau_max", "tau_min"),
+)
+
+PREFERENCES = Registry(
+    "preferences",
+    "preferences.kind",
+    {"dirichlet": "modnas_fast.method.preferences:dirichlet"},
+    arguments=("num_devices", "num_objectives"),
+    keywords=("generator",),
+)
+
+SCALARIZATIONS = Registry(
+    "scalarizations",
+    "scalarization.kind",
+    {
+        "linear": "modnas_fast.method.scalarize:linear",
+        "smooth_chebyshev": "modnas_fast.method.scalarize:smooth_chebyshev",
+        "cosine": "modnas_fast.method.scalarize:cosine",
+    },
+    arguments=("losses", "preference"),
+)
+
+SCHEMES = Registry(
+    "schemes",
+    "mgd.scheme",
+    {
+        "mgd": "modnas_fast.mgd.schemes:MultipleGradientDescent",
+        "mean": "modnas_fast.mgd.schemes:Mean",
+        "sequential": "modnas_fast.mgd.schemes:Sequential",
+        "sample": "modnas_fast.mgd.schemes:Sample",
+    },
+)
+
+BASELINES = Registry(
+    "baselines",
+    "methods",
+    {
+        "random": "modnas_fast.baselines.random_search:random_search",
+        "random-hypernet": "modnas_fast.baselines.random_hypernet:random_hypernetwork",
+        "nsga2": "modnas_fast.baselines.optuna_search:nsga2",
+        "tpe": "modnas_fast.baselines.optuna_search:tpe",
+        "gp": "modnas_fast.baselines.optuna_search:gaussian_process",
+        "local-search": "modnas_fast.baselines.local_search:local_search",
+        "evolution": "modnas_fast.baselines.evolution:regularised_evolution",
+    },
+    arguments=("problem", "seed"),
+)
