@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
-Group: TypeAlias = "ProcessGroup | None | Literal['auto']"
+Group: TypeAlias = "ProcessGroup | Literal['auto'] | None"
 Row: TypeAlias = list[Tensor | None]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -144,7 +145,7 @@ class PlainGraphPredictor(nn.Module):
 
 def _relu_layers(widths: list[int], generator: torch.Generator | None) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(widths, widths[1:]):
+    for inputs, outputs in pairwise(widths):
         layers += [seeded_linear(inputs, outputs, generator, scale=2**0.5), nn.ReLU()]
     return nn.Sequential(*layers)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 
 def names_from(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """A package's `__getattr__` that finds each name of `homes` in its module, so that importing loads nothing heavy."""
+    """A package's `__getattr__` that finds each name of `homes` in its module: importing loads nothing heavy."""
 
     def find(name: str) -> Any:
         if name not in homes:

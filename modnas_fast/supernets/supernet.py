@@ -17,7 +17,7 @@ class Supernet(Protocol):
         """What all architectures share of a minibatch."""
 
     def predict_from(self, state: Tensor, onehot: Tensor, *, memo_of_state: Memo | None = None, **how: Any) -> Tensor:
-        """Logits [S, B, classes] of samples [S, N] behind `embed`; `memo_of_state` may hold what others computed of it."""
+        """Logits [S, B, classes] of samples [S, N] behind `embed`; `memo_of_state` may hold what was computed of it."""
 
     def __call__(self, x: Tensor, onehot: Tensor, y: Tensor, **how: Any) -> Tensor:
         """Task losses [S]."""

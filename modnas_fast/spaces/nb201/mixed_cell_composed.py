@@ -1,9 +1,9 @@
 """One cell of NAS-Bench-201 out of library calls, network by network: the fast version on CPUs.
 
 What it saves over the reference: of each network only the operations that are active run, on images in channels_last,
-with one ReLU per node, pooling as a depthwise convolution, one sum of the output's gradient per node and one dot product
-per active operation for the sample's gradient, and no backward pass through operations of weight 0. Edges that cannot
-matter are left out. Whatever several networks compute from the same tensors is computed once.
+with one ReLU per node, pooling as a depthwise convolution, one sum of the output's gradient per node and one dot
+product per active operation for the sample's gradient, and no backward pass through operations of weight 0. Edges that
+cannot matter are left out. Whatever several networks compute from the same tensors is computed once.
 """
 
 from __future__ import annotations

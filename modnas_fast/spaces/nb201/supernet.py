@@ -92,8 +92,8 @@ class NB201Supernet(nn.Module):
 
         Args:
             x, onehot: as in `forward`; samples on the CPU go with images anywhere.
-            hard: whether every sample is an exact one-hot; None: looked at, but not on a GPU, which would be waited for:
-                there they are taken as soft.
+            hard: whether every sample is an exact one-hot; None: looked at, but not on a GPU, which would be waited
+                for: there they are taken as soft.
             exact: the gradient by hard samples is exact for operations not chosen too, which are computed for it;
                 False: the published code's, which computes the chosen ones and gives all others the same gradient.
             recompute: save memory where the cells of all devices are computed together: activations inside of cells are
