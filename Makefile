@@ -12,7 +12,7 @@ CORE_TESTS := build/core-tests
 
 help:
 	@echo "make demo    create $(VENV), build and install, then run the default search"
-	@echo "make check   ruff (lint and format) and mypy, in the same environment with what they need"
+	@echo "make check   the same environment with ruff and mypy, then lint, format and types"
 	@echo "make test    the same environment with the test extras, then all tests"
 	@echo "make clean   remove $(VENV) and everything built; runs/ stays"
 	@echo "Variables:   PYTHON=python3.12 chooses the interpreter (3.10 or later)"

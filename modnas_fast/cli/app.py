@@ -144,7 +144,8 @@ def search(
         folder = resume.expanduser()
         configuration = open_run(folder)
     else:
-        folder = out and out.expanduser()
+        out = out and out.expanduser()
+        folder = out or Path("runs")
         sections = _command_line_sections(data, seed, verify)
         configuration = with_absolute_paths(
             make_config(preset=preset, file=config and config.expanduser(), overrides=set_ or (), **sections)
@@ -157,11 +158,11 @@ def search(
     from modnas_fast.runtime.stopping import Stopped, Stopper
 
     terminal, stopper = Terminal(), Stopper()
-    run = _make_run(folder or Path("runs"), configuration, terminal, stopper, remeasure)
+    run = _make_run(folder, configuration, terminal, stopper, remeasure)
     if resume is None:
         run.check()  # before there is a folder
         name = _run_name(configuration)
-        folder = create_run(folder, configuration) if folder else create_numbered_run(run.folder, name, configuration)
+        folder = create_run(out, configuration) if out else create_numbered_run(run.folder, name, configuration)
         run.folder = folder
     try:
         with stopper.listening():

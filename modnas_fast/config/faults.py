@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, TypeGuard
 
 from pydantic import BaseModel, ValidationError
 
@@ -54,7 +54,7 @@ def _fault(field: tuple[str, ...], details: Sequence[Any], model: type[BaseModel
 def _unknown(field: tuple[str, ...], model: type[BaseModel]) -> str:
     *parents, name = field
     key = ".".join(field)
-    section = model
+    section: Any = model
     for part in parents:
         section = section.model_fields[part].annotation
     here = [".".join([*parents, near]) for near in _alike(name, list(section.model_fields))]
@@ -104,5 +104,5 @@ def _field(location: Sequence[Any], model: type[BaseModel]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _is_section(annotation: Any) -> bool:
+def _is_section(annotation: object) -> TypeGuard[type[BaseModel]]:
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)

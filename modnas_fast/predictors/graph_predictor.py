@@ -222,6 +222,8 @@ def _check_table(onehot: Tensor, d: Tensor, target: Tensor) -> None:
 class AdaptedPredictor(nn.Module):
     """A `GraphMetaPredictor` whose prices are corrected for one device; called the same way, with that device's d."""
 
+    correction: Tensor
+
     def __init__(self, predictor: GraphMetaPredictor, correction: Tensor) -> None:
         super().__init__()
         self.predictor = predictor

@@ -75,12 +75,15 @@ def cell(x: Tensor, kernels: Kernels, choice: Choice, memo: Memo, memo_of_input:
     """
     nodes: list[Tensor | None] = [x]  # None stands for zeros
     for node in range(1, NUM_NODES):
-        running = [(e, k) for e, k in choice.running(node) if nodes[EDGES[e][0]] is not None]
-        terms = []
-        for edge, operation in running:
+        running, terms = [], []
+        for edge, operation in choice.running(node):
             source = EDGES[edge][0]
+            value = nodes[source]
+            if value is None:
+                continue
+            running.append((edge, operation))
             with torch.set_grad_enabled(torch.is_grad_enabled() and choice.weights[edge][operation] != 0):
-                terms.append(_operation(kernels, edge, operation, nodes[source], memo if source else memo_of_input))
+                terms.append(_operation(kernels, edge, operation, value, memo if source else memo_of_input))
         nodes.append(_node(choice, node, running, terms, x, memo))
     return memo("zeros", torch.zeros_like, x) if nodes[-1] is None else nodes[-1]
 
