@@ -1,4 +1,5 @@
-# make demo: the whole way once. make test: all tests. Both work in .venv, which they create.
+# make demo: the whole way once. make check: lint, format, types. make test: all tests. All work in .venv, which they
+# create.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,11 +7,12 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 CORE := $(wildcard csrc/*.* csrc/*/*.*)
 CORE_TESTS := build/core-tests
 
-.PHONY: help demo test clean
+.PHONY: help demo check test clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    create $(VENV), build and install, then run the default search"
+	@echo "make check   the same environment with ruff and mypy, then lint, format and types"
 	@echo "make test    the same environment with the test extras, then all tests"
 	@echo "make clean   remove $(VENV) and everything built; runs/ stays"
 	@echo "Variables:   PYTHON=python3.12 chooses the interpreter (3.10 or later)"
@@ -19,6 +21,11 @@ help:
 
 demo: $(VENV)/installed
 	$(BIN)/modnas-fast search
+
+check: $(VENV)/installed-check
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 # One process per core, each with one thread: the tests' tensors are tiny, and threads waiting for each other on a busy
 # machine take minutes.
@@ -44,7 +51,11 @@ $(VENV)/installed-tests: $(VENV)/installed
 	$(PIP) install -c constraints.txt "modnas-fast[test]"
 	@touch $@
 
+$(VENV)/installed-check: $(VENV)/installed-tests
+	$(PIP) install -c constraints.txt "modnas-fast[check]"
+	@touch $@
+
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .hypothesis .benchmarks *.egg-info
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .benchmarks *.egg-info
 	rm -f modnas_fast/_C.*.so
 	find . -name __pycache__ -type d -not -path "./.git/*" -prune -exec rm -rf {} +

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from modnas_fast.bench.published_supernet import PublishedCell, PublishedSupernet
 from modnas_fast.spaces.nb201.network import EDGES, NUM_NODES, OPERATIONS
-from modnas_fast.spaces.nb201.supernet import cross_entropies
+from modnas_fast.supernets.supernet import cross_entropies
 
 
 def per_image(function: Callable[..., Tensor], x: Tensor, *arguments: object, **options: object) -> Tensor:

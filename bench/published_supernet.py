@@ -100,7 +100,7 @@ class PublishedSupernet(nn.Module):
 
 
 def as_ours(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Of weights by name of a `PublishedSupernet`, those that make our entangled `NB201Supernet` equal, differentiably."""
+    """Those weights of a `PublishedSupernet` that make our entangled `NB201Supernet` equal, differentiably; by name."""
     ours = {name: value for name, value in weights.items() if ".edges." not in name}
     for layer in dict.fromkeys(name.partition(".edges.")[0] for name in weights if ".edges." in name):
         kernels = [weights[f"{layer}.edges.{edge}.kernel"] for edge in range(len(EDGES))]

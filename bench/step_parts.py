@@ -162,7 +162,7 @@ def one_part_at_a_time() -> Any:
 def seconds_by_part(
     owner: Search | PublishedStep, functions: Sequence[Function], where: str = "cpu"
 ) -> dict[str, dict[str, float]]:
-    """Seconds of one step, by half (Φ step, w step) and part; parts of the devices are worked on one after the other."""
+    """Seconds of one step, by half (Φ step, w step) and part; parts of the devices are worked on one after another."""
     clock = _Clock(where)
     with ExitStack() as stack:
         stack.enter_context(one_part_at_a_time())

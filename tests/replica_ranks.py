@@ -199,7 +199,7 @@ def this_rank_alone(rank: int) -> Any:
 @scenario
 def not_said(rank: int) -> Any:
     net = DistributedDataParallel(Network())
-    return [refusal(lambda: mgd_backward(losses_of(net, 0, rank), p)) for p in (net.parameters(), net.module)]
+    return [refusal(lambda p=p: mgd_backward(losses_of(net, 0, rank), p)) for p in (net.parameters(), net.module)]
 
 
 @scenario

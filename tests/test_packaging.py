@@ -93,6 +93,7 @@ def check_wheel(wheel: Path, compiled: bool) -> None:
         "modnas_fast/kernels/__init__.py",
         "modnas_fast/kernels/gramian.py",
         "modnas_fast/mgd/min_norm.py",
+        "modnas_fast/py.typed",
     } <= set(names)
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"modnas_fast"}
     assert any(name.startswith("modnas_fast/_C.") for name in names) == compiled

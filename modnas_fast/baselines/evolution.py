@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from functools import partial
 from random import Random
 
 import moocore
@@ -32,7 +33,7 @@ def regularised_evolution(problem: Problem, seed: int, population: int = 50, tou
         drawn = random.sample(range(population), tournament)
         parent = alive[min(drawn, key=lambda position: order[position])][0]
         children = neighbours(problem.space, parent)
-        ask(unknown(problem, random, lambda: random.choice(children)))
+        ask(unknown(problem, random, partial(random.choice, children)))
 
 
 def _fitness_order(values: np.ndarray) -> np.ndarray:

@@ -34,10 +34,11 @@ def unknown(problem: Problem, random: Random, propose: Callable[[], Network] | N
 
     There must be one: it is for searches that have evaluations left.
     """
-    for _ in range(PATIENCE if propose else 0):
-        network = propose()
-        if not problem.knows(network):
-            return network
+    if propose is not None:
+        for _ in range(PATIENCE):
+            network = propose()
+            if not problem.knows(network):
+                return network
     while problem.knows(network := drawn(problem.space, random)):
         pass
     return network

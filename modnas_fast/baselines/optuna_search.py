@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.distributions import CategoricalDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, TPESampler
 
 from modnas_fast.baselines.moves import PATIENCE, neighbours, unknown
@@ -50,12 +50,13 @@ class TableGPSampler(GPSampler):
         self._random = Random(seed)
         self._n_qmc_samples_ehvi = 32  # a quarter of Optuna's, for time and memory; the ranking hardly changes
 
-    def _optimize_acqf(self, acqf: Any, best_params: np.ndarray) -> np.ndarray:
+    def _optimize_acqf(self, acqf: Any, best_params: np.ndarray | None) -> np.ndarray:
         drawn = [unknown(self._problem, self._random) for _ in range(self.CANDIDATES)]
         # Categorical parameters stand for themselves in Optuna's normalised coordinates, in the order of their names.
         free = _free_groups(self._problem)
-        best = np.zeros((len(best_params), len(self._problem.space.choices)), dtype=int)
-        best[:, free] = best_params
+        best = np.zeros((0 if best_params is None else len(best_params), len(self._problem.space.choices)), dtype=int)
+        if best_params is not None:
+            best[:, free] = best_params
         near = [n for b in best.tolist() for n in neighbours(self._problem.space, b) if not self._problem.knows(n)]
         candidates = np.array(drawn + near, dtype=float)[:, free]
         return candidates[acqf.eval_acqf_no_grad(candidates).argmax()]
@@ -69,7 +70,7 @@ def _minimise(problem: Problem, sampler: BaseSampler, seed: int) -> None:
     """
     random, repeats = Random(seed), 0
     free = _free_groups(problem)
-    distributions = {
+    distributions: dict[str, BaseDistribution] = {
         _name(group): CategoricalDistribution(tuple(range(problem.space.group_sizes[group]))) for group in free
     }
     with _quiet():

@@ -30,7 +30,7 @@ def _rank(method: str) -> tuple[int, str]:
 
 
 def _standing(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    ratios = {"search": [], "unseen": []}
+    ratios: dict[str, list[float]] = {"search": [], "unseen": []}
     for entry in entries:
         ratios["search" if entry["device"] in PAPER_SEARCH else "unseen"].append(entry["score"]["ratio"])
     return {

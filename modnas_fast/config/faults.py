@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from pydantic import BaseModel, ValidationError
 
@@ -41,7 +41,7 @@ def _fault(field: tuple[str, ...], details: Sequence[Any], model: type[BaseModel
 def _unknown(field: tuple[str, ...], model: type[BaseModel]) -> str:
     *parents, name = field
     key = ".".join(field)
-    section = model
+    section: Any = model
     for part in parents:
         section = section.model_fields[part].annotation
     here = [".".join([*parents, near]) for near in closest(name, section.model_fields)]
@@ -81,5 +81,5 @@ def _field(location: Sequence[Any], model: type[BaseModel]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _is_section(annotation: Any) -> bool:
+def _is_section(annotation: object) -> TypeGuard[type[BaseModel]]:
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)

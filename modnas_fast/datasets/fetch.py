@@ -9,7 +9,7 @@ from pathlib import Path
 from modnas_fast.datasets.download import download
 from modnas_fast.datasets.registry import DataSet
 from modnas_fast.runtime.errors import InputError
-from modnas_fast.runtime.progress import Reporter, Silent
+from modnas_fast.runtime.progress import Advance, Reporter, Silent
 
 
 def fetch(
@@ -35,10 +35,15 @@ def fetch(
                     file,
                     folder,
                     mirror=mirror,
-                    advance=lambda done, before=before: advance((before + done) // 1000),
+                    advance=_kilobytes(advance, before),
                     say=reporter.say,
                 )
                 before += file.size
+
+
+def _kilobytes(advance: Advance, before: int) -> Advance:
+    """An `advance` for the bytes of one file, of which `before` went ahead."""
+    return lambda done: advance((before + done) // 1000)
 
 
 def _check_room(folder: Path, needed: int) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from modnas_fast.runtime.errors import InputError
 
@@ -126,11 +126,14 @@ def owner(path: str) -> str:
 
 
 @cache
-def _content() -> dict:
-    return json.loads(resources.files("modnas_fast.datasets").joinpath("registry.json").read_text(encoding="utf-8"))
+def _content() -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(
+        resources.files("modnas_fast.datasets").joinpath("registry.json").read_text(encoding="utf-8")
+    )
+    return content
 
 
-def _dataset(entry: dict) -> DataSet:
+def _dataset(entry: dict[str, Any]) -> DataSet:
     files = (
         DataFile(file["path"], entry["base"] + file["upstream"], file["size"], file["sha256"])
         for file in entry["files"]

@@ -11,7 +11,7 @@ import pickle
 import re
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import IO, Any, Literal
 
 import numpy as np
 
@@ -24,24 +24,25 @@ class _DType:
     def __init__(self, code: str, align: object = False, copy: object = False) -> None:
         if not isinstance(code, str) or not re.fullmatch(r"[<>|=]?[biufO]\d*", code):
             raise InputError(f"an array of the type {code!r}")
-        self.code, self.order = code, "="
+        self.code = code
+        self.order: Literal["|", "=", "<", ">"] = "="
 
-    def __setstate__(self, state: tuple) -> None:
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
         self.order = state[1]
 
-    def numbers(self, data: bytes) -> list:
+    def numbers(self, data: bytes) -> list[Any]:
         """The numbers in a buffer."""
         dtype = np.dtype(self.code)
         return np.frombuffer(data, dtype if self.order == "|" else dtype.newbyteorder(self.order)).tolist()
 
 
-class _Array(list):
+class _Array(list[Any]):
     """A NumPy array, filled by its pickled state; of several axes only the flat numbers are kept."""
 
     def __init__(self, *arguments: object) -> None:
         super().__init__()
 
-    def __setstate__(self, state: tuple) -> None:
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, _, dtype, _, data = state
         self[:] = data if isinstance(data, list) else dtype.numbers(_bytes(data))
 
@@ -50,7 +51,7 @@ def _scalar(dtype: _DType, data: object) -> Any:
     return data if dtype.code.endswith("O") else dtype.numbers(_bytes(data))[0]
 
 
-def _frombuffer(data: object, dtype: _DType, *shape_and_order: object) -> list:
+def _frombuffer(data: object, dtype: _DType, *shape_and_order: object) -> list[Any]:
     return dtype.numbers(bytes(data))  # type: ignore[call-overload]
 
 
@@ -67,7 +68,7 @@ def _nothing(*arguments: object) -> None:
 
 
 #: what a pickle may name, and what is called instead; NumPy 1 says numpy.core, NumPy 2 numpy._core
-ALLOWED: dict[tuple[str, str], Callable] = {
+ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
     ("collections", "OrderedDict"): OrderedDict,
     ("builtins", "set"): set,
     ("__builtin__", "set"): set,
@@ -87,13 +88,13 @@ ALLOWED: dict[tuple[str, str], Callable] = {
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Callable:
+    def find_class(self, module: str, name: str) -> Callable[..., Any]:
         if (module, name) not in ALLOWED:
             raise InputError(f"it wants to run {module}.{name}")
         return ALLOWED[module, name]
 
 
-def load_plain(file: BinaryIO, label: str) -> Any:
+def load_plain(file: IO[bytes], label: str) -> Any:
     """The value of a pickle that holds only plain values: numbers, texts, lists, dictionaries, arrays of numbers.
 
     Raises InputError, with `label` for the file, where the pickle names anything else or is damaged; what it names is

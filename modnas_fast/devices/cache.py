@@ -27,8 +27,8 @@ Values = dict[str, dict[str, list[float]]]
 class MeasurementCache:
     """Measurements of one machine fingerprint for one family of networks, in one JSON file.
 
-    A changed fingerprint (CPU, cores, threads, torch, GPUs) or another family (image shape, C, N) is another file. Where
-    the file cannot be read or written, measurements stay in memory, and `note` is told once.
+    A changed fingerprint (CPU, cores, threads, torch, GPUs) or another family (image shape, C, N) is another file.
+    Where the file cannot be read or written, measurements stay in memory, and `note` is told once.
     """
 
     def __init__(
@@ -88,7 +88,8 @@ class MeasurementCache:
             self._tell(error)
             return {}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"measurement cache {self.path} is damaged ({error}); delete it or pass --remeasure")
+            text = f"measurement cache {self.path} is damaged ({error}); delete it or pass --remeasure"
+            raise InputError(text) from error
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -101,8 +102,8 @@ class MeasurementCache:
     def _tell(self, error: OSError) -> None:
         if self._on_disk:
             self._note(
-                f"the cache {self.path.parent} cannot be used ({error.strerror or error}): measurements are kept in the "
-                "run folder only (MODNAS_CACHE names another folder)"
+                f"the cache {self.path.parent} cannot be used ({error.strerror or error}): measurements are kept in "
+                "the run folder only (MODNAS_CACHE names another folder)"
             )
         self._on_disk = False
 

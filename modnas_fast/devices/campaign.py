@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from modnas_fast.devices.device import Device, embeddings
+from modnas_fast.devices.device import Device, Split, embeddings
 from modnas_fast.devices.machine import Setting, default_unseen
 from modnas_fast.devices.measure import Measurement
 from modnas_fast.runtime.errors import InputError
@@ -48,9 +48,10 @@ class Campaign:
     def devices(self, latencies: Latencies) -> list[Device]:
         """The devices of the plan, search devices first, embedded by their measured reference networks."""
         texts = [a.text for a in self.canonical(self.references)]
+        splits: tuple[tuple[Split, Sequence[Setting]], ...] = (("search", self.search), ("unseen", self.unseen))
         return [
             Device.from_reference_latencies(s.name, [latencies[s.name][text].latency_ms for text in texts], split)
-            for split, settings in (("search", self.search), ("unseen", self.unseen))
+            for split, settings in splits
             for s in settings
         ]
 

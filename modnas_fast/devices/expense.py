@@ -67,7 +67,7 @@ def _largest_output(network: nn.Module, image_shape: Sequence[int]) -> int:
     """Numbers in the largest output of a layer for one image."""
     largest = math.prod(image_shape)
 
-    def look(module: nn.Module, arguments: tuple, output: object) -> None:
+    def look(module: nn.Module, arguments: tuple[object, ...], output: object) -> None:
         nonlocal largest
         if isinstance(output, Tensor):
             largest = max(largest, output.numel())

@@ -78,7 +78,7 @@ class Passes:
     """Forward passes of networks on their settings, one at a time, on one input per kind of setting."""
 
     def __init__(self, jobs: Sequence[Job], image_shape: Sequence[int]) -> None:
-        self._inputs: dict[tuple, Tensor] = {}
+        self._inputs: dict[tuple[object, ...], Tensor] = {}
         for job in jobs:
             setting = job.setting
             job.network.eval().to(setting.processor, setting.dtype)
@@ -89,7 +89,7 @@ class Passes:
                 )
 
     @staticmethod
-    def _kind(setting: Setting) -> tuple:
+    def _kind(setting: Setting) -> tuple[object, ...]:
         return setting.processor, setting.batch, setting.dtype
 
     def seconds(self, job: Job) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import cast
 
 import torch
 from torch import nn
@@ -56,18 +57,19 @@ class Profiler:
         Where it would take longer than it should fewer repeats are made, which `say` is told. Raises InputError where
         there is not enough memory and, if `refuse`, where a few repeats take far too long as well.
         """
-        wanted = [(setting, self._canonical_texts(architectures)) for setting, architectures in wanted]
+        networks = [(setting, self._canonical_texts(architectures)) for setting, architectures in wanted]
         missing = [
             (setting, text)
-            for setting, texts in wanted
+            for setting, texts in networks
             for text in dict.fromkeys(texts)
             if self._cache.get(setting.name, text) is None
         ]
         if missing:
             self._cache.update(self._measure(missing, on_percent, say, refuse))
-        return {
-            setting.name: {text: self._cache.get(setting.name, text) for text in texts} for setting, texts in wanted
-        }
+        return {setting.name: {text: self._cached(setting, text) for text in texts} for setting, texts in networks}
+
+    def _cached(self, setting: Setting, text: str) -> Measurement:
+        return cast(Measurement, self._cache.get(setting.name, text))  # by now all are there
 
     def _measure(
         self,

@@ -150,7 +150,7 @@ def load_cost_file(file: Path, space: SearchSpace) -> CostTable:
     costs = torch.tensor(columns, dtype=torch.float64).T  # [rows, C]
     architectures = tuple(sorted(next(iter(row_of.values()))))
     values = {device: costs[[rows[text] for text in architectures]] for device, rows in row_of.items()}
-    return CostTable(architectures, {name: unit for name, unit in metrics.values()}, values)
+    return CostTable(architectures, dict(metrics.values()), values)
 
 
 def _row_of(table: TableFile, space: SearchSpace) -> dict[str, dict[str, int]]:

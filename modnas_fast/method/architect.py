@@ -107,11 +107,11 @@ class _StraightThrough(torch.autograd.Function):
         return hard.clone()
 
     @staticmethod
-    def setup_context(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         pass
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, cotangent: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor, None]:
         return cotangent, None
 
 
@@ -125,12 +125,12 @@ class _ReinMax(torch.autograd.Function):
         return hard.clone()
 
     @staticmethod
-    def setup_context(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         logits, hard, ctx.temperature = inputs
         ctx.save_for_backward(logits, hard)
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, cotangent: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor, None, None]:
         logits, hard = ctx.saved_tensors
         p0 = logits.softmax(-1)
         p1 = 0.5 * (hard + (logits / ctx.temperature).softmax(-1))
@@ -177,13 +177,12 @@ class Architect(ABC):
         """
         self._check(logits)
         wide = logits if logits.dtype == torch.float64 else logits.float()
+        groups = self.groups.split(wide, fill=-math.inf)
         if self.noisy:
-            noise = self._noise(wide, noise, generator)
-            scores = self.groups.split(gumbel(noise), fill=0.0)
+            gumbels = self.groups.split(gumbel(self._noise(wide, noise, generator)), fill=0.0)
         else:
-            scores = None
-        sample = self._sample(self.groups.split(wide, fill=-math.inf), scores)
-        return self.groups.join(sample).to(logits.dtype)
+            gumbels = torch.zeros_like(groups)
+        return self.groups.join(self._sample(groups, gumbels)).to(logits.dtype)
 
     def surrogate(self, loss: Tensor, samples: Tensor, logits: Tensor) -> Tensor:
         """[T]: what to differentiate by `logits` for the gradient of each device's expected loss.
@@ -205,8 +204,8 @@ class Architect(ABC):
         return -(log_p.exp() * log_p.clamp(min=torch.finfo(log_p.dtype).min)).sum((-2, -1))
 
     @abstractmethod
-    def _sample(self, logits: Tensor, gumbels: Tensor | None) -> Tensor:
-        """The sample [..., G, n] of logits (−inf at padded places) and Gumbel numbers of that shape."""
+    def _sample(self, logits: Tensor, gumbels: Tensor) -> Tensor:
+        """The sample [..., G, n] of logits (−inf at padded places) and Gumbel numbers of that shape: 0 if not noisy."""
 
     def _check(self, logits: Tensor) -> None:
         if not logits.is_floating_point():
@@ -219,10 +218,10 @@ class Architect(ABC):
 
     @staticmethod
     def _noise(logits: Tensor, noise: Tensor | None, generator: torch.Generator | None) -> Tensor:
-        if (noise is None) == (generator is None):
-            raise ValueError("noise, generator: wanted exactly one of them")
-        if noise is None:
+        if noise is None and generator is not None:
             noise = torch.rand(logits.shape, generator=generator, device=generator.device, dtype=logits.dtype)
+        elif noise is None or generator is not None:
+            raise ValueError("noise, generator: wanted exactly one of them")
         if noise.shape != logits.shape:
             raise ValueError(f"noise: wanted the shape of the logits {list(logits.shape)}, got {list(noise.shape)}")
         return to_device(noise, logits.device).to(logits.dtype)
@@ -239,7 +238,7 @@ class ReinMax(Architect):
 
     hard = True
 
-    def _sample(self, logits: Tensor, gumbels: Tensor | None) -> Tensor:
+    def _sample(self, logits: Tensor, gumbels: Tensor) -> Tensor:
         return _ReinMax.apply(logits, one_hot_of_max(logits.detach() + gumbels), self.temperature)
 
 
@@ -252,7 +251,7 @@ class GDAS(Architect):
 
     hard = True
 
-    def _sample(self, logits: Tensor, gumbels: Tensor | None) -> Tensor:
+    def _sample(self, logits: Tensor, gumbels: Tensor) -> Tensor:
         scores = logits + gumbels
         soft = (scores / self.temperature).softmax(-1)
         return _StraightThrough.apply(soft, one_hot_of_max(scores.detach()))
@@ -277,7 +276,7 @@ class LeaveOneOut(Architect):
     default_samples = 4
     shares_samples = True
 
-    def _sample(self, logits: Tensor, gumbels: Tensor | None) -> Tensor:
+    def _sample(self, logits: Tensor, gumbels: Tensor) -> Tensor:
         return one_hot_of_max(logits.detach() + gumbels)
 
     def surrogate(self, loss: Tensor, samples: Tensor, logits: Tensor) -> Tensor:
@@ -303,7 +302,7 @@ class LeaveOneOut(Architect):
 class GumbelSoftmax(Architect):
     """Points inside each group's simplex: softmax((logits + Gumbel) / τ), Jang et al. 2017, eq. 2."""
 
-    def _sample(self, logits: Tensor, gumbels: Tensor | None) -> Tensor:
+    def _sample(self, logits: Tensor, gumbels: Tensor) -> Tensor:
         return ((logits + gumbels) / self.temperature).softmax(-1)
 
 
@@ -312,7 +311,7 @@ class Softmax(Architect):
 
     noisy = False
 
-    def _sample(self, logits: Tensor, gumbels: Tensor | None) -> Tensor:
+    def _sample(self, logits: Tensor, gumbels: Tensor) -> Tensor:
         return (logits / self.temperature).softmax(-1)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -92,7 +93,7 @@ class MLPHypernetwork(nn.Module):
         self.logit_bound = logit_bound
         widths = [num_objectives + embedding_width, hidden, hidden, num_options]
         layers: list[nn.Module] = []
-        for depth, (inputs, outputs) in enumerate(zip(widths, widths[1:])):
+        for depth, (inputs, outputs) in enumerate(pairwise(widths)):
             linear = nn.utils.skip_init(nn.Linear, inputs, outputs)  # the global generator stays untouched
             scale = 0.01 if depth == 2 else (2 / inputs) ** 0.5
             with torch.no_grad():

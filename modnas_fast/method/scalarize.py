@@ -134,7 +134,7 @@ def _check_parameter(name: str, value: object) -> None:
         if not isinstance(value, bool):
             raise ValueError(f"detach_penalty: wanted true or false, got {value!r}")
         return
-    values = list(value) if isinstance(value, Sequence) and name == "ideal" else [value]
+    values: list[Any] = list(value) if isinstance(value, Sequence) and name == "ideal" else [value]
     if not all(isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v) for v in values):
         raise ValueError(f"{name}: wanted a finite number, got {value!r}")
     if name == "mu" and not values[0] > 0:

@@ -46,8 +46,9 @@ def device_gradients(module: nn.Module, cotangents: Tensor, *inputs: Tensor) -> 
     parameters = {name: p.detach() for name, p in module.named_parameters() if p.requires_grad}
 
     def gradient(cotangent: Tensor, *row: Tensor) -> dict[str, Tensor]:
-        _, pull_back = vjp(lambda values: functional_call(module, values, row), parameters)
-        return pull_back(cotangent)[0]
+        pull_back = vjp(lambda values: functional_call(module, values, row), parameters)[1]
+        gradients: dict[str, Tensor] = pull_back(cotangent)[0]
+        return gradients
 
     return list(vmap(gradient)(cotangents, *inputs).values())
 

@@ -58,14 +58,17 @@ def gramian(gradients: Gradients) -> Tensor:
     form, first = _form(gradients)
     if traced(first):
         parts, leading = _stacked(form, gradients)
-        return torch.ops.modnas_fast.gramian([part.detach() for part in parts], leading)
+        found: Tensor = torch.ops.modnas_fast.gramian([part.detach() for part in parts], leading)
+        return found
     name = implementations.chosen("gramian", first.device.type).name
     if name == "reference":
         parts, leading = _stacked(form, gradients)
         return gramian_reference.gramian([part.detach() for part in parts], leading)
     if name == "triton":
         return _gramian_triton(form, gradients)
-    return _gramian_matrix(gradients) if form == "matrix" else _gramian_rows(_rows(form, gradients), first)
+    if isinstance(gradients, Tensor):
+        return _gramian_matrix(gradients)
+    return _gramian_rows(_rows(form, gradients), first)
 
 
 def combine(weights: Tensor, gradients: Gradients) -> Any:
@@ -99,7 +102,7 @@ def combine(weights: Tensor, gradients: Gradients) -> Any:
         return _as_given(form, gradients, sums)
     if name == "triton":
         return _combine_triton(weights, form, gradients)
-    if form == "matrix":
+    if isinstance(gradients, Tensor):
         return _combine_matrix(weights, gradients)
     return _combine_rows(weights, _rows(form, gradients))
 
@@ -190,7 +193,7 @@ def _rows(form: str, gradients: Any) -> _Rows:
 
 
 def _gramian_triton(form: str, gradients: Any) -> Tensor:
-    found = _kernel("gramian")(_pieces(form, gradients))
+    found: Tensor = _kernel("gramian")(_pieces(form, gradients))
     return found.reshape(*gradients.shape[:-1], gradients.shape[-2]) if form == "matrix" else found[0]
 
 
@@ -207,7 +210,8 @@ def _combine_triton(weights: Tensor, form: str, gradients: Any) -> Any:
 
 def _kernel(op: str) -> Callable[..., Any]:
     """The Triton kernel of an operation. Imported when first called for, since it imports triton."""
-    return getattr(importlib.import_module(f"modnas_fast.kernels.{op}"), op)
+    kernel: Callable[..., Any] = getattr(importlib.import_module(f"modnas_fast.kernels.{op}"), op)
+    return kernel
 
 
 def _pieces(form: str, gradients: Any) -> list[Any]:
@@ -299,7 +303,7 @@ def _check_devices(devices: Sequence[Any]) -> Tensor:
             raise TypeError(f"gradients[{t}] must be a sequence of tensors, not {type(device).__name__}")
         if len(device) != len(devices[0]):
             raise ValueError(f"gradients[{t}] has {len(device)} tensors, but gradients[0] has {len(devices[0])}")
-    first = next((row for device in devices for row in device if row is not None), None)
+    first: Tensor | None = next((row for device in devices for row in device if row is not None), None)
     if first is None:
         raise ValueError("gradients: wanted at least one tensor, got none")
     for k, piece in enumerate(zip(*devices, strict=True)):

@@ -21,19 +21,24 @@ def check_graph(losses: Sequence[Tensor]) -> None:
                 "losses: their graph holds torch.utils.checkpoint with use_reentrant=True, which hides parameters from "
                 "the backward pass of one loss; pass use_reentrant=False"
             )
-        if kind.__name__ == "_DDPSinkBackward" and any(n.ddp_weakref().static_graph for n in nodes if type(n) is kind):
+        if kind.__name__ == "_DDPSinkBackward" and any(_is_static(n) for n in nodes if type(n) is kind):
             raise ValueError(
                 "losses: DistributedDataParallel with static_graph=True allows one backward pass per step, and "
                 "mgd_backward takes one per loss; pass static_graph=False"
             )
 
 
+def _is_static(sink: Node) -> bool:
+    """Whether the node of a DistributedDataParallel belongs to a static graph."""
+    return bool(sink.ddp_weakref().static_graph)  # type: ignore[attr-defined]
+
+
 def _nodes(losses: Sequence[Tensor]) -> list[Node]:
     nodes = [loss.grad_fn for loss in losses if loss.grad_fn is not None]
-    seen = {None, *nodes}
+    seen = set(nodes)
     for node in nodes:  # grows meanwhile
         for following, _ in node.next_functions:
-            if following not in seen:
+            if following is not None and following not in seen:
                 seen.add(following)
                 nodes.append(following)
     return nodes

@@ -24,9 +24,10 @@ def common_scale(losses: Sequence[Tensor]) -> Tensor | None:
     That is a float32 without axes, the same memory for every loss. Sums, means, constants added, and products and
     quotients with Python numbers may have followed.
     """
-    scale, ends = None, [loss.grad_fn for loss in losses]
-    if None in ends:  # a parameter itself
+    ends = [loss.grad_fn for loss in losses if loss.grad_fn is not None]
+    if len(ends) < len(losses):  # a parameter itself
         return None
+    scale: Tensor | None = None
     for node in _origins(ends):
         factor = _factor(node, "Mul")
         if factor is None or factor.dtype != torch.float32:
@@ -66,9 +67,10 @@ def weigh_scaled(
     finite = torch.where(overflow & ~bad, 1.0, torch.where(losses.isinf() & ~bad, 1.0, losses))
     found = weigh(sound, normalize, finite, method, nonfinite, zeros)
     factors, weights, normalizers = (torch.where(overflow, torch.nan, part) for part in found[:3])
-    values = [torch.where(overflow, torch.nan, part) for part in found.point[:3]]
+    convex, squared_norm, gap = (torch.where(overflow, torch.nan, part) for part in found.point[:3])
     status = torch.where(overflow, int(Status.NONFINITE), found.point.status).to(torch.int8)
-    return MGDWeights(factors, weights, normalizers, MinNorm(*values, found.point.iterations, status))
+    point = MinNorm(convex, squared_norm, gap, found.point.iterations, status)
+    return MGDWeights(factors, weights, normalizers, point)
 
 
 def _origins(nodes: Sequence[Node]) -> Iterator[Node]:

@@ -22,7 +22,8 @@ def min_norm(
     gramian: Tensor, method: str, tol: float, max_iter: int, nonfinite: str, zeros: str
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """weights, squared_norm, gap, iterations and status of `modnas_fast.mgd.min_norm`."""
-    return tuple(solve(gramian, method, tol, max_iter, nonfinite, zeros))
+    weights, squared_norm, gap, iterations, status = solve(gramian, method, tol, max_iter, nonfinite, zeros)
+    return weights, squared_norm, gap, iterations, status
 
 
 @min_norm.register_fake
@@ -32,7 +33,7 @@ def _(gramian: Tensor, method: str, tol: float, max_iter: int, nonfinite: str, z
 
 
 @min_norm.register_vmap
-def _(info: Any, in_dims: tuple[int | None, ...], gramian: Tensor, *options: Any) -> tuple[Any, Any]:
+def _(info: Any, in_dims: tuple[Any, ...], gramian: Tensor, *options: Any) -> tuple[Any, Any]:
     moved = gramian.movedim(in_dims[0], 0)
     return min_norm(moved, *options), (0, 0, 0, 0, 0)
 
@@ -60,7 +61,8 @@ def _(info: Any, in_dims: tuple[Any, ...], parts: Sequence[Tensor], leading: int
 def combine(weights: Tensor, parts: Sequence[Tensor], leading: int) -> list[Tensor]:
     """Σ_t weights[..., t] × row t of each part [*leading, T, ...]."""
     if leading == 0:
-        return combine_gradients(weights, list(parts))
+        sums: list[Tensor] = combine_gradients(weights, list(parts))
+        return sums
     return [combine_gradients(weights, _rows(part, leading)).reshape(_without_rows(part, leading)) for part in parts]
 
 

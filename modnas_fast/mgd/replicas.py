@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
-Group: TypeAlias = "ProcessGroup | None | Literal['auto']"
+Group: TypeAlias = "ProcessGroup | Literal['auto'] | None"
 Row: TypeAlias = list[Tensor | None]
 
 
@@ -32,9 +32,8 @@ def replicas(parameters: Any, process_group: Group) -> Replicas | None:
     """
     if process_group is None or not (distributed.is_available() and distributed.is_initialized()):
         return None
-    reduces = process_group == "auto" and isinstance(parameters, DistributedDataParallel)
-    if reduces:
-        process_group = parameters.process_group
+    if process_group == "auto" and isinstance(parameters, DistributedDataParallel):
+        group, reduces = parameters.process_group, True
     elif process_group == "auto":
         if distributed.get_world_size() == 1:
             return None
@@ -43,8 +42,10 @@ def replicas(parameters: Any, process_group: Group) -> Replicas | None:
             "DistributedDataParallel module as parameters, or process_group= the group that each loss's gradient is "
             "to be averaged over, or None for this rank alone"
         )
-    size = distributed.get_world_size(process_group)
-    return Replicas(process_group, size, reduces) if size > 1 else None
+    else:
+        group, reduces = process_group, False
+    size = distributed.get_world_size(group)
+    return Replicas(group, size, reduces) if size > 1 else None
 
 
 def check_whole(parameters: Iterable[Tensor]) -> None:

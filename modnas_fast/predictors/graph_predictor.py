@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -144,7 +145,7 @@ class PlainGraphPredictor(nn.Module):
 
 def _relu_layers(widths: list[int], generator: torch.Generator | None) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(widths, widths[1:]):
+    for inputs, outputs in pairwise(widths):
         layers += [seeded_linear(inputs, outputs, generator, scale=2**0.5), nn.ReLU()]
     return nn.Sequential(*layers)
 
@@ -220,6 +221,8 @@ def _check_table(onehot: Tensor, d: Tensor, target: Tensor) -> None:
 
 class AdaptedPredictor(nn.Module):
     """A `GraphMetaPredictor` whose prices are corrected for one device; called the same way, with that device's d."""
+
+    correction: Tensor
 
     def __init__(self, predictor: GraphMetaPredictor, correction: Tensor) -> None:
         super().__init__()

@@ -32,6 +32,8 @@ class MetaPredictor(nn.Module):
     extremes of the device's reference networks.
     """
 
+    kinds: Tensor
+
     def __init__(
         self,
         space: SearchSpace,

@@ -57,7 +57,11 @@ def compose(
         "ablations": _ablations(plan, main),
         "transfer": [{"task": t, "runs": _default_runs(groups, folder)} for t, groups in plan.transfer.items()],
         "splits": [
-            {"search": list(group.search), "unseen": list(group.unseen), "runs": _default_runs([group], folder)}
+            {
+                "search": list(group.search or ()),
+                "unseen": list(group.unseen or ()),
+                "runs": _default_runs([group], folder),
+            }
             for group in plan.splits
         ],
         "three_objectives": _three_objectives(plan.three, folder),

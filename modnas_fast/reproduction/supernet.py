@@ -74,9 +74,11 @@ def reproduce_with_supernet(
         stopper: asked after every step; a checkpoint is written first.
     """
     config = make_config(preset="nb201-supernet", overrides=[*(QUICK_OVERRIDES if quick else ()), *overrides])
-    keep_settings(folder, {"source": "supernet", "configuration": config.model_dump(mode="json")})
     devices = config.devices
+    if devices.table is None:
+        raise InputError("devices.table: the reproduction takes costs from a table, got none; leave it out")
     unseen = None if devices.unseen == "auto" else devices.unseen
+    keep_settings(folder, {"source": "supernet", "configuration": config.model_dump(mode="json")})
     benchmark = load_benchmark(config.task.table, devices.table, devices.search, unseen, devices.metrics)
     with threads_restored():
         if config.search.threads is not None:

@@ -33,7 +33,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise InputError(f"checkpoint {path} is damaged ({reason}); delete it to restart the search") from None
     if not isinstance(content, dict) or content.get("schema") != SCHEMA or "state" not in content:
         raise InputError(f"checkpoint {path} is not of version {SCHEMA}; delete it to restart the search")
-    return content["state"]
+    state: dict[str, Any] = content["state"]
+    return state
 
 
 def save_weights(path: Path, module: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""How much memory can still be taken: on a GPU what it has, else what the machine, the container and the shell leave."""
+"""How much memory can still be taken: on a GPU what it has, else what machine, container and shell leave."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 from rich.console import Console
@@ -21,7 +21,9 @@ LINE_INTERVAL = 5.0
 class Reporter(Protocol):
     """Where a run tells what it does."""
 
-    def stage(self, title: str, total: int, begun: int = 0) -> contextmanager[Advance]:  # pragma: no cover - protocol
+    def stage(
+        self, title: str, total: int, begun: int = 0
+    ) -> AbstractContextManager[Advance]:  # pragma: no cover - protocol
         """A context that yields `advance(done)`, to be called with the units finished so far.
 
         `begun` units were finished before, by an earlier process.

@@ -97,8 +97,12 @@ class FittedTable:
         table = Table(title=Text(self.title) if self.title else None)
         for place in kept:
             column = self.columns[place]
-            justify = "right" if column.right else "left"
-            table.add_column(Text(column.heading), justify=justify, width=widths[place], overflow="fold")
+            table.add_column(
+                Text(column.heading),
+                justify="right" if column.right else "left",
+                width=widths[place],
+                overflow="fold",
+            )
         for number, row in enumerate(self.rows):
             table.add_row(*(Text(row[place]) for place in kept), style="bold" if number in self.bold else None)
         return table

@@ -6,12 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from modnas_fast.runtime.errors import InputError
+from modnas_fast.supernets.supernet import Supernet
 
 
 @dataclass(frozen=True)
@@ -110,11 +111,11 @@ class SearchSpace(ABC):
         raise InputError(f"space {self.name} has no graphs of its networks: choose the additive metapredictor")
 
     @abstractmethod
-    def build(self, architecture: Architecture, **task: int | str) -> nn.Module:
+    def build(self, architecture: Architecture, **task: Any) -> nn.Module:
         """A standalone network of this architecture."""
 
-    def supernet(self, **task: int | str) -> nn.Module:
-        """Shared weights of all networks, a `supernets.Supernet`; `task` as in `build`, and what it takes besides.
+    def supernet(self, **task: Any) -> Supernet:
+        """Shared weights of all networks; `task` as in `build`, and what it takes besides.
 
         Raises InputError where the space has none: it is searched on tables alone.
         """
@@ -192,7 +193,7 @@ class SearchSpace(ABC):
         9444
         """
         onehot = self.enumerate() if self.num_architectures <= count else self.sample(count, generator)
-        distinct = torch.unique(self.canonical(onehot), dim=0)
+        distinct: Tensor = torch.unique(self.canonical(onehot), dim=0)
         return distinct[self.viable(distinct) > 0.5]
 
     def _check_indices(self, indices: Sequence[int]) -> None:

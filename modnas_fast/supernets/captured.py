@@ -9,13 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
 from torch.func import functional_call
 
 from modnas_fast.supernets.passes import PartLosses, Passes
-from modnas_fast.supernets.supernet import Supernet
+from modnas_fast.supernets.supernet import How, Supernet
+
+if TYPE_CHECKING:
+    from torch.cuda import _POOL_HANDLE
+    from typing_extensions import Unpack
 
 
 class CapturedPasses(Passes):
@@ -28,11 +33,11 @@ class CapturedPasses(Passes):
     def __init__(self, supernet: Supernet) -> None:
         super().__init__(supernet)
         self._weights = dict(supernet.named_parameters())
-        self._graphs: dict[tuple, Callable[..., Tensor]] = {}
-        self._memory: tuple[int, int] | None = None
+        self._graphs: dict[tuple[object, ...], Callable[..., Tensor]] = {}
+        self._memory: _POOL_HANDLE | None = None
 
     def add_weight_gradients(
-        self, x: Tensor, onehot: Tensor, y: Tensor, chunk: int | None = None, **how: bool | None
+        self, x: Tensor, onehot: Tensor, y: Tensor, chunk: int | None = None, **how: Unpack[How]
     ) -> Tensor:
         """As in `Passes`."""
         losses = []
@@ -47,19 +52,20 @@ class CapturedPasses(Passes):
         """Graphs share their memory, so they run in turns whatever the samples lie on."""
         return 1
 
-    def _frozen_losses(self, x: Tensor, y: Tensor, how: dict[str, bool | None]) -> PartLosses:
+    def _frozen_losses(self, x: Tensor, y: Tensor, how: How) -> PartLosses:
         return lambda part: self._replay(self._frozen, how, (x, part, y))
 
-    def _frozen(self, how: dict[str, bool | None], x: Tensor, onehot: Tensor, y: Tensor) -> Tensor:
+    def _frozen(self, how: How, x: Tensor, onehot: Tensor, y: Tensor) -> Tensor:
         weights = {name: weight.detach() for name, weight in self._weights.items()}
-        return functional_call(self._supernet, weights, (x, onehot, y), how)
+        losses: Tensor = functional_call(self._supernet, weights, (x, onehot, y), dict(how))
+        return losses
 
-    def _trained(self, how: dict[str, bool | None], x: Tensor, onehot: Tensor, y: Tensor, *weights: Tensor) -> Tensor:
-        return functional_call(self._supernet, dict(zip(self._weights, weights)), (x, onehot, y), how)
+    def _trained(self, how: How, x: Tensor, onehot: Tensor, y: Tensor, *weights: Tensor) -> Tensor:
+        named = dict(zip(self._weights, weights))
+        losses: Tensor = functional_call(self._supernet, named, (x, onehot, y), dict(how))
+        return losses
 
-    def _replay(
-        self, function: Callable[..., Tensor], how: dict[str, bool | None], inputs: tuple[Tensor, ...]
-    ) -> Tensor:
+    def _replay(self, function: Callable[..., Tensor], how: How, inputs: tuple[Tensor, ...]) -> Tensor:
         x, onehot = inputs[:2]
         key = (function.__name__, *how.items(), x.shape, x.dtype, onehot.shape, onehot.requires_grad)
         if key not in self._graphs:
@@ -73,4 +79,5 @@ class CapturedPasses(Passes):
         weights = set(map(id, self._weights.values()))
         own = tuple(v if id(v) in weights else v.detach().clone().requires_grad_(v.requires_grad) for v in inputs)
         with torch.enable_grad():
-            return torch.cuda.make_graphed_callables(function, own, allow_unused_input=True, pool=self._memory)
+            graphed = torch.cuda.make_graphed_callables(function, own, allow_unused_input=True, pool=self._memory)
+        return cast("Callable[..., Tensor]", graphed)  # of a function, which is no module

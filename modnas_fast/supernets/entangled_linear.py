@@ -87,7 +87,8 @@ class _Entangled(torch.autograd.Function):
     def forward(ctx: Any, module: Any, *arguments: Tensor | None) -> Tensor:
         ctx.module = module
         ctx.save_for_backward(*arguments)
-        return module.entangled_linear(*arguments)
+        y: Tensor = module.entangled_linear(*arguments)
+        return y
 
     @staticmethod
     @once_differentiable

@@ -16,8 +16,8 @@ Gradients = tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None, Te
 class _Used(NamedTuple):
     """What one device uses of the inputs or of the outputs."""
 
-    index: slice | Tensor
-    factors: Tensor | None  # of the numbers under `index`; None where all are 1
+    where: slice | Tensor
+    factors: Tensor | None  # of the numbers under `where`; None where all are 1
     mask: Tensor | None  # all of them, [size]
 
 
@@ -35,13 +35,13 @@ def entangled_linear(x: Tensor, weight: Tensor, bias: Tensor | None, inputs: Par
     for t, (used_in, used_out) in enumerate(_devices(x, weight, inputs, outputs)):
         left, right = _scaled(x[t % len(x)], used_in), weight[_block(used_out, used_in)].T
         # Straight into y where it is all of the answer, else by way of a product that is scaled or scattered.
-        found = y[t, :, used_out.index] if used_out.mask is None else None
+        found = y[t, :, used_out.where] if used_out.mask is None else None
         if bias is None:
             found = torch.mm(left, right, out=found)
         else:
-            found = torch.addmm(bias[used_out.index], left, right, out=found)
+            found = torch.addmm(bias[used_out.where], left, right, out=found)
         if used_out.mask is not None:
-            y[t][:, used_out.index] = _times(found, used_out)
+            y[t][:, used_out.where] = _times(found, used_out)
     return y
 
 
@@ -60,7 +60,8 @@ def gradients(
         devices = _devices(x, weight, inputs, outputs)
         of_masks = _gradients_by_devices(dy, x, weight, bias, devices, of_x, of_weight, needed[3], needed[4])
     of_bias = _gradient_of_bias(dy, weight, outputs) if needed[2] else None
-    return *(g if g is None else g.to(x.dtype) for g in (of_x, of_weight, of_bias)), *of_masks
+    of_x, of_weight, of_bias = (g if g is None else g.to(x.dtype) for g in (of_x, of_weight, of_bias))
+    return of_x, of_weight, of_bias, *of_masks
 
 
 def _count(x: Tensor, inputs: Part, outputs: Part) -> int:
@@ -138,16 +139,16 @@ def _used(part: Part, count: int, size: int) -> list[_Used]:
         return [_Used(slice(0, width), None, None) for width in _prefixes(part, count, size)]
     found = []
     for mask in part.detach():
-        index: slice | Tensor = mask.nonzero()[:, 0]
-        if len(index) == 0 or len(index) == index[-1] + 1:
-            index = slice(0, len(index))
-        found.append(_Used(index, mask[index], mask))
+        places = mask.nonzero()[:, 0]
+        is_prefix = len(places) == 0 or len(places) == places[-1] + 1
+        where = slice(0, len(places)) if is_prefix else places
+        found.append(_Used(where, mask[where], mask))
     return found
 
 
 def _block(used_out: _Used, used_in: _Used) -> tuple[slice | Tensor, slice | Tensor]:
     """The index of rows × columns of a matrix [N, K]."""
-    rows, columns = used_out.index, used_in.index
+    rows, columns = used_out.where, used_in.where
     if isinstance(rows, Tensor) and isinstance(columns, Tensor):
         rows = rows[:, None]
     return rows, columns
@@ -158,7 +159,7 @@ def _times(values: Tensor, used: _Used) -> Tensor:
 
 
 def _scaled(values: Tensor, used: _Used) -> Tensor:
-    return _times(values[:, used.index], used)
+    return _times(values[:, used.where], used)
 
 
 def _gradients_by_devices(
@@ -172,9 +173,9 @@ def _gradients_by_devices(
         if of_x is not None:
             left, right = _scaled(dy[t], used_out), weight[block]
             if used_in.mask is None:
-                _add_product(of_x[s, :, used_in.index], left, right)
+                _add_product(of_x[s, :, used_in.where], left, right)
             else:
-                of_x[s][:, used_in.index] += _times(left @ right, used_in)
+                of_x[s][:, used_in.where] += _times(left @ right, used_in)
         if inputs_needed or outputs_needed:
             product = _whole_product(dy[t], x[s], used_in, used_out)
             by_weight = product * _whole_weight(weight, used_in, used_out)
@@ -211,12 +212,14 @@ def _left_out(used: _Used, like: Tensor) -> Tensor:
     """bool [size]"""
     if used.mask is not None:
         return used.mask == 0
-    return torch.arange(len(like)) >= used.index.stop
+    assert isinstance(used.where, slice)  # a width
+    left_out: Tensor = torch.arange(len(like)) >= used.where.stop
+    return left_out
 
 
 def _over_used(by_weight: Tensor, used: _Used) -> Tensor:
     """Σ over the used part of the first axis, weighted by its factors."""
-    rows = by_weight[used.index]
+    rows = by_weight[used.where]
     return rows.sum(0) if used.factors is None else used.factors @ rows
 
 
@@ -230,5 +233,5 @@ def _gradient_of_bias(dy: Tensor, weight: Tensor, outputs: Part) -> Tensor:
     sums = dy.sum(1, dtype=_wide(dy))
     total = torch.zeros_like(sums[0])
     for t, used in enumerate(_used(outputs, len(dy), len(weight))):
-        total[used.index] += _times(sums[t, used.index], used)
+        total[used.where] += _times(sums[t, used.where], used)
     return total

@@ -19,10 +19,11 @@ def entangled_linear(x: Tensor, weight: Tensor, bias: Tensor | None, inputs: Par
     m_in = mask_of(inputs, count, weight.shape[1], x)[:, None]  # [T, 1, K]
     m_out = mask_of(outputs, count, weight.shape[0], x)[:, None]  # [T, 1, N]
     left_out = (m_in == 0) | (m_out.mT == 0)  # [T, N, K]
-    y = _Scaled.apply(x, m_in) @ _counted_apart(weight, left_out).mT
+    y: Tensor = _Scaled.apply(x, m_in) @ _counted_apart(weight, left_out).mT
     if bias is not None:
         y = y + _counted_apart(bias, m_out == 0)
-    return _Scaled.apply(y, m_out)
+    scaled: Tensor = _Scaled.apply(y, m_out)
+    return scaled
 
 
 def mask_of(part: Part, count: int, size: int, like: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ class Memo:
     """Runs a function once per distinct key, tuple of input tensors, told apart by identity, and mode of autograd."""
 
     def __init__(self) -> None:
-        self._values: dict[tuple, tuple[Tensor, tuple[Tensor, ...]]] = {}
+        self._values: dict[tuple[object, ...], tuple[Tensor, tuple[Tensor, ...]]] = {}
 
     def __call__(self, key: object, function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
         full_key = (key, torch.is_grad_enabled(), *(id(x) for x in inputs))

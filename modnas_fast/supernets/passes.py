@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from modnas_fast.supernets.memo import Memo
 from modnas_fast.supernets.parallel import in_parallel, workers
-from modnas_fast.supernets.supernet import Supernet, cross_entropies
+from modnas_fast.supernets.supernet import How, Supernet, cross_entropies
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 #: losses [t] of samples [t, N]
 PartLosses = Callable[[Tensor], Tensor]
@@ -32,17 +35,19 @@ class Passes:
         self._supernet = supernet
 
     def device_losses(
-        self, x: Tensor, onehot: Tensor, y: Tensor, chunk: int | None = None, **how: bool | None
+        self, x: Tensor, onehot: Tensor, y: Tensor, chunk: int | None = None, **how: Unpack[How]
     ) -> Tensor:
         """Task losses [T] with a gradient by the samples, where they want one, but none by the weights.
 
         The gradient is computed at once: activations are gone when this returns. It cannot be differentiated again.
         """
         with frozen(self._supernet):
-            return _DeviceLosses.apply(onehot, self._frozen_losses(x, y, how), chunk or len(onehot), self._at_a_time)
+            losses_of, chunk = self._frozen_losses(x, y, how), chunk or len(onehot)
+            losses: Tensor = _DeviceLosses.apply(onehot, losses_of, chunk, self._at_a_time)
+            return losses
 
     def add_weight_gradients(
-        self, x: Tensor, onehot: Tensor, y: Tensor, chunk: int | None = None, **how: bool | None
+        self, x: Tensor, onehot: Tensor, y: Tensor, chunk: int | None = None, **how: Unpack[How]
     ) -> Tensor:
         """Task losses [T] without a gradient; that of their mean is added to `.grad` of the weights."""
         state = self._supernet.embed(x)
@@ -70,7 +75,7 @@ class Passes:
         """How many parts are computed side by side."""
         return workers(device, parts)
 
-    def _frozen_losses(self, x: Tensor, y: Tensor, how: dict[str, bool | None]) -> PartLosses:
+    def _frozen_losses(self, x: Tensor, y: Tensor, how: How) -> PartLosses:
         state, memo = self._supernet.embed(x), Memo()
         return lambda part: cross_entropies(self._supernet.predict_from(state, part, memo_of_state=memo, **how), y)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from modnas_fast.datasets import ImageTask, Split
+from modnas_fast.supernets.supernet import Supernet
 
 
 def even_batch_size(images: int, most: int) -> int:
@@ -30,7 +31,7 @@ class SupernetErrors:
     """
 
     def __init__(
-        self, supernet: nn.Module, task: ImageTask, split: Split, batch_size: int, at_a_time: int | None = None
+        self, supernet: Supernet, task: ImageTask, split: Split, batch_size: int, at_a_time: int | None = None
     ) -> None:
         self._supernet = supernet
         self._task = task

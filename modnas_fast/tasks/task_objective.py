@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,11 @@ from modnas_fast.spaces.nb201.memory import Plan, networks_at_a_time, plan
 from modnas_fast.supernets.captured import CapturedPasses
 from modnas_fast.supernets.parallel import workers
 from modnas_fast.supernets.passes import Passes
+from modnas_fast.supernets.supernet import How, Supernet
 from modnas_fast.tasks.supernet_errors import SupernetErrors, even_batch_size
+
+if TYPE_CHECKING:
+    from modnas_fast.spaces.nb201.supernet import NB201Supernet
 
 
 class TaskObjective(Protocol):
@@ -35,10 +39,12 @@ class TaskObjective(Protocol):
     chance_error: float
     #: whether there are weights w to train
     trains: bool
-    #: of w's optimiser
-    learning_rate: float
     #: where it computes: samples and losses lie there
     device: torch.device
+
+    @property
+    def learning_rate(self) -> float:  # pragma: no cover - protocol
+        """Of w's optimiser."""
 
     def new_batch(self) -> None:  # pragma: no cover - protocol
         """Further losses are those on the next minibatch."""
@@ -86,7 +92,7 @@ class SupernetObjective:
         self._activations = _activations(options.activations, self.device)
         self._exact = config.architect.gradient == "exact"
         self._chunk = options.device_chunk
-        self._plans: dict[tuple, Plan] = {}
+        self._plans: dict[tuple[object, ...], Plan] = {}
         self.chance_loss = math.log(task.num_classes)
         self.chance_error = 100 * (1 - 1 / task.num_classes)
         self.errors = supernet_errors(config, self.supernet, task)
@@ -127,7 +133,7 @@ class SupernetObjective:
         nn.utils.clip_grad_norm_(self.supernet.parameters(), self._gradient_clip)
         self._optimizer.step()
 
-    def _plan(self, x: Tensor, onehot: Tensor, hard: bool | None) -> tuple[int, dict[str, bool | None]]:
+    def _plan(self, x: Tensor, onehot: Tensor, hard: bool | None) -> tuple[int, How]:
         """Devices at a time, and how; made once per kind of pass, so that a search repeats itself bit for bit."""
         if self._chunk is not None:
             return self._chunk, {"hard": hard, "exact": self._exact}
@@ -138,8 +144,9 @@ class SupernetObjective:
             implementation = chosen("mixed_cell", self.device.type).name
             free = free_memory(self.device)
             count = workers(self.device, len(onehot))
+            supernet = cast("NB201Supernet", self.supernet)
             self._plans[key] = plan(
-                self.supernet, x.shape, x.element_size(), len(onehot), implementation, computed, free, count
+                supernet, x.shape, x.element_size(), len(onehot), implementation, computed, free, count
             )
         found = self._plans[key]
         return found.chunk, {"hard": hard, "exact": self._exact, "recompute": found.recompute}
@@ -161,7 +168,7 @@ class SupernetObjective:
         self._validation.load_state_dict(state["validation"])
 
 
-def initial_supernet(config: Config, space: SearchSpace, task: ImageTask) -> nn.Module:
+def initial_supernet(config: Config, space: SearchSpace, task: ImageTask) -> Supernet:
     """The supernet of a run with weights drawn from the run's seed; the global generator stays untouched."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -169,7 +176,7 @@ def initial_supernet(config: Config, space: SearchSpace, task: ImageTask) -> nn.
         return space.supernet(**arguments, entangled=config.space.entangled)
 
 
-def supernet_errors(config: Config, supernet: nn.Module, task: ImageTask) -> SupernetErrors:
+def supernet_errors(config: Config, supernet: Supernet, task: ImageTask) -> SupernetErrors:
     """Errors on the validation part, as many networks at a time as fit into the free memory.
 
     Args:
@@ -181,7 +188,7 @@ def supernet_errors(config: Config, supernet: nn.Module, task: ImageTask) -> Sup
     device = task.validation.images.device
     batch = even_batch_size(len(task.validation), config.evaluation.batch_size)
     count = networks_at_a_time(
-        supernet,
+        cast("NB201Supernet", supernet),
         torch.Size([batch, *task.image_shape]),
         torch.float32.itemsize,
         chosen("mixed_cell", device.type).name,

@@ -72,7 +72,8 @@ def test_what_is_missing_comes_with_its_remedy() -> None:
 @pytest.mark.skipif(implementations.core() is None, reason="the compiled core was not built")
 def test_a_core_of_other_sources_is_not_used_and_comes_with_its_remedy() -> None:
     program = (
-        "import modnas_fast._C as core; core.INTERFACE -= 1; import torch; from modnas_fast.cli import diagnosis as doctor; from modnas_fast import min_norm; "
+        "import modnas_fast._C as core; core.INTERFACE -= 1; import torch; "
+        "from modnas_fast.cli import diagnosis as doctor; from modnas_fast import min_norm; "
         "print(min_norm(torch.eye(3)).weights, doctor.diagnose().missing)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -25,6 +25,10 @@ needs_tables = pytest.mark.skipif("MODNAS_DATA" not in os.environ, reason="MODNA
         (("nb201", "--set", "seed=3"), "--data, --set: belong to --source supernet"),
         (("nb201", "--source", "supernet", "--set", "search.stepz=3"), "unknown key search.stepz"),
         (("nb201", "--source", "supernet", "--set", "nonsense"), "--set: wanted key=value"),
+        (
+            ("nb201", "--source", "supernet", "--set", "devices.table=null"),
+            "devices.table: the reproduction takes costs",
+        ),
         (("nb201",), "modnas-fast data fetch"),
         (("nb201", "--out", "other"), "--out: other holds a reproduction with seeds [7]"),
     ],

@@ -69,7 +69,7 @@ def test_another_family_of_networks_is_another_file(tmp_path: Path) -> None:
         b'{"schema": 1, "measurements": {"cpu": {"net": [-1, 0]}}}',
         b'{"schema": 1, "measurements": {"cpu": {"net": ["1", 0]}}}',
         b'{"schema": 1, "measurements": {"cpu": {"net": [NaN, 0]}}}',
-    ],  # fmt: skip
+    ],
 )
 def test_a_damaged_file_is_refused_with_the_remedy(tmp_path: Path, content: bytes) -> None:
     path = open_cache(tmp_path).path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
@@ -75,7 +76,7 @@ def test_every_round_visits_every_network_once_in_changing_order(clock: Clock) -
     measure(jobs, SHAPE, 4, done.append)
     rounds = rounds_of([entry[0] for entry in log], 5)
     assert len(rounds) == 2 + 4 and all(sorted(visited) == list("abcde") for visited in rounds)
-    assert all(first != second for first, second in zip(rounds, rounds[1:]))
+    assert all(first != second for first, second in pairwise(rounds))
     assert done == sorted(set(done)) and done[-1] == 100  # each percent once, in rising order
 
 
@@ -145,7 +146,7 @@ def test_the_first_pass_with_another_thread_count_is_not_measured(clock: Clock) 
     ]
     for result in measure(jobs, SHAPE, 3).values():
         assert result.latency_ms == pytest.approx(1.0)
-    changes = sum(first[3] != second[3] for first, second in zip(log, log[1:]))
+    changes = sum(first[3] != second[3] for first, second in pairwise(log))
     assert changes <= 2 + 3 + 1  # about one per round, not one per network
 
 

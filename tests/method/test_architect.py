@@ -199,13 +199,13 @@ def test_ties_go_to_the_lowest_index() -> None:
 
 def test_gradients_of_single_devices_by_vmap() -> None:
     logits, noise, cotangent = inputs([2, 2])
+
+    def value(row: Tensor, u: Tensor, g: Tensor) -> Tensor:
+        return (architect(row, u) * g).sum()
+
     for kind in PATHWISE:
         architect = make_architect(kind, [2, 2])
         (wanted,) = torch.autograd.grad(architect(logits, noise), logits, cotangent)
-
-        def value(row: Tensor, u: Tensor, g: Tensor) -> Tensor:
-            return (architect(row, u) * g).sum()
-
         got = torch.func.vmap(torch.func.grad(value))(logits.detach(), noise, cotangent)
         torch.testing.assert_close(got, wanted)
 

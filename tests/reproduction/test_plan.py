@@ -20,7 +20,7 @@ QUICK = make_plan(SETTINGS, list(BASELINES), 3, quick=True)
 @pytest.mark.parametrize("plan", [FULL, QUICK], ids=["full", "quick"])
 def test_every_search_has_a_valid_configuration_and_a_file_of_its_own(plan: Plan) -> None:
     files = [group.file(variant) for group in plan.groups for variant in group.variants]
-    assert len(files) == len(set(file.lower() for file in files))
+    assert len(files) == len({file.lower() for file in files})
     assert all(re.fullmatch(r"[\w+-]+\.json", file, re.ASCII) for file in files), files
     for group in plan.groups:
         assert group.variants[0] == DEFAULT, "the group's predictor is told in the entry of the first variant"

@@ -136,7 +136,7 @@ def assert_is_front(points: list[Point]) -> None:
 def test_the_front_of_a_device_is_that_of_its_rays(result: Result, name: str) -> None:
     points, device = result.front(name), result.devices[name]
     assert_is_front(points)
-    own = [ray for ray in result.content["devices"][["fast", "slow"].index(name)]["rays"]]
+    own = list(result.content["devices"][["fast", "slow"].index(name)]["rays"])
     everything = [(ray["error"], known_latency(result, device, ray["architecture"])) for ray in own]
     for point in points:
         assert any(point.values == (error, pytest.approx(ms, rel=1e-5)) for error, ms in everything)

@@ -159,7 +159,7 @@ def test_hypervolumes_are_those_of_the_rays_and_of_the_random_networks() -> None
 
 def test_verified_networks_carry_what_was_measured() -> None:
     result = composed({A: 12.0})
-    here, there = result["devices"]
+    here, _ = result["devices"]
     fast, slow = here["front"]
     assert "test_error" not in fast and "measured_latency_ms" not in fast
     assert slow["test_error"] == 12.0 and slow["measured_latency_ms"] == 7.0

@@ -38,9 +38,10 @@ class EdgesInUse(torch.nn.Module):
 
 
 predictor = CostModel([EdgesInUse()])
+ONE_DEVICE = torch.ones(1, 1)
 
 
-def make_archive(evaluator: FewConvolutions, networks: int = 1000, d: Tensor = torch.ones(1, 1)) -> Archive:
+def make_archive(evaluator: FewConvolutions, networks: int = 1000, d: Tensor = ONE_DEVICE) -> Archive:
     return Archive(space, evaluator, predictor, d, {}, networks)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -218,7 +219,7 @@ def test_evaluations_are_spread_over_the_search_and_end_with_it(steps: int, eval
             due.append(finished)
     assert len(due) == min(steps, evaluations)
     assert not due or (due[-1] == search.total_steps and due[0] > 3)
-    gaps = [b - a for a, b in zip(due, due[1:])]
+    gaps = [b - a for a, b in pairwise(due)]
     assert not gaps or max(gaps) - min(gaps) <= 1
 
 

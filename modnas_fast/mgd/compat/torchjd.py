@@ -58,8 +58,10 @@ class MGDA(aggregation.MGDA):
     ) -> None:
         weighting = MGDAWeighting(epsilon, max_iters, method=method, zeros=zeros)
         aggregation.GramianWeightedAggregator.__init__(self, weighting)
-        self.weighting = weighting << gramian
+        # TorchJD's PSDMatrix is a tensor of which somebody has said that it is one
+        self.weighting = weighting << gramian  # type: ignore[arg-type]
 
     @staticmethod
     def _combine(matrix: Tensor, weights: Tensor) -> Tensor:
-        return combine(weights, matrix)
+        total: Tensor = combine(weights, matrix)
+        return total

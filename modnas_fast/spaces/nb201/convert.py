@@ -153,7 +153,7 @@ def _cost_rows(source: Path, tables: Any, dataset: str) -> Iterator[tuple[Any, .
         raise InputError(f"{label}: no DEVICE_latency in it")
     for device in devices:
         latency = _column(label, table, f"{device}_latency", len(names))
-        energy = [None] * len(names)
+        energy: list[float | None] = [None] * len(names)
         if f"{device}_energy" in table:
             energy = _column(label, table, f"{device}_energy", len(names))
         yield from zip(names, [device] * len(names), latency, energy, strict=True)

@@ -162,9 +162,11 @@ def networks_at_a_time(
 
     Raises InputError where not even one fits.
     """
+    if free is None:
+        return EVALUATED_TOGETHER
     for count in range(EVALUATED_TOGETHER, 0, -1):
         needed = evaluation_bytes(supernet, images, itemsize, count, implementation)
-        if free is None or needed <= SHARE * free:
+        if needed <= SHARE * free:
             return count
     raise InputError(
         f"evaluation.batch_size: the error of a network on {images[0]} images at a time takes about {needed / 1e9:.3g} "

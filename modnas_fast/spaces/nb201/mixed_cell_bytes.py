@@ -34,9 +34,9 @@ def bytes_moved(
 
     Counted are images of nodes, of raw convolutions and of gradients: once per kernel that reads or writes them, as
     if the L2 cache held what neighbouring programs share. Kernels of convolutions and partial sums, a few per cent,
-    are left out. In units of B·C·H·W numbers, with all operations active and S = T: forward 36 T; backward 81 T, of which
-    36 T are for the gradients of weights. Composed of library calls the forward pass takes 168 T: per node two for
-    relu, per edge 4 for two convolutions, 6 for their normalisation, 2 for the average, 8 to stack, 5 to weight and
+    are left out. In units of B·C·H·W numbers, with all operations active and S = T: forward 36 T; backward 81 T, of
+    which 36 T are for the gradients of weights. Composed of library calls the forward pass takes 168 T: per node two
+    for relu, per edge 4 for two convolutions, 6 for their normalisation, 2 for the average, 8 to stack, 5 to weight and
     add operations, 2 to add edges.
 
     >>> import torch

@@ -1,9 +1,9 @@
 """One cell of NAS-Bench-201 out of library calls, network by network: the fast version on CPUs.
 
 What it saves over the reference: of each network only the operations that are active run, on images in channels_last,
-with one ReLU per node, pooling as a depthwise convolution, one sum of the output's gradient per node and one dot product
-per active operation for the sample's gradient, and no backward pass through operations of weight 0. Edges that cannot
-matter are left out. Whatever several networks compute from the same tensors is computed once.
+with one ReLU per node, pooling as a depthwise convolution, one sum of the output's gradient per node and one dot
+product per active operation for the sample's gradient, and no backward pass through operations of weight 0. Edges that
+cannot matter are left out. Whatever several networks compute from the same tensors is computed once.
 """
 
 from __future__ import annotations
@@ -75,12 +75,15 @@ def cell(x: Tensor, kernels: Kernels, choice: Choice, memo: Memo, memo_of_input:
     """
     nodes: list[Tensor | None] = [x]  # None stands for zeros
     for node in range(1, NUM_NODES):
-        running = [(e, k) for e, k in choice.running(node) if nodes[EDGES[e][0]] is not None]
-        terms = []
-        for edge, operation in running:
+        running, terms = [], []
+        for edge, operation in choice.running(node):
             source = EDGES[edge][0]
+            value = nodes[source]
+            if value is None:
+                continue
+            running.append((edge, operation))
             with torch.set_grad_enabled(torch.is_grad_enabled() and choice.weights[edge][operation] != 0):
-                terms.append(_operation(kernels, edge, operation, nodes[source], memo if source else memo_of_input))
+                terms.append(_operation(kernels, edge, operation, value, memo if source else memo_of_input))
         nodes.append(_node(choice, node, running, terms, x, memo))
     return memo("zeros", torch.zeros_like, x) if nodes[-1] is None else nodes[-1]
 

@@ -37,7 +37,8 @@ def _mixed_edge(node: Tensor, kernel_1x1: Tensor, kernel_3x3: Tensor, sample: Te
         AVG_POOL: F.avg_pool2d(images, 3, 1, 1, count_include_pad=False).view_as(node),
     }
     weights, active = sample[..., None, None, None, None], active[..., None, None, None, None]
-    return sum(torch.where(active[:, k], weights[:, k] * value, weights[:, k]) for k, value in values.items())
+    terms = (torch.where(active[:, k], weights[:, k] * value, weights[:, k]) for k, value in values.items())
+    return sum(terms, weights.new_zeros(()))
 
 
 def _batch_norm(y: Tensor) -> Tensor:

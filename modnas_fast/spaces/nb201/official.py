@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import bz2
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -34,7 +34,9 @@ def load(source: Path) -> Any:
 def _load_torch(source: Path) -> Any:
     import torch
 
-    stand_ins = [(function, ".".join(name)) for name, function in ALLOWED.items() if name[0].startswith("numpy")]
+    stand_ins: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+        (function, ".".join(name)) for name, function in ALLOWED.items() if name[0].startswith("numpy")
+    ]
     try:
         with torch.serialization.safe_globals(stand_ins):
             return torch.load(source, map_location="cpu", weights_only=True)
@@ -44,7 +46,7 @@ def _load_torch(source: Path) -> Any:
         raise InputError(f"{source} is no readable torch file") from None
 
 
-def list_of(label: str, value: Any) -> list:
+def list_of(label: str, value: Any) -> list[Any]:
     """The value, which must be a list that is not empty."""
     if not isinstance(value, list) or not value:
         raise InputError(f"{label}: wanted a list, got {type(value).__name__ if value else 'nothing'}")

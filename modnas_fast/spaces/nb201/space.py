@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.placement import to_device
 from modnas_fast.spaces.base import Architecture, Choice, Graph, SearchSpace
 from modnas_fast.spaces.nb201.network import EDGES, NONE, NUM_NODES, OPERATIONS, NB201Network
+
+if TYPE_CHECKING:
+    from modnas_fast.spaces.nb201.supernet import NB201Supernet
 
 # The graph of a cell: input, the six edges' operations, output, global.
 #: cell nodes before and after each of them; -1 and NUM_NODES stand for the world outside
@@ -59,7 +63,7 @@ class NB201Space(SearchSpace):
         return "+".join(nodes)
 
     def parse(self, text: str) -> Architecture:
-        indices = []
+        indices: list[int] = []
         for part in re.split(r"[|+]+", text.strip().strip("|")):
             operation, _, source = part.partition("~")
             if operation not in OPERATIONS or len(indices) == len(EDGES) or source != str(EDGES[len(indices)][0]):
@@ -135,12 +139,12 @@ class NB201Space(SearchSpace):
             misses[source] = misses[source] * (1 - (1 - misses[target]) * carries[..., edge])
         return misses
 
-    def build(self, architecture: Architecture, **task: int | str) -> nn.Module:
+    def build(self, architecture: Architecture, **task: Any) -> NB201Network:
         """A standalone network; `task`: image_channels, classes, channels (C), cells (N per stage)."""
         alive = self.indices(self.canonical(self.encode([architecture])))[0]
         return NB201Network(tuple(alive.tolist()), **task)
 
-    def supernet(self, **task: int | str) -> nn.Module:
+    def supernet(self, **task: Any) -> NB201Supernet:
         """Shared weights; `task` as in `build`, and `entangled`."""
         from modnas_fast.spaces.nb201.supernet import NB201Supernet  # made of this space
 

@@ -28,12 +28,12 @@ from modnas_fast.spaces.nb201.network import (
 from modnas_fast.spaces.nb201.shared_layers import SharedCell, SharedPool, SharedResidual, batch_norm, convolve
 from modnas_fast.spaces.nb201.space import NB201Space
 from modnas_fast.supernets.memo import Memo
-from modnas_fast.supernets.supernet import cross_entropies
+from modnas_fast.supernets.supernet import Supernet
 
 _REDUCTIONS: dict[str, type[nn.Module]] = {"residual": SharedResidual, "pool": SharedPool}
 
 
-class NB201Supernet(nn.Module):
+class NB201Supernet(Supernet):
     """Shared weights w of all 15,625 networks.
 
     Activations have the format of the images: float64, float32 or bfloat16; weights are rounded to it where they are
@@ -68,17 +68,6 @@ class NB201Supernet(nn.Module):
         self.layers = nn.ModuleList(layers)
         self.classifier = nn.Linear(4 * channels, classes)
 
-    def forward(self, x: Tensor, onehot: Tensor, y: Tensor, **how: bool | None) -> Tensor:
-        """Task loss per device, [T]: mean cross-entropy in nats over the minibatch.
-
-        Args:
-            x: images, float [B, image_channels, H, W].
-            onehot: one sampled architecture per device, [T, N].
-            y: labels, int64 [B].
-            how: keywords of `predict`.
-        """
-        return cross_entropies(self.predict(x, onehot, **how), y)
-
     def predict(
         self,
         x: Tensor,
@@ -91,9 +80,10 @@ class NB201Supernet(nn.Module):
         """Logits [T, B, classes] of T architectures on one minibatch x [B, image_channels, H, W].
 
         Args:
-            x, onehot: as in `forward`; samples on the CPU go with images anywhere.
-            hard: whether every sample is an exact one-hot; None: looked at, but not on a GPU, which would be waited for:
-                there they are taken as soft.
+            x: images, float.
+            onehot: one sampled architecture per device, [T, N]; samples on the CPU go with images anywhere.
+            hard: whether every sample is an exact one-hot; None: looked at, but not on a GPU, which would be waited
+                for: there they are taken as soft.
             exact: the gradient by hard samples is exact for operations not chosen too, which are computed for it;
                 False: the published code's, which computes the chosen ones and gives all others the same gradient.
             recompute: save memory where the cells of all devices are computed together: activations inside of cells are
@@ -190,17 +180,19 @@ def inherit_weights(supernet: NB201Supernet, network: NB201Network) -> None:
 
     Batch-norm layers keep scale 1 and shift 0; their running statistics must be estimated on data afterwards.
     """
-    network.stem[0].weight.copy_(supernet.stem.weight)
+    network.get_parameter("stem.0.weight").copy_(supernet.stem.weight)
     network.classifier.load_state_dict(supernet.classifier.state_dict())
     for shared, layer in zip(supernet.layers, network.layers):
         if isinstance(layer, ResidualReduction):
-            layer.body[0][1].weight.copy_(shared.reduce.weight)
-            layer.body[1][1].weight.copy_(shared.refine.weight)
-            layer.project.weight.copy_(shared.project.weight)
+            layer.get_parameter("body.0.1.weight").copy_(shared.get_parameter("reduce.weight"))
+            layer.get_parameter("body.1.1.weight").copy_(shared.get_parameter("refine.weight"))
+            layer.project.weight.copy_(shared.get_parameter("project.weight"))
         elif isinstance(layer, PoolReduction):
-            layer[1].weight.copy_(shared.project.weight)
+            layer.get_parameter("1.weight").copy_(shared.get_parameter("project.weight"))
         elif isinstance(layer, Cell):
+            assert isinstance(shared, SharedCell)  # layer by layer both are made alike
             for name, operation in layer.operations.items():
                 if isinstance(operation, nn.Sequential):
-                    kind = {size: op for op, size in KERNEL_SIZES.items()}[operation[1].kernel_size[0]]
-                    operation[1].weight.copy_(shared.kernel(EDGES.index((int(name[0]), int(name[2]))), kind))
+                    weight = operation.get_parameter("1.weight")
+                    kind = {size: op for op, size in KERNEL_SIZES.items()}[weight.shape[-1]]
+                    weight.copy_(shared.kernel(EDGES.index((int(name[0]), int(name[2]))), kind))

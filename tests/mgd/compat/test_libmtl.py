@@ -1,4 +1,4 @@
-"""The weighting of LibMTL, beside a base class with the interface of LibMTL 1.1.5 and, where installed, the real one."""
+"""The weighting of LibMTL, beside a base class with the interface of LibMTL 1.1.5 and, where installed, the real."""
 
 from __future__ import annotations
 

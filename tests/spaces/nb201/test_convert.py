@@ -79,8 +79,8 @@ def nats(weights: bool = False) -> dict[str, Any]:
 
 
 def write_pickle(path: Path, value: Any, protocol: int = 4) -> Path:
-    opened = bz2.open(path, "wb") if path.suffix == ".pbz2" else open(path, "wb")
-    with opened as file:
+    opener = bz2.open if path.suffix == ".pbz2" else open
+    with opener(path, "wb") as file:
         pickle.dump(value, file, protocol)
     return path
 
