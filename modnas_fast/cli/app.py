@@ -138,8 +138,9 @@ def search(
     if show_config and resume is None:
         from modnas_fast.config import make_config, to_yaml, with_absolute_paths
 
-        file, seeds = config and config.expanduser(), {} if seed is None else {"seed": seed}
-        shown = make_config(preset=preset, file=file, overrides=set_ or (), **sections, **seeds)
+        if seed is not None:
+            sections["seed"] = seed
+        shown = make_config(preset=preset, file=config and config.expanduser(), overrides=set_ or (), **sections)
         print(to_yaml(with_absolute_paths(shown)), end="")
         return
     import modnas_fast

@@ -40,8 +40,8 @@ class Result:
     def __init__(self, run: Path, content: dict[str, Any]) -> None:
         self.run = run
         self.content = content
-        self.space = make_space(content["space"]["name"])
         self._config = validate(content["configuration"])
+        self.space = make_space(self._config.space.name, self._config.space.options)
 
     @classmethod
     def load(cls, run: Path | str) -> Result:
