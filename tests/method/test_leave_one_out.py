@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from modnas_fast.method.architect import make_architect
+from modnas_fast.method.architect import make_architect, samples_per_device
 
 SIZES = (2, 3)
 
@@ -120,3 +120,11 @@ def test_entropy_is_the_sum_over_groups(kind: str) -> None:
     torch.testing.assert_close(architect.entropy(logits), torch.stack([expected.sum(), expected[1]]))
     leaf = torch.randn(3, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     assert torch.autograd.gradcheck(architect.entropy, leaf.requires_grad_())
+
+
+def test_samples_per_device_are_at_least_those_that_are_needed() -> None:
+    architect = make_architect("leave_one_out", SIZES)
+    assert samples_per_device(architect, None) == 4 and samples_per_device(architect, 2) == 2
+    assert samples_per_device(make_architect("reinmax", SIZES), None) == 1
+    with pytest.raises(ValueError, match=r"architect\.samples: wanted at least 2, got 1"):
+        samples_per_device(architect, 1)
