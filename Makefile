@@ -1,5 +1,5 @@
-# make demo: the whole way once. make check: lint, format, types. make test: all tests. All work in .venv, which they
-# create.
+# make demo: the whole way once. make check: lint, format, types. make test: all tests. make docs: the pages. All work in
+# .venv, which they create.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,13 +7,14 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 CORE := $(wildcard csrc/*.* csrc/*/*.*)
 CORE_TESTS := build/core-tests
 
-.PHONY: help demo check test clean
+.PHONY: help demo check test docs clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    create $(VENV), build and install, then run the default search"
 	@echo "make check   the same environment with ruff and mypy, then lint, format and types"
 	@echo "make test    the same environment with the test extras, then all tests"
+	@echo "make docs    the pages in build/docs, offline; a warning is an error"
 	@echo "make clean   remove $(VENV) and everything built; runs/ stays"
 	@echo "Variables:   PYTHON=python3.12 chooses the interpreter (3.10 or later)"
 	@echo "             MODNAS_FAST_BUILD=none leaves the compiled core out"
@@ -36,6 +37,10 @@ test: $(VENV)/installed-tests
 	$(BIN)/ctest --test-dir $(CORE_TESTS) --output-on-failure
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
 
+docs: $(VENV)/installed-docs
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -d build/docs-cache docs build/docs
+	@echo "build/docs/index.html"
+
 $(VENV)/created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 	  { echo "Python 3.10 or later is needed: make PYTHON=python3.12" >&2; exit 1; }
@@ -53,6 +58,10 @@ $(VENV)/installed-tests: $(VENV)/installed
 
 $(VENV)/installed-check: $(VENV)/installed-tests
 	$(PIP) install -c constraints.txt "modnas-fast[check]"
+	@touch $@
+
+$(VENV)/installed-docs: $(VENV)/installed
+	$(PIP) install -c constraints.txt "modnas-fast[docs]"
 	@touch $@
 
 clean:

@@ -47,11 +47,11 @@ _REFUSALS = {
 class MinNorm(NamedTuple):
     """The answer of `min_norm`: weights on the simplex and how good they are."""
 
-    weights: Tensor  # [..., T], >= 0, sum 1
-    squared_norm: Tensor  # [...], γᵀGγ
-    gap: Tensor  # [...], γᵀGγ - min_i (Gγ)_i >= 0, and 0 exactly at the optimum
-    iterations: Tensor  # [...], int64; 0 where a closed form answered
-    status: Tensor  # [...], int8, values of Status
+    weights: Tensor  #: [..., T], >= 0, sum 1
+    squared_norm: Tensor  #: [...], γᵀGγ
+    gap: Tensor  #: [...], γᵀGγ - min_i (Gγ)_i >= 0, and 0 exactly at the optimum
+    iterations: Tensor  #: [...], int64; 0 where a closed form answered
+    status: Tensor  #: [...], int8, values of Status
 
 
 def min_norm(

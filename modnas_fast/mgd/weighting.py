@@ -19,10 +19,10 @@ NORMALIZATIONS = ("none", "l2", "loss", "loss+")
 class MGDWeights(NamedTuple):
     """How to weigh T gradients: the update is Σ_t factors[t] g_t."""
 
-    factors: Tensor  # [..., T], weights / normalizers
-    weights: Tensor  # [..., T], γ on the simplex
-    normalizers: Tensor  # [..., T], what each gradient was divided by
-    point: MinNorm  # of the normalised gradients
+    factors: Tensor  #: [..., T], weights / normalizers
+    weights: Tensor  #: [..., T], γ on the simplex
+    normalizers: Tensor  #: [..., T], what each gradient was divided by
+    point: MinNorm  #: of the normalised gradients
 
 
 def mgd_weights(
