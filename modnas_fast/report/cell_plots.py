@@ -10,8 +10,8 @@ from matplotlib.patches import Circle, FancyArrowPatch
 from matplotlib.path import Path as Curve
 
 from modnas_fast.report import cells
-from modnas_fast.report.contents import DeviceResult, FrontPoint, Result
 from modnas_fast.report.marks import number, plain, significant, spread
+from modnas_fast.report.run.contents import DeviceResult, FrontPoint, Result
 
 SHOWN = 6
 

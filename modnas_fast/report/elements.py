@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any, Protocol, TypeVar
 
-from modnas_fast.report.contents import Machine
 from modnas_fast.report.marks import (
     MEASURED_COLOUR,
     METHOD_SYMBOLS,
@@ -16,6 +15,7 @@ from modnas_fast.report.marks import (
     method_colour,
     significant,
 )
+from modnas_fast.report.run.contents import Machine
 
 SPLITS = {"search": "search devices", "unseen": "unseen devices (zero-shot)"}
 

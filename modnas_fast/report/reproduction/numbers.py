@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from modnas_fast.report.marks import mean
-from modnas_fast.report.reproduction_contents import (
+from modnas_fast.report.reproduction.contents import (
     Ablation,
     AblationRun,
     CurvePoint,

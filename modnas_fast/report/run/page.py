@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from modnas_fast.report import panels, sections
-from modnas_fast.report.contents import RunContents, read_run
 from modnas_fast.report.document import document_html, writing
 from modnas_fast.report.elements import section
-from modnas_fast.report.figures import all_figures
 from modnas_fast.report.own_style import own_style
+from modnas_fast.report.run import panels, sections
+from modnas_fast.report.run.contents import RunContents, read_run
+from modnas_fast.report.run.figures import all_figures
 from modnas_fast.runtime.files import write_text
 
 LINKS = {
@@ -32,7 +32,7 @@ def write_report(run: Path | str) -> Path:
     path = run / "report.html"
     with writing(run):
         with own_style():
-            from modnas_fast.report.plots import write_plots  # imports matplotlib
+            from modnas_fast.report.run.plots import write_plots  # imports matplotlib
 
             write_plots(contents, run / "plots")
         write_text(path, page_html(contents))

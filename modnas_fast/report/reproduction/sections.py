@@ -5,7 +5,6 @@ from __future__ import annotations
 import statistics
 from html import escape
 
-from modnas_fast.report import reproduction_tables as tables
 from modnas_fast.report.elements import (
     buttons,
     code,
@@ -21,8 +20,9 @@ from modnas_fast.report.elements import (
     tile,
 )
 from modnas_fast.report.marks import mean, number
-from modnas_fast.report.reproduction_contents import Method, Reproduction
-from modnas_fast.report.reproduction_numbers import SPLIT_NAMES, Target, curves, present, split_values, targets
+from modnas_fast.report.reproduction import tables
+from modnas_fast.report.reproduction.contents import Method, Reproduction
+from modnas_fast.report.reproduction.numbers import SPLIT_NAMES, Target, curves, present, split_values, targets
 
 PROTOCOL = (
     "341 of the 15,625 networks learned nothing (an error of 90 % on CIFAR-10) and are dropped. Over the "

@@ -8,15 +8,6 @@ from collections.abc import Sequence
 from html import escape
 
 from modnas_fast.report.cells import draw_cell
-from modnas_fast.report.contents import (
-    DeviceResult,
-    History,
-    LatencyPair,
-    Predictor,
-    Result,
-    RunContents,
-    VerifiedNetwork,
-)
 from modnas_fast.report.elements import (
     SPLITS,
     code,
@@ -35,6 +26,15 @@ from modnas_fast.report.elements import (
     tile,
 )
 from modnas_fast.report.marks import mean, number, percent, significant, smoothing_window
+from modnas_fast.report.run.contents import (
+    DeviceResult,
+    History,
+    LatencyPair,
+    Predictor,
+    Result,
+    RunContents,
+    VerifiedNetwork,
+)
 
 
 def header(result: Result) -> str:

@@ -26,7 +26,6 @@ from modnas_fast.report.canvas import (
     small_multiples,
 )
 from modnas_fast.report.cell_plots import cells_figure
-from modnas_fast.report.contents import DevicePredictor, DeviceResult, History, Predictor, Result, RunContents
 from modnas_fast.report.marks import (
     MEASURED_COLOUR,
     PREFERENCE_SCALE,
@@ -38,6 +37,7 @@ from modnas_fast.report.marks import (
     running_mean,
     smoothing_window,
 )
+from modnas_fast.report.run.contents import DevicePredictor, DeviceResult, History, Predictor, Result, RunContents
 
 
 def write_plots(contents: RunContents, folder: Path) -> list[Path]:

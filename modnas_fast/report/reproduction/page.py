@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from modnas_fast.report import reproduction_sections as sections
 from modnas_fast.report.document import document_html, writing
 from modnas_fast.report.elements import section
 from modnas_fast.report.own_style import own_style
-from modnas_fast.report.reproduction_contents import Reproduction, read_reproduction
-from modnas_fast.report.reproduction_figures import reproduction_figures
+from modnas_fast.report.reproduction import sections
+from modnas_fast.report.reproduction.contents import Reproduction, read_reproduction
+from modnas_fast.report.reproduction.figures import reproduction_figures
 from modnas_fast.runtime.files import write_text
 
 LINKS = {
@@ -23,7 +23,7 @@ LINKS = {
 def write_reproduction(folder: Path | str) -> Path:
     """The path of `reproduction.html`, written anew with the PNG files under `plots/`, each by rename.
 
-    `folder` holds `reproduction.json`, described in `reproduction_contents`; a part that it lacks is named in
+    `folder` holds `reproduction.json`, described in `reproduction.contents`; a part that it lacks is named in
     its place. The page needs no network. Raises InputError, in one line with the remedy, where the file is
     absent, cut short or of another schema version, or where the folder cannot be written.
     """
@@ -32,7 +32,7 @@ def write_reproduction(folder: Path | str) -> Path:
     path = folder / "reproduction.html"
     with writing(folder):
         with own_style():
-            from modnas_fast.report.reproduction_plots import write_reproduction_plots  # imports matplotlib
+            from modnas_fast.report.reproduction.plots import write_reproduction_plots  # imports matplotlib
 
             write_reproduction_plots(report, folder / "plots")
         write_text(path, reproduction_html(report))

@@ -8,7 +8,7 @@ from itertools import groupby
 
 from modnas_fast.report.elements import SPLITS, foldable, of_split, row, table
 from modnas_fast.report.marks import mean, mean_sd, number, percent
-from modnas_fast.report.reproduction_contents import (
+from modnas_fast.report.reproduction.contents import (
     Ablation,
     DeviceSplit,
     Method,
@@ -20,7 +20,7 @@ from modnas_fast.report.reproduction_contents import (
     SupernetQuality,
     ThreeObjectives,
 )
-from modnas_fast.report.reproduction_numbers import (
+from modnas_fast.report.reproduction.numbers import (
     SPLIT_NAMES,
     ablation_values,
     device_values,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from html import escape
 
 from modnas_fast.report.cells import cell_legend, draw_cell
-from modnas_fast.report.contents import DeviceResult, FrontPoint, Predictor, Result
 from modnas_fast.report.elements import (
     SPLITS,
     badge,
@@ -21,6 +20,7 @@ from modnas_fast.report.elements import (
     table,
 )
 from modnas_fast.report.marks import number, percent, significant, spread
+from modnas_fast.report.run.contents import DeviceResult, FrontPoint, Predictor, Result
 
 CELLS_SHOWN = 6
 

@@ -30,7 +30,7 @@ from modnas_fast.report.marks import (
     number,
     plain,
 )
-from modnas_fast.report.reproduction_contents import (
+from modnas_fast.report.reproduction.contents import (
     Ablation,
     Method,
     ReproducedDevice,
@@ -38,7 +38,7 @@ from modnas_fast.report.reproduction_contents import (
     SupernetQuality,
     ThreeObjectives,
 )
-from modnas_fast.report.reproduction_numbers import (
+from modnas_fast.report.reproduction.numbers import (
     AXIS_TITLES,
     SPLIT_NAMES,
     Bar,
