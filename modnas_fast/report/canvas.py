@@ -12,8 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from modnas_fast.report.elements import Shown
-from modnas_fast.report.marks import plain, wants_log
+from modnas_fast.report.marks import Shown, plain, wants_log
 from modnas_fast.runtime.files import replacing
 
 DPI = 150

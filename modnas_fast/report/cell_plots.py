@@ -102,7 +102,7 @@ def _dashes(mark: cells.Mark) -> object:
 
 
 def _handles() -> list[Line2D]:
-    marks = [cells.MARKS[operation] for operation in cells.OPERATIONS]
+    marks = list(cells.MARKS.values())
     handles = [
         Line2D([], [], color=m.colour, linewidth=m.width * 0.6, linestyle=_dashes(m), label=m.label) for m in marks
     ]

@@ -40,8 +40,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from modnas_fast.report.checked import Part, read_part
-from modnas_fast.report.run.contents import Machine
+from modnas_fast.report.checked import Machine, Part, read_part
 from modnas_fast.runtime.errors import InputError
 
 FILE = "reproduction.json"
