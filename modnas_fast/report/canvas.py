@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,6 +17,8 @@ from modnas_fast.report.marks import Shown, plain, wants_log
 from modnas_fast.runtime.files import replacing
 
 DPI = 150
+Style = dict[str, Any]
+"""Keyword arguments of matplotlib."""
 PANEL = (3.3, 2.75)
 """Width and height of one small multiple, in inches."""
 GRID_COLOUR = "#e8ebef"

@@ -104,7 +104,7 @@ def front_figure(methods: Sequence[Method], device: ReproducedDevice) -> Figure:
     hover = f"%{{fullData.name}}<br>latency %{{x:.4g}}{units[0]}, error %{{y:.4g}}{units[1]}<extra></extra>"
     exact = sorted(in_units(device, device.exact_front))
     xs, ys = _columns(exact)
-    traces = [
+    traces: list[Figure] = [
         {
             "type": "scatter", "mode": "lines", "name": "exact front", "x": xs, "y": ys, "hovertemplate": hover,
             "line": {"shape": "hv", "color": MEASURED_COLOUR, "width": 1.2},
@@ -235,5 +235,5 @@ def _label(method: Method) -> str:
     return escape(method.label, quote=False)
 
 
-def _columns(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+def _columns(points: Sequence[tuple[float, float]]) -> tuple[list[float | None], list[float | None]]:
     return rounded([x for x, _ in points]), rounded([y for _, y in points])

@@ -108,7 +108,9 @@ def _methods(report: Reproduction) -> list[dict[str, Any]]:
     for method in report.methods:
         counted = method.evaluations_note or number(mean(run.evaluations for run in method.runs), 0)
         names = [report.names(split) for split in SPLIT_NAMES]
-        samples = {field: [split_values(method.runs, each, field) for each in names] for field in FIELDS}
+        samples: dict[str, Any] = {
+            field: [split_values(method.runs, each, field) for each in names] for field in FIELDS
+        }
         seconds = present(run.seconds for run in method.runs)
         rows.append({"label": method.label, "counted": counted, "seconds": seconds, **samples})
     best = [_best([row["ratio"][side] for row in rows]) for side, _ in enumerate(SPLIT_NAMES)]
