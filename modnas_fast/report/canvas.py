@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,11 +13,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from modnas_fast.report.elements import Shown
-from modnas_fast.report.marks import plain, wants_log
+from modnas_fast.report.marks import Shown, plain, wants_log
 from modnas_fast.runtime.files import replacing
 
 DPI = 150
+Style = dict[str, Any]
+"""Keyword arguments of matplotlib."""
 PANEL = (3.3, 2.75)
 """Width and height of one small multiple, in inches."""
 GRID_COLOUR = "#e8ebef"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -10,8 +12,9 @@ from matplotlib.patches import Circle, FancyArrowPatch
 from matplotlib.path import Path as Curve
 
 from modnas_fast.report import cells
-from modnas_fast.report.contents import DeviceResult, FrontPoint, Result
+from modnas_fast.report.canvas import Style
 from modnas_fast.report.marks import number, plain, significant, spread
+from modnas_fast.report.run.contents import DeviceResult, FrontPoint, Result
 
 SHOWN = 6
 
@@ -65,14 +68,25 @@ def _draw_edge(axes: Axes, edge: cells.Edge) -> None:
     mark = cells.MARKS[edge.operation]
     alpha = 1.0 if edge.live else 0.22
     path = Curve(cells.curve(edge), [Curve.MOVETO, Curve.CURVE3, Curve.CURVE3])
-    line = {"color": mark.colour, "alpha": alpha, "linewidth": mark.width * 0.6, "linestyle": _dashes(mark)}
+    line: Style = {
+        "color": mark.colour,
+        "alpha": alpha,
+        "linewidth": mark.width * 0.6,
+        "linestyle": _dashes(mark),
+    }
     axes.add_patch(FancyArrowPatch(path=path, arrowstyle="-", capstyle="butt", **line))
     _, control, end = cells.curve(edge)
-    head = {"arrowstyle": "-|>", "mutation_scale": 12, "linewidth": 0, "color": mark.colour, "alpha": alpha}
+    head: Style = {
+        "arrowstyle": "-|>",
+        "mutation_scale": 12,
+        "linewidth": 0,
+        "color": mark.colour,
+        "alpha": alpha,
+    }
     axes.add_patch(FancyArrowPatch(control, _beyond(control, end), shrinkA=0, shrinkB=0, **head))
-    box = {"boxstyle": "square,pad=0.2", "facecolor": "white", "edgecolor": "none"}
+    box: Style = {"boxstyle": "square,pad=0.2", "facecolor": "white", "edgecolor": "none"}
     colour = "#1c2430" if edge.live else "#9aa3ad"
-    text = {"ha": "center", "va": "center", "fontsize": 7.5, "color": colour, "bbox": box}
+    text: Style = {"ha": "center", "va": "center", "fontsize": 7.5, "color": colour, "bbox": box}
     axes.text(*cells.middle(edge), mark.short, **text)
 
 
@@ -87,7 +101,7 @@ def _draw_node(axes: Axes, index: int) -> None:
     place = (cells.NODES[index], cells.BASELINE)
     face = "#1c2430" if end else "white"
     axes.add_patch(Circle(place, cells.RADIUS, facecolor=face, edgecolor="#1c2430", linewidth=1.1, zorder=5))
-    text = {
+    text: Style = {
         "ha": "center",
         "va": "center",
         "fontsize": 7,
@@ -97,12 +111,12 @@ def _draw_node(axes: Axes, index: int) -> None:
     axes.text(*place, cells.node_name(index), **text)
 
 
-def _dashes(mark: cells.Mark) -> object:
+def _dashes(mark: cells.Mark) -> Any:
     return (0, tuple(length / mark.width for length in mark.dash)) if mark.dash else "-"
 
 
 def _handles() -> list[Line2D]:
-    marks = [cells.MARKS[operation] for operation in cells.OPERATIONS]
+    marks = list(cells.MARKS.values())
     handles = [
         Line2D([], [], color=m.colour, linewidth=m.width * 0.6, linestyle=_dashes(m), label=m.label) for m in marks
     ]

@@ -1,12 +1,9 @@
-"""Architectures drawn as graphs, by search space; as plain text for a space that has no drawing."""
+"""The geometry of architectures drawn as graphs, by search space; a space without drawings is shown as text."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from html import escape
-
-OPERATIONS = ("nor_conv_3x3", "nor_conv_1x1", "avg_pool_3x3", "skip_connect")
 
 
 @dataclass(frozen=True)
@@ -81,22 +78,18 @@ def middle(edge: Edge) -> tuple[float, float]:
     return (x0 + 2 * x1 + x2) / 4, (y0 + 2 * y1 + y2) / 4
 
 
+def arrow(edge: Edge) -> tuple[float, ...]:
+    """The three corners of the arrow at the end of an edge's curve: x and y of each."""
+    _, control, end = curve(edge)
+    tip = _towards(end, (2 * end[0] - control[0], 2 * end[1] - control[1]), 3.5)
+    back = _towards(tip, control, 9.0)
+    across = ((tip[1] - back[1]) / 2, (back[0] - tip[0]) / 2)
+    return (*tip, back[0] + across[0], back[1] + across[1], back[0] - across[0], back[1] - across[1])
+
+
 def draws(space: str) -> bool:
     """Whether architectures of this space are drawn as graphs."""
     return space == "nb201"
-
-
-def draw_cell(space: str, architecture: str) -> str:
-    """HTML of one architecture: an inline SVG graph with a title and labels, or its text in a box."""
-    edges = cell_edges(architecture) if draws(space) else None
-    if edges is None:
-        return f'<p class="cell-text"><code>{escape(architecture)}</code></p>'
-    strokes = "".join(_edge_svg(edge) for edge in sorted(edges, key=lambda edge: edge.live))
-    nodes = "".join(_node_svg(index) for index in range(4))
-    return (
-        f'<svg class="cell" viewBox="0 0 {SIZE[0]:g} {SIZE[1]:g}" role="img" '
-        f'aria-label="{escape(describe(edges))}">{strokes}{nodes}</svg>'
-    )
 
 
 def describe(edges: list[Edge]) -> str:
@@ -105,18 +98,9 @@ def describe(edges: list[Edge]) -> str:
     >>> describe([Edge(0, 3, "nor_conv_3x3", True), Edge(0, 1, "skip_connect", False)])
     'Cell: in to out convolution 3×3; without effect: in to 1 skip connection.'
     """
-    live = ", ".join(_edge_words(edge) for edge in edges if edge.live)
-    dead = ", ".join(_edge_words(edge) for edge in edges if not edge.live)
+    live = ", ".join(edge_words(edge) for edge in edges if edge.live)
+    dead = ", ".join(edge_words(edge) for edge in edges if not edge.live)
     return f"Cell: {live or 'no path from input to output'}{f'; without effect: {dead}' if dead else ''}."
-
-
-def cell_legend(space: str) -> str:
-    """HTML that explains the strokes of this space's drawings; nothing for a space without drawings."""
-    if not draws(space):
-        return ""
-    items = "".join(f"<li>{_sample_svg(MARKS[op])}{MARKS[op].label}</li>" for op in OPERATIONS)
-    faint = f"<li>{_sample_svg(MARKS['nor_conv_3x3'], dead=True)}faint: no effect on the output</li>"
-    return f'<ul class="key">{items}{faint}</ul>'
 
 
 def _parse(architecture: str) -> list[tuple[int, int, str]] | None:
@@ -147,51 +131,8 @@ def _towards(point: tuple[float, float], aim: tuple[float, float], distance: flo
     return point[0] + dx * scale, point[1] + dy * scale
 
 
-def _edge_svg(edge: Edge) -> str:
-    mark = MARKS[edge.operation]
-    (x0, y0), (x1, y1), (x2, y2) = curve(edge)
-    x, y = middle(edge)
-    width = 5.5 * len(mark.short) + 5
-    title = _edge_words(edge) + ("" if edge.live else ", no effect on the output")
-    return (
-        f'<g class="edge {"live" if edge.live else "dead"}" data-edge="{edge.source}-{edge.target}">'
-        f"<title>{escape(title)}</title>"
-        f'<path d="M{x0:.1f} {y0:.1f}Q{x1:.1f} {y1:.1f} {x2:.1f} {y2:.1f}" {_stroke(mark)}/>'
-        f"{_arrow_svg(edge, mark.colour)}"
-        f'<rect x="{x - width / 2:.1f}" y="{y - 6:.1f}" width="{width:g}" height="12"/>'
-        f'<text x="{x:.1f}" y="{y:.1f}" dy=".34em">{mark.short}</text></g>'
-    )
-
-
-def _arrow_svg(edge: Edge, colour: str) -> str:
-    _, control, end = curve(edge)
-    tip = _towards(end, (2 * end[0] - control[0], 2 * end[1] - control[1]), 3.5)
-    back = _towards(tip, control, 9.0)
-    across = ((tip[1] - back[1]) / 2, (back[0] - tip[0]) / 2)
-    corners = (tip, (back[0] + across[0], back[1] + across[1]), (back[0] - across[0], back[1] - across[1]))
-    return f'<polygon points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in corners)}" fill="{colour}"/>'
-
-
-def _node_svg(index: int) -> str:
-    kind = "end" if index in (0, 3) else "inner"
-    return (
-        f'<g class="node {kind}"><circle cx="{NODES[index]:g}" cy="{BASELINE:g}" r="{RADIUS:g}"/>'
-        f'<text x="{NODES[index]:g}" y="{BASELINE:g}" dy=".35em">{node_name(index)}</text></g>'
-    )
-
-
-def _sample_svg(mark: Mark, dead: bool = False) -> str:
-    faint = ' opacity=".25"' if dead else ""
-    line = f'<path d="M1 6H33" {_stroke(mark)}{faint}/>'
-    return f'<svg class="sample" viewBox="0 0 34 12" aria-hidden="true">{line}</svg>'
-
-
-def _stroke(mark: Mark) -> str:
-    dash = f' stroke-dasharray="{" ".join(f"{d:g}" for d in mark.dash)}"' if mark.dash else ""
-    return f'fill="none" stroke="{mark.colour}" stroke-width="{mark.width:g}"{dash}'
-
-
-def _edge_words(edge: Edge) -> str:
+def edge_words(edge: Edge) -> str:
+    """What an edge does, from where to where."""
     return f"{node_name(edge.source)} to {node_name(edge.target)} {MARKS[edge.operation].label}"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -14,6 +14,16 @@ class Part(BaseModel):
     """A part of a file. Keys that the report does not use are left alone; NaN and infinities are errors."""
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False, populate_by_name=True)
+
+
+class Machine(Part):
+    """The machine that ran the search."""
+
+    cpu: str | None = None
+    cores: int | None = None
+    threads: int | None = None
+    torch: str | None = None
+    gpus: list[Any] = []
 
 
 _P = TypeVar("_P", bound=Part)

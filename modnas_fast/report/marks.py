@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable, Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 _T = TypeVar("_T")
 
@@ -24,6 +24,7 @@ METHOD_SYMBOLS = (
 )  # fmt: skip
 """Plotly and matplotlib names, one per method: methods differ by symbol as well as by colour."""
 
+SPLITS = {"search": "search devices", "unseen": "unseen devices (zero-shot)"}
 SPLIT_COLOURS = {"search": "#0b5c94", "unseen": "#9fc5e0"}
 """Search devices and unseen ones, where both stand side by side: told apart by lightness."""
 
@@ -33,6 +34,18 @@ PREFERENCE_SCALE = "cividis"
 
 LOG_RATIO = 10.0
 """An axis is logarithmic where its largest value is this many times its smallest."""
+
+
+class Shown(Protocol):
+    """A device as every figure shows it."""
+
+    @property
+    def name(self) -> str:
+        """Its name, as its file has it."""
+
+    @property
+    def split(self) -> str:
+        """Either "search" or "unseen"."""
 
 
 def device_colour(index: int) -> str:
@@ -108,6 +121,50 @@ def percent(fraction: float | None, digits: int = 1, signed: bool = False) -> st
     if fraction is None:
         return "–"
     return f"{100 * fraction:{'+' if signed else ''}.{digits}f} %".replace("-", "−")
+
+
+def count(value: float | None) -> str:
+    """A number of things, or their mean to one decimal, or a dash where there is none.
+
+    >>> count(14), count(13.5), count(None)
+    ('14', '13.5', '–')
+    """
+    return str(value) if isinstance(value, int) else number(value, 1)
+
+
+def span(bounds: tuple[float, float] | None) -> str:
+    """Two numbers as a range, to three significant digits."""
+    return "–" if bounds is None else f"{significant(bounds[0])} to {significant(bounds[1])}"
+
+
+def duration(seconds: float) -> str:
+    """A time span in words.
+
+    >>> duration(8.25), duration(252.0), duration(7322)
+    ('8.2 s', '4 min 12 s', '2 h 2 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes = round(seconds) // 60
+    return f"{minutes} min {round(seconds) % 60} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def signed(difference: float) -> str:
+    """A difference to three decimals, with its sign.
+
+    >>> signed(0.0123), signed(-0.5)
+    ('+0.012', '−0.500')
+    """
+    return f"{difference:+.3f}".replace("-", "−")
+
+
+def capital(text: str) -> str:
+    """The text with a capital first letter, the rest as it is.
+
+    >>> capital("energy (mJ)")
+    'Energy (mJ)'
+    """
+    return text[:1].upper() + text[1:]
 
 
 def rounded(values: Iterable[float | None]) -> list[float | None]:

@@ -8,7 +8,8 @@ from xml.etree import ElementTree
 import pytest
 from report.make_run import OPERATIONS, cell_text
 
-from modnas_fast.report.cells import cell_edges, cell_legend, draw_cell
+from modnas_fast.report.cells import cell_edges
+from modnas_fast.report.rendering import cell_legend, draw_cell
 
 NONE, SKIP, ONE, THREE, POOL = range(5)
 PAIRS = [(0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3)]

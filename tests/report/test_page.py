@@ -13,8 +13,8 @@ from report.reading import HOSTILE, Page, check_loads_nothing, read_page, read_p
 
 import modnas_fast.report
 from modnas_fast.report import write_report
-from modnas_fast.report.contents import read_run
-from modnas_fast.report.page import page_html
+from modnas_fast.report.run.contents import read_run
+from modnas_fast.report.run.page import page_html
 from modnas_fast.runtime.errors import InputError
 
 PLOTS = ("cells.png", "fronts.png", "hypervolume.png", "mgd_weights.png", "predictor.png")

@@ -13,9 +13,9 @@ from report.make_reproduction import make_reproduction, write_reproduction_json
 from report.reading import HOSTILE, Page, check_loads_nothing, read_page, read_png
 
 from modnas_fast.report import write_reproduction
-from modnas_fast.report.reproduction import reproduction_html
-from modnas_fast.report.reproduction_contents import Reproduction, read_reproduction
-from modnas_fast.report.reproduction_numbers import mean_curve, targets, worst_device
+from modnas_fast.report.reproduction.contents import Reproduction, read_reproduction
+from modnas_fast.report.reproduction.numbers import mean_curve, targets, worst_device
+from modnas_fast.report.reproduction.page import reproduction_html
 from modnas_fast.runtime.errors import InputError
 
 PLOTS = ("ablations.png", "curves.png", "fronts.png", "radar.png", "supernet.png", "three_objectives.png")

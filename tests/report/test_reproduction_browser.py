@@ -9,8 +9,8 @@ import pytest
 from report.browser import drawn, needs_browser, phone_width, watch
 from report.make_reproduction import make_reproduction
 
-from modnas_fast.report.reproduction import reproduction_html
-from modnas_fast.report.reproduction_contents import Reproduction
+from modnas_fast.report.reproduction.contents import Reproduction
+from modnas_fast.report.reproduction.page import reproduction_html
 
 pytestmark = needs_browser
 

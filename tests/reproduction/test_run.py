@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from modnas_fast.evaluation.benchmark import HELP, load_benchmark
-from modnas_fast.report.reproduction_contents import read_reproduction
+from modnas_fast.report.reproduction.contents import read_reproduction
 from modnas_fast.reproduction import run as module
 from modnas_fast.reproduction.plan import Plan, make_plan
 from modnas_fast.reproduction.run import keep_settings, reproduce_with_surrogate

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from pictures import fill
 
-from modnas_fast.report.reproduction_contents import read_reproduction
+from modnas_fast.report.reproduction.contents import read_reproduction
 from modnas_fast.reproduction import supernet as module
 from modnas_fast.reproduction.supernet import reproduce_with_supernet
 from modnas_fast.runtime.errors import InputError

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from modnas_fast.evaluation.benchmark import Benchmark
-from modnas_fast.report.reproduction_contents import PredictorQuality, Run
+from modnas_fast.report.reproduction.contents import PredictorQuality, Run
 from modnas_fast.reproduction.trial import Group, Variant, entries, missing, run_group
 from modnas_fast.runtime.files import read_json
 

@@ -40,8 +40,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from modnas_fast.report.checked import Part, read_part
-from modnas_fast.report.contents import Machine
+from modnas_fast.report.checked import Machine, Part, read_part
 from modnas_fast.runtime.errors import InputError
 
 FILE = "reproduction.json"
@@ -63,18 +62,23 @@ class ReproducedDevice(Part):
     latency_range_ms: Pair | None = None
 
 
-class Score(Part):
-    """What one run found for one device."""
+class Merit(Part):
+    """How good what one run found for one device is."""
 
     hypervolume: float | None = None
     ratio: float | None = None
     igd_plus: float | None = None
     networks: float | None = None
+
+
+class Score(Merit):
+    """The same with the front of two objectives that was found."""
+
     front: list[Pair] = []
 
 
-class SpatialScore(Score):
-    """The same with three objectives."""
+class SpatialScore(Merit):
+    """The same with the front of three objectives that was found."""
 
     front: list[Triple] = []
 
@@ -87,17 +91,22 @@ class CurvePoint(Part):
     ratio: PerSplit = {}
 
 
-class Run(Part):
-    """One seed of a method."""
+class Seed(Part):
+    """One seed of a method, whatever its objectives are."""
 
     seed: int | None = None
     seconds: float | None = None
     evaluations: float | None = None
-    devices: dict[str, Score] = {}
     curve: list[CurvePoint] = []
 
 
-class SpatialRun(Run):
+class Run(Seed):
+    """One seed with two objectives."""
+
+    devices: dict[str, Score] = {}
+
+
+class SpatialRun(Seed):
     """One seed with three objectives."""
 
     devices: dict[str, SpatialScore] = {}

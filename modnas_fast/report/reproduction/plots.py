@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.projections.polar import PolarAxes
 from matplotlib.ticker import MaxNLocator
 
 from modnas_fast.report.canvas import (
+    Style,
     as_array,
     dress,
     new_figure,
@@ -30,17 +33,19 @@ from modnas_fast.report.marks import (
     number,
     plain,
 )
-from modnas_fast.report.reproduction_contents import (
+from modnas_fast.report.reproduction.contents import (
     Ablation,
     Method,
     ReproducedDevice,
     Reproduction,
+    Split,
     SupernetQuality,
     ThreeObjectives,
 )
-from modnas_fast.report.reproduction_numbers import (
+from modnas_fast.report.reproduction.numbers import (
     AXIS_TITLES,
     SPLIT_NAMES,
+    Axis,
     Bar,
     ablation_bars,
     axis_titles,
@@ -71,7 +76,7 @@ def write_reproduction_plots(report: Reproduction, folder: Path) -> list[Path]:
 def radar_plot(report: Reproduction) -> Figure:
     """Mean ratio of every method on every device, around a circle."""
     figure = new_figure(9.6, 7.2)
-    axes = figure.subplots(subplot_kw={"projection": "polar"})
+    axes = cast(PolarAxes, figure.subplots(subplot_kw={"projection": "polar"}))
     axes.set_theta_direction(-1)
     axes.set_theta_zero_location("N")
     angles = np.linspace(0, 2 * np.pi, len(report.devices), endpoint=False)
@@ -150,7 +155,13 @@ def space_plot(three: ThreeObjectives) -> Figure:
     for axes, name in zip(panels, three.devices, strict=True):
         found = three.runs[0].devices.get(name) if three.runs else None
         _scatter(axes, three.exact_front.get(name, []), {"s": 7, "color": "#94a3b8"})
-        style = {"s": 30, "color": method_colour(0), "marker": "D", "edgecolors": "white", "linewidths": 0.5}
+        style: Style = {
+            "s": 30,
+            "color": method_colour(0),
+            "marker": "D",
+            "edgecolors": "white",
+            "linewidths": 0.5,
+        }
         _scatter(axes, found.front if found else [], style)
         for key, objective in zip("xyz", three.objectives, strict=True):
             axes.set(**{f"{key}lim": (0, 1), f"{key}ticks": (0.2, 0.4, 0.6, 0.8)})
@@ -182,15 +193,15 @@ def supernet_plot(supernet: SupernetQuality) -> Figure:
     return figure
 
 
-def _turn_outwards(axes: Axes, angles: Sequence[float]) -> None:
+def _turn_outwards(axes: Axes, angles: np.ndarray) -> None:
     """Keeps the names of devices beside the circle, not across it."""
     for label, angle in zip(axes.get_xticklabels(), angles, strict=True):
         sideways = math.sin(angle)
         label.set_horizontalalignment("center" if abs(sideways) < 0.1 else "left" if sideways > 0 else "right")
 
 
-def _draw_curves(axes: Axes, methods: Sequence[Method], axis: str, split: str) -> None:
-    places = []
+def _draw_curves(axes: Axes, methods: Sequence[Method], axis: Axis, split: Split) -> None:
+    places: list[float] = []
     for index, method in reversed(list(enumerate(methods))):
         if steps := mean_curve(method.runs, axis, split):
             x, middle, low, high = zip(*steps, strict=True)
@@ -223,10 +234,15 @@ def _draw_bars(axes: Axes, bars: Sequence[Bar]) -> list[BarContainer]:
     dress(axes, "missing hypervolume (%)", "", "Ablations (★ default)")
     places = np.arange(len(bars))
     drawn = []
-    for side, split in ((-0.2, "search"), (0.2, "unseen")):
+    for side, split in zip((-0.2, 0.2), SPLIT_NAMES, strict=True):
         means, spreads = zip(*(bar.missing[split] or (math.nan, 0.0) for bar in bars), strict=True)
-        error = {"ecolor": "#566070", "elinewidth": 0.9, "capsize": 2}
-        style = {"xerr": spreads, "color": SPLIT_COLOURS[split], "error_kw": error, "label": f"{split} devices"}
+        error: Style = {"ecolor": "#566070", "elinewidth": 0.9, "capsize": 2}
+        style: Style = {
+            "xerr": spreads,
+            "color": SPLIT_COLOURS[split],
+            "error_kw": error,
+            "label": f"{split} devices",
+        }
         drawn.append(axes.barh(places + side, means, 0.38, **style))
     names = [f"{plain(bar.factor, 24)}: {plain(bar.value, 24)}{' ★' * bar.default}" for bar in bars]
     axes.set_yticks(places, names, fontsize=8.5)
@@ -239,12 +255,12 @@ def _draw_bars(axes: Axes, bars: Sequence[Bar]) -> list[BarContainer]:
     return drawn
 
 
-def _scatter(axes: Axes, points: Sequence[Sequence[float]], style: dict[str, object]) -> None:
+def _scatter(axes: Axes, points: Sequence[Sequence[float]], style: Style) -> None:
     if points:
         axes.scatter(*zip(*points, strict=True), depthshade=False, **style)
 
 
-def _line(index: int) -> dict[str, object]:
+def _line(index: int) -> Style:
     return {
         "color": method_colour(index), "marker": method_symbol(index)[1], "markersize": 4,
         "linewidth": 2.2 if index == 0 else 1.2, "markeredgecolor": "white", "markeredgewidth": 0.4,
@@ -252,7 +268,7 @@ def _line(index: int) -> dict[str, object]:
 
 
 def _legend_below(figure: Figure, methods: Sequence[Method], first: Sequence[Line2D] = (), line: bool = True) -> None:
-    style = {} if line else {"linestyle": ""}
+    style: Style = {} if line else {"linestyle": ""}
     handles = [
         Line2D([], [], label=plain(method.label), **_line(index) | {"markersize": 6} | style)
         for index, method in enumerate(methods)

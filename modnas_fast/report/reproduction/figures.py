@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from modnas_fast.report.figures import Figure, value_axis
 from modnas_fast.report.marks import (
     MEASURED_COLOUR,
     SPLIT_COLOURS,
@@ -18,7 +17,7 @@ from modnas_fast.report.marks import (
     number,
     rounded,
 )
-from modnas_fast.report.reproduction_contents import (
+from modnas_fast.report.reproduction.contents import (
     Method,
     ReproducedDevice,
     Reproduction,
@@ -26,7 +25,7 @@ from modnas_fast.report.reproduction_contents import (
     SupernetQuality,
     ThreeObjectives,
 )
-from modnas_fast.report.reproduction_numbers import (
+from modnas_fast.report.reproduction.numbers import (
     AXIS_TITLES,
     SPLIT_NAMES,
     Axis,
@@ -42,6 +41,7 @@ from modnas_fast.report.reproduction_numbers import (
     radar_floor,
     radar_values,
 )
+from modnas_fast.report.run.figures import Figure, value_axis
 
 _BAR_AXIS = {"autorange": "reversed", "tickfont": {"size": 11}, "ticks": ""}
 SMALL_MARGIN = {"l": 46, "r": 8, "t": 8, "b": 42}
@@ -104,7 +104,7 @@ def front_figure(methods: Sequence[Method], device: ReproducedDevice) -> Figure:
     hover = f"%{{fullData.name}}<br>latency %{{x:.4g}}{units[0]}, error %{{y:.4g}}{units[1]}<extra></extra>"
     exact = sorted(in_units(device, device.exact_front))
     xs, ys = _columns(exact)
-    traces = [
+    traces: list[Figure] = [
         {
             "type": "scatter", "mode": "lines", "name": "exact front", "x": xs, "y": ys, "hovertemplate": hover,
             "line": {"shape": "hv", "color": MEASURED_COLOUR, "width": 1.2},
@@ -235,5 +235,5 @@ def _label(method: Method) -> str:
     return escape(method.label, quote=False)
 
 
-def _columns(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+def _columns(points: Sequence[tuple[float, float]]) -> tuple[list[float | None], list[float | None]]:
     return rounded([x for x, _ in points]), rounded([y for _, y in points])

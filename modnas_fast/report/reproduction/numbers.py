@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from modnas_fast.report.marks import mean
-from modnas_fast.report.reproduction_contents import (
+from modnas_fast.report.reproduction.contents import (
     Ablation,
     AblationRun,
     CurvePoint,
@@ -20,6 +20,7 @@ from modnas_fast.report.reproduction_contents import (
     ReproducedDevice,
     Reproduction,
     Run,
+    SpatialRun,
     Split,
 )
 
@@ -63,7 +64,7 @@ def present(values: Iterable[float | None]) -> list[float]:
     return [value for value in values if value is not None]
 
 
-def device_values(runs: Sequence[Run], name: str, field: Field) -> list[float]:
+def device_values(runs: Sequence[Run] | Sequence[SpatialRun], name: str, field: Field) -> list[float]:
     """One value per seed that has one for this device."""
     return present(getattr(run.devices[name], field) for run in runs if name in run.devices)
 
@@ -116,7 +117,7 @@ def in_units(device: ReproducedDevice, points: Sequence[Pair]) -> list[Pair]:
     >>> in_units(device, [(0.1, 0.5)])
     [(2.0, 10.0)]
     """
-    if not has_units(device):
+    if device.error_range is None or device.latency_range_ms is None:
         return [(latency, error) for error, latency in points]
     (low_e, high_e), (low_l, high_l) = device.error_range, device.latency_range_ms
     return [(low_l + latency * (high_l - low_l), low_e + error * (high_e - low_e)) for error, latency in points]

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from modnas_fast.report.checked import Part, read_part
+from modnas_fast.report.checked import Machine, Part, read_part
 from modnas_fast.runtime.errors import InputError
 
 
@@ -31,6 +31,11 @@ class FrontPoint(Ray):
 
     test_error: float | None = None
     measured_latency_ms: float | None = None
+
+    @property
+    def verified(self) -> bool:
+        """Whether the network's latency was measured."""
+        return self.measured_latency_ms is not None
 
 
 class DeviceResult(Part):
@@ -100,16 +105,6 @@ class Task(Named):
     image: list[int] | None = None
     sizes: dict[str, int] = {}
     notes: list[str] = []
-
-
-class Machine(Part):
-    """The machine that ran the search."""
-
-    cpu: str | None = None
-    cores: int | None = None
-    threads: int | None = None
-    torch: str | None = None
-    gpus: list[Any] = []
 
 
 class HypervolumeProtocol(Part):

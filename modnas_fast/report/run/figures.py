@@ -10,16 +10,6 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from modnas_fast.report.contents import (
-    DevicePredictor,
-    DeviceResult,
-    FrontPoint,
-    History,
-    Point,
-    Predictor,
-    Ray,
-    Result,
-)
 from modnas_fast.report.marks import (
     MEASURED_COLOUR,
     PREFERENCE_SCALE,
@@ -32,6 +22,16 @@ from modnas_fast.report.marks import (
     significant,
     smoothing_window,
     wants_log,
+)
+from modnas_fast.report.run.contents import (
+    DevicePredictor,
+    DeviceResult,
+    FrontPoint,
+    History,
+    Point,
+    Predictor,
+    Ray,
+    Result,
 )
 
 Figure = dict[str, Any]

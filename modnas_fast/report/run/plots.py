@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from modnas_fast.report.canvas import (
+    Style,
     as_array,
     dress,
     label_grid,
@@ -26,7 +27,6 @@ from modnas_fast.report.canvas import (
     small_multiples,
 )
 from modnas_fast.report.cell_plots import cells_figure
-from modnas_fast.report.contents import DevicePredictor, DeviceResult, History, Predictor, Result, RunContents
 from modnas_fast.report.marks import (
     MEASURED_COLOUR,
     PREFERENCE_SCALE,
@@ -37,6 +37,15 @@ from modnas_fast.report.marks import (
     plain,
     running_mean,
     smoothing_window,
+)
+from modnas_fast.report.run.contents import (
+    DevicePredictor,
+    DeviceResult,
+    History,
+    Point,
+    Predictor,
+    Result,
+    RunContents,
 )
 
 
@@ -136,7 +145,7 @@ def _front_panel(axes: Axes, device: DeviceResult, index: int) -> str:
     axes.scatter(*_xy(device.random), marker="x", s=18, linewidths=1, color=RANDOM_COLOUR, zorder=2)
     axes.step(*_xy(device.front), where="post", color=device_colour(index), linewidth=1.6, zorder=3)
     colours = [ray.preference[0] for ray in device.rays]
-    style = {
+    style: Style = {
         "c": colours,
         "cmap": PREFERENCE_SCALE,
         "vmin": 0,
@@ -146,9 +155,9 @@ def _front_panel(axes: Axes, device: DeviceResult, index: int) -> str:
     }
     axes.scatter(*_xy(device.rays), s=30, zorder=4, **style)
     for point in device.measured:
-        ends = [point.latency_ms, point.measured_latency_ms], [point.error, point.test_error]
+        ends = [as_array([point.latency_ms, point.measured_latency_ms]), as_array([point.error, point.test_error])]
         axes.plot(*ends, color=MEASURED_COLOUR, linewidth=0.8, linestyle=":", zorder=5)
-        marker = {
+        marker: Style = {
             "marker": "D",
             "s": 28,
             "facecolors": "none",
@@ -170,7 +179,7 @@ def _predictor_panel(axes: Axes, part: DevicePredictor, index: int) -> str:
     ends = [min(every), max(every)]
     axes.plot(ends, ends, color="#94a3b8", linewidth=1, linestyle=":", zorder=2)
     face = "none" if part.split == "unseen" else device_colour(index)
-    marker = {"marker": device_symbol(index)[1], "facecolors": face, "edgecolors": device_colour(index)}
+    marker: Style = {"marker": device_symbol(index)[1], "facecolors": face, "edgecolors": device_colour(index)}
     axes.scatter(part.measured_ms, part.predicted_ms, s=22, linewidths=1, alpha=0.85, zorder=3, **marker)
     set_scale(axes, "x", every)
     set_scale(axes, "y", every)
@@ -185,13 +194,13 @@ def _hypervolume_panel(axes: Axes, history: History, result: Result, split: str)
             continue
         column = log.devices.index(device.name)
         axes.plot(log.step, as_array([row[column] for row in log.values]), **_line_style(device, index))
-        marker = {"marker": "D", "s": 24, "facecolors": "none", "edgecolors": device_colour(index)}
+        marker: Style = {"marker": "D", "s": 24, "facecolors": "none", "edgecolors": device_colour(index)}
         if device.hypervolume_random is not None:
             axes.scatter([last], [device.hypervolume_random], clip_on=False, **marker)
     dress(axes, "search step", "", "")
 
 
-def _line_style(device: DeviceResult, index: int) -> dict[str, object]:
+def _line_style(device: DeviceResult, index: int) -> Style:
     unseen = device.split == "unseen"
     return {
         "color": device_colour(index), "linewidth": 1.6, "linestyle": "--" if unseen else "-",
@@ -204,28 +213,28 @@ def _device_handle(device: DeviceResult, index: int) -> Line2D:
 
 
 def _random_level_handle() -> Line2D:
-    marker = {"marker": "D", "markersize": 5, "markerfacecolor": "none", "markeredgecolor": "#566070"}
+    marker: Style = {"marker": "D", "markersize": 5, "markerfacecolor": "none", "markeredgecolor": "#566070"}
     return Line2D([], [], linestyle="", label="random search", **marker)
 
 
 def _front_handles(result: Result) -> list[Line2D]:
-    dot = {"marker": "o", "markersize": 6, "markeredgecolor": "white", "markerfacecolor": "#666970"}
+    dot: Style = {"marker": "o", "markersize": 6, "markeredgecolor": "white", "markerfacecolor": "#666970"}
     handles = [
         Line2D([], [], color=device_colour(0), linewidth=1.6, label=f"front ({result.source})"),
         Line2D([], [], linestyle="", label="rays", **dot),
         Line2D([], [], linestyle="", marker="x", color=RANDOM_COLOUR, markersize=5, label="random search"),
     ]
     if any(device.measured for device in result.devices):
-        diamond = {
+        diamond: Style = {
             "marker": "D",
             "markersize": 5,
             "markerfacecolor": "none",
             "markeredgecolor": MEASURED_COLOUR,
         }
-        dotted = {"linestyle": ":", "color": MEASURED_COLOUR, "linewidth": 0.8}
+        dotted: Style = {"linestyle": ":", "color": MEASURED_COLOUR, "linewidth": 0.8}
         handles.append(Line2D([], [], label="trained and measured", **dotted, **diamond))
     return handles
 
 
-def _xy(points: Sequence[object]) -> tuple[list[float], list[float]]:
+def _xy(points: Sequence[Point]) -> tuple[list[float], list[float]]:
     return [p.latency_ms for p in points], [p.error for p in points]

@@ -1,0 +1,98 @@
+"""Pages from templates: autoescaped, strict about missing names, self-contained, with filters for numbers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from modnas_fast.report import cells, marks
+from modnas_fast.runtime.errors import InputError
+
+FORMATS = ("capital", "count", "duration", "mean_sd", "number", "percent", "signed", "span")
+
+
+def render(template: str, figures: Mapping[str, Any], scripts: Sequence[str], **prepared: Any) -> str:
+    """The whole page in one text: markup, style, scripts and data.
+
+    `figures` maps the names of places in the template to Plotly's plain JSON, `scripts` are resources beside
+    this module that draw them, and `prepared` is what the template shows.
+    """
+    from plotly.offline import get_plotlyjs
+
+    return (
+        environment()
+        .get_template(template)
+        .render(figures=figures, scripts=scripts, plotly=Markup(get_plotlyjs()), **prepared)
+    )
+
+
+@cache
+def environment() -> Environment:
+    """The templates of both pages, whose texts are escaped unless they are markup already."""
+    made = Environment(
+        loader=PackageLoader("modnas_fast.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    # The filter also keeps a text from ending the script element that the data stands in.
+    made.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
+    made.filters |= {name: getattr(marks, name) for name in FORMATS} | {"foldable": foldable, "breakable": breakable}
+    made.globals |= {
+        "resource": _resource,
+        "draw_cell": draw_cell,
+        "cell_legend": cell_legend,
+        "device_colour": marks.device_colour,
+        "method_symbol": marks.method_symbol,
+        "RANDOM_COLOUR": marks.RANDOM_COLOUR,
+        "SPLITS": marks.SPLITS,
+        "MEASURED_COLOUR": marks.MEASURED_COLOUR,
+    }
+    return made
+
+
+def draw_cell(space: str, architecture: str) -> str:
+    """HTML of one architecture: an inline SVG graph with a title and labels, or its text in a box."""
+    edges = cells.cell_edges(architecture) if cells.draws(space) else None
+    return _macro("cell.html", "cell")(cells, architecture, edges)
+
+
+def cell_legend(space: str) -> str:
+    """HTML that explains the strokes of this space's drawings; nothing for a space without drawings."""
+    return _macro("cell.html", "legend")(cells) if cells.draws(space) else ""
+
+
+def foldable(name: str) -> Markup:
+    """A name that may break after each underscore."""
+    return Markup(str(escape(name)).replace("_", "_<wbr>"))
+
+
+def breakable(architecture: str) -> Markup:
+    """An architecture's text, which may break after each node and each operation."""
+    return Markup(re.sub(r"(?<=[+])|(?<=[0-9][|])(?=[a-z])", "<wbr>", str(escape(architecture))))
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Turns an operating system's refusal to write to `folder` into an InputError with the remedy."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written ({error.strerror}): make room or make it writable") from error
+
+
+def _macro(template: str, name: str) -> Any:
+    return getattr(environment().get_template(template).module, name)
+
+
+def _resource(name: str) -> Markup:
+    return Markup((files("modnas_fast.report") / name).read_text(encoding="utf-8"))
