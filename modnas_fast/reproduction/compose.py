@@ -12,7 +12,7 @@ from modnas_fast.evaluation.benchmark import Benchmark
 from modnas_fast.reproduction.plan import DEFAULT, Plan
 from modnas_fast.reproduction.trial import Entry, Group, entries
 
-#: of reproduction.json, see report.reproduction_contents
+#: of reproduction.json, see report.reproduction.contents
 SCHEMA = 1
 LABELS = {
     "random": "Random search",
