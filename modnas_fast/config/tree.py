@@ -128,8 +128,8 @@ class DevicesConfig(_Section):
     repeats: Positive = 15
     """Counted measurements per network and setting of this machine; the median is kept."""
     minutes: PositiveFloat = 10.0
-    """What measuring this machine should take before the search, by an estimate: `repeats` falls to 3 where it would take
-    longer; where 3 take 6 times as long the run is refused."""
+    """What measuring this machine should take before the search, by an estimate: `repeats` falls to 3 where it would
+    take longer; where 3 take 6 times as long the run is refused."""
 
     @model_validator(mode="after")
     def _table_named(self) -> DevicesConfig:
@@ -199,8 +199,8 @@ class ArchitectConfig(_ChoiceSection):
     tau_min: PositiveFloat | None = None
     """Temperature at the end of that schedule (gdas: 0.1)."""
     gradient: Literal["exact", "published"] = "exact"
-    """Of the task loss by hard samples. `exact`: options not chosen are computed for theirs; `published`: as in the code
-    of the paper and of GDAS they are not, and share the gradient of a constant."""
+    """Of the task loss by hard samples. `exact`: options not chosen are computed for theirs; `published`: as in the
+    code of the paper and of GDAS they are not, and share the gradient of a constant."""
 
     @model_validator(mode="after")
     def _both_ends(self) -> ArchitectConfig:

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 from modnas_fast.runtime.lazy import names_from
 
 if TYPE_CHECKING:
-    from modnas_fast.result.result import Pick, Result
+    from modnas_fast.result.answers import Pick
+    from modnas_fast.result.result import Result
 
 __all__ = ["Pick", "Result"]
 
-__getattr__ = names_from(__name__, dict.fromkeys(__all__, "modnas_fast.result.result"))
+__getattr__ = names_from(__name__, {"Pick": "modnas_fast.result.answers", "Result": "modnas_fast.result.result"})

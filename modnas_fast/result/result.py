@@ -15,6 +15,7 @@ from modnas_fast.config import validate
 from modnas_fast.devices import Device, embeddings
 from modnas_fast.evaluation.fronts import front
 from modnas_fast.method.preferences import rays
+from modnas_fast.predictors.graph_predictor import Executes
 from modnas_fast.predictors.make import make_metapredictor
 from modnas_fast.result.answers import Cost, FrontPoint, Pick
 from modnas_fast.result.content import SCHEMA, ErrorKind
@@ -129,9 +130,11 @@ class Result:
         Raises InputError for an unknown device, a bad preference, an unknown metric or a budget that no network meets.
         """
         device = self._device(device)
-        if (preference is None) == (max is None):
-            raise InputError("pick: give either preference or max")
-        return self._pick_within(device, max) if preference is None else self._pick_preferred(device, preference)
+        if preference is not None and max is None:
+            return self._pick_preferred(device, preference)
+        if max is not None and preference is None:
+            return self._pick_within(device, max)
+        raise InputError("pick: give either preference or max")
 
     def build(self, architecture: Architecture | str) -> nn.Module:
         """The architecture as an untrained network for the run's task: images in, logits [B, classes] out."""
@@ -218,7 +221,7 @@ class Result:
 
     @cached_property
     def _predictor(self) -> nn.Module:
-        executes = "live" if self._config.devices.table is None else "written"
+        executes: Executes = "live" if self._config.devices.table is None else "written"
         predictor = make_metapredictor(
             self._config.predictor, self.space, self._embedding_width, torch.Generator(), executes
         )

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from modnas_fast.config import Config
 from modnas_fast.datasets import ImageTask
@@ -124,8 +125,12 @@ def _verification_seconds(config: Config, space: SearchSpace, task: ImageTask, d
             network = space.build(
                 space.parse(text), **network_arguments(config, task.image_shape[0], task.num_classes)
             ).to(device)
-        seconds += _seconds(lambda: nn.functional.cross_entropy(network(x), y).backward()) / 2
+        seconds += _seconds(partial(_training_pass, network, x, y)) / 2
     return seconds * options.networks * options.epochs * max(1, images // options.batch_size)
+
+
+def _training_pass(network: nn.Module, x: Tensor, y: Tensor) -> None:
+    nn.functional.cross_entropy(network(x), y).backward()
 
 
 def _duration(seconds: float) -> str:

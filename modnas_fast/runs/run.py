@@ -26,6 +26,7 @@ from modnas_fast.devices import (
     Measurement,
     MeasurementCache,
     Profiler,
+    Setting,
     embeddings,
     fingerprint,
     machine_settings,
@@ -60,14 +61,17 @@ from modnas_fast.runs.stages import StagedRun, read_kept
 from modnas_fast.runtime.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.files import write_json
-from modnas_fast.runtime.progress import Reporter
+from modnas_fast.runtime.progress import Reporter, behind
 from modnas_fast.runtime.stopping import Stopper
 from modnas_fast.search.bilevel import Search, initial_hypernet
 from modnas_fast.search.evaluator import Evaluator
 from modnas_fast.search.history import History
-from modnas_fast.spaces import make_space
+from modnas_fast.spaces import Architecture, make_space
+from modnas_fast.supernets import Supernet
 from modnas_fast.tasks.task_objective import SupernetObjective, initial_supernet, network_arguments, supernet_errors
 
+#: networks to measure per setting
+Wanted = Sequence[tuple[Setting, list[Architecture]]]
 #: seconds from which on a run is told how to be made shorter
 LONG_RUN = 1800
 
@@ -150,7 +154,11 @@ class Run(StagedRun):
 
     @cached_property
     def _profiler(self) -> Profiler:
-        family = {"space": self._space.name, "image": list(self._task.image_shape), **self._network_arguments}
+        family: dict[str, object] = {
+            "space": self._space.name,
+            "image": list(self._task.image_shape),
+            **self._network_arguments,
+        }
         cache = MeasurementCache(fingerprint(), family, note=lambda line: self._reporter.say(f"  note: {line}"))
         if self._remeasure:
             cache.clear()
@@ -164,7 +172,7 @@ class Run(StagedRun):
     def _network_arguments(self) -> dict[str, int | str]:
         return network_arguments(self.config, self._task.image_shape[0], self._task.num_classes)
 
-    def _evaluator(self, supernet: nn.Module, predictor: nn.Module) -> Evaluator:
+    def _evaluator(self, supernet: Supernet, predictor: nn.Module) -> Evaluator:
         task = self._task.to(self._device)
         errors = supernet_errors(self.config, supernet.to(self._device), task)
         return Evaluator(self._space, errors, CostModel([predictor]))
@@ -198,7 +206,7 @@ class Run(StagedRun):
             COSTS_FILE, "Measuring chosen networks", lambda: self._campaign.after_search(chosen), refuse=False
         )
 
-    def _latencies_once(self, file: str, title: str, wanted: Callable[[], Sequence], refuse: bool) -> dict[str, Any]:
+    def _latencies_once(self, file: str, title: str, wanted: Callable[[], Wanted], refuse: bool) -> dict[str, Any]:
         def compute() -> dict[str, Any]:
             notes: list[str] = []
 
@@ -361,7 +369,7 @@ class Run(StagedRun):
     def _verify(self, evaluation: dict[str, Any], devices: Sequence[Device]) -> dict[str, Any]:
         """Test errors of networks spread over the fronts, trained from scratch; kept network by network."""
         path = self.folder / VERIFICATION_FILE
-        content = read_kept(path) if path.exists() else {"seconds": 0.0, "test_error": {}}
+        content: dict[str, Any] = read_kept(path) if path.exists() else {"seconds": 0.0, "test_error": {}}
         found = evaluation["devices"]
         fronts = [front(points_of(found[device.name]["rays"], objectives_on(device))) for device in devices]
         options = self.config.verify
@@ -371,7 +379,7 @@ class Run(StagedRun):
             with self._reporter.stage("Training chosen networks", len(left) * options.epochs) as advance:
                 for number, text in enumerate(left):
                     start = time.monotonic()
-                    error = self._train_chosen(text, lambda done, n=number: advance(n * options.epochs + done))
+                    error = self._train_chosen(text, behind(advance, number * options.epochs))
                     content["test_error"][text] = error
                     content["seconds"] += time.monotonic() - start
                     write_json(path, content)

@@ -100,6 +100,7 @@ class TableRun(StagedRun):
     @cached_property
     def _benchmark(self) -> Benchmark:
         options = self.config.devices
+        assert options.table is not None, "a run on a table has one"
         unseen = None if options.unseen == "auto" else options.unseen
         benchmark = load_benchmark(self.config.task.table, options.table, options.search, unseen, options.metrics)
         if benchmark.table.metrics != {"latency": "ms"}:
@@ -197,7 +198,7 @@ class TableRun(StagedRun):
         errors = self._benchmark.errors[rows].tolist()
         costs = table.values[device.name][rows].tolist()
         texts = [table.architectures[row] for row in rows]
-        chosen = preferences or [None] * len(texts)
+        chosen: Sequence[tuple[float, ...] | None] = preferences or [None] * len(texts)
         return [Point(text, (error, *row), r) for text, error, row, r in zip(texts, errors, costs, chosen)]
 
     # ---- what is told of each device ----

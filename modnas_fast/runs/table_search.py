@@ -26,7 +26,7 @@ from modnas_fast.predictors.graph_predictor import train_graph_predictor
 from modnas_fast.predictors.make import make_metapredictor
 from modnas_fast.predictors.metapredictor import CostModel, MetaPredictor, train_metapredictor
 from modnas_fast.runtime.errors import InputError
-from modnas_fast.runtime.progress import Reporter, Silent
+from modnas_fast.runtime.progress import Reporter, Silent, behind
 from modnas_fast.search.bilevel import Search
 from modnas_fast.search.spread import CostSpread
 from modnas_fast.spaces import SearchSpace
@@ -156,7 +156,8 @@ class TableSearch:
         """Measures, trains the predictor, and queries errors where no objective was given."""
         measured = self._measure_first()
         costs = self._train_predictor("predict", "Training the metapredictor", measured)
-        objective, queried = self._given, {}
+        queried: dict[str, float] = {}
+        objective = self._given
         if objective is None:
             objective, queried = self._query(costs, measured)
             costs = self._train_predictor("predict again", "Training the metapredictor on all measured", measured)
@@ -255,7 +256,7 @@ class TableSearch:
                     steps=options.steps,
                     learning_rate=options.learning_rate,
                     generator=self._generator,
-                    on_step=lambda done, before=metric * options.steps: advance(before + done),
+                    on_step=behind(advance, metric * options.steps),
                 )
                 predictors.append(predictor)
         self._timed(stage, start)

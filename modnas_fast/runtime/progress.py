@@ -18,6 +18,11 @@ Advance = Callable[[int], None]
 LINE_INTERVAL = 5.0
 
 
+def behind(advance: Advance, before: int) -> Advance:
+    """`advance` of a part of a stage behind `before` units."""
+    return lambda done: advance(before + done)
+
+
 class Reporter(Protocol):
     """Where a run tells what it does."""
 
