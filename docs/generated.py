@@ -97,7 +97,11 @@ def keys(prefix: str, model: type[BaseModel], properties: dict[str, Any], withou
     for name, field in model.model_fields.items():
         if name not in without:
             meaning = " ".join([*texts.get(name, ()), f"*{in_words(properties[name])}*"])
-            yield from (f"`{prefix}{name}`: `{shown(field.default)}`", f": {meaning}", "")
+            yield from (
+                f"`{prefix}{name}`: `{shown(field.get_default(call_default_factory=True))}`",
+                f": {meaning}",
+                "",
+            )
 
 
 def attribute_docs(model: type[BaseModel]) -> dict[str, list[str]]:
@@ -130,7 +134,8 @@ def in_words(schema: dict[str, Any]) -> str:
             return f"list, each a {in_words(item)}"
         case {"type": "integer" | "number" as kind_of}:
             return ("whole number" if kind_of == "integer" else "number") + bounds(schema)
-    return {"string": "text", "boolean": "true or false", "null": "null"}[schema["type"]]
+    plain = {"string": "text", "boolean": "true or false", "null": "null", "object": "keys with values"}
+    return plain[schema["type"]]
 
 
 def bounds(schema: dict[str, Any]) -> str:
