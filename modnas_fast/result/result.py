@@ -42,7 +42,7 @@ class Result:
         self.run = run
         self.content = content
         self._config = validate(content["configuration"])
-        self.space = make_space(self._config.space.name, self._config.space.options)
+        self.space = make_space(content["space"]["name"], self._config.space.options)
 
     @classmethod
     def load(cls, run: Path | str) -> Result:
