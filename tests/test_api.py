@@ -19,6 +19,7 @@ PUBLIC = {
         "Device",
         "Fingerprint",
         "Latencies",
+        "MachineCosts",
         "Measurement",
         "MeasurementCache",
         "Profiler",

@@ -20,7 +20,7 @@ from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.terminal_table import show
 
 if TYPE_CHECKING:
-    from modnas_fast.runs.stages import StagedRun
+    from modnas_fast.runs.run import Run
 
 app = typer.Typer(
     name="modnas-fast",
@@ -181,9 +181,9 @@ def search(
 class _Started:
     """Keeps the run that a search has started."""
 
-    run: StagedRun | None = None
+    run: Run | None = None
 
-    def __call__(self, run: StagedRun) -> None:
+    def __call__(self, run: Run) -> None:
         self.run = run
 
 

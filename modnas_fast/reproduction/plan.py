@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-from modnas_fast.evaluation.benchmark import HW_NAS_BENCH_360
 from modnas_fast.reproduction.trial import Group, Variant
+from modnas_fast.spaces.nb201.published import HW_NAS_BENCH_360
 
 DEFAULT = Variant("default")
 
@@ -112,7 +112,7 @@ def make_plan(device_names: Sequence[str], baselines: Sequence[str], seeds: int,
                 overrides=(*shorter, *THREE_OVERRIDES),
                 task="cifar100",
                 table=HW_NAS_BENCH_360,
-                metrics=None,
+                metrics=("latency", "energy"),
             )
             for seed in chosen
         ),

@@ -65,7 +65,7 @@ def foresee(config: Config, space: SearchSpace, task: ImageTask, searched: int, 
         search=(options.warmup_steps + options.steps) * step_of_w
         + options.steps * step_of_phi
         + (on_the_way + refined) * network,
-        evaluate=devices * (DISTINCT_PER_DEVICE + config.evaluation.rays) * network,
+        evaluate=devices * (DISTINCT_PER_DEVICE + config.num_rays) * network,
         verify=_verification_seconds(config, space, task, objective.device) if config.verify.networks else 0.0,
     )
 

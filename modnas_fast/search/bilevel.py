@@ -288,11 +288,11 @@ class Search:
 
     def _log(self, task_loss: Tensor, cost: Tensor, combination: Combination) -> None:
         history = self.history
-        task_loss, latency, *conflict = to_host(task_loss, cost[:, 0], combination.weights, combination.cosines)
+        task_loss, cost, *conflict = to_host(task_loss, cost, combination.weights, combination.cosines)
         weights, cosine = _conflict(*conflict)
         history.step.append(self.finished_steps)
         history.task_loss.append(task_loss.tolist())
-        history.latency.append(latency.tolist())
+        history.costs.append(cost.tolist())
         history.mgd_weights.append(weights)
         history.gradient_cosine.append(cosine)
         history.learning_rate_w.append(self._objective.learning_rate)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from modnas_fast.runtime.errors import InputError
+from modnas_fast.spaces.published import Published
 from modnas_fast.supernets.supernet import Supernet
 
 
@@ -60,6 +61,8 @@ class SearchSpace(ABC):
     choices: tuple[Choice, ...]
     #: strings of the ten fixed networks whose metric values on a device form its embedding
     references: tuple[str, ...]
+
+    analytic_is_differentiable = False
 
     @cached_property
     def group_sizes(self) -> tuple[int, ...]:
@@ -120,6 +123,15 @@ class SearchSpace(ABC):
         Raises InputError where the space has none: it is searched on tables alone.
         """
         raise InputError(f"space {self.name} has no supernet: search it on a table with task.source=surrogate")
+
+    def analytic(self, onehot: Tensor, **network: Any) -> dict[str, Tensor]:
+        """stand-in"""
+        raise NotImplementedError
+
+    @property
+    def published(self) -> Published | None:
+        """What others trained and measured of the space; None where nothing is known."""
+        return None
 
     def architecture(self, indices: Sequence[int]) -> Architecture:
         """The architecture with option `indices[g]` in choice g."""

@@ -199,13 +199,12 @@ def supernet_errors(config: Config, supernet: Supernet, task: ImageTask) -> Supe
 
 def network_arguments(config: Config, image_channels: int, classes: int) -> dict[str, int | str]:
     """What `space.build` and the supernet are built with."""
-    return {
-        "image_channels": image_channels,
-        "classes": classes,
-        "channels": config.space.channels,
-        "cells": config.space.cells,
-        "reduction": config.space.reduction,
-    }
+    return {**network_options(config), "image_channels": image_channels, "classes": classes}
+
+
+def network_options(config: Config) -> dict[str, int | str]:
+    """What of it the configuration says."""
+    return {"channels": config.space.channels, "cells": config.space.cells, "reduction": config.space.reduction}
 
 
 def _activations(choice: str, device: torch.device) -> torch.dtype:

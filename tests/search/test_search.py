@@ -189,7 +189,8 @@ def test_history_has_one_entry_per_logged_step(devices: int) -> None:
     history = search.history
     assert history.devices == [f"device {i}" for i in range(devices)]
     assert history.step == [3, 5, 7, 9]
-    for name in ("task_loss", "latency", "mgd_weights"):
+    assert all(len(values) == 1 for row in history.costs for values in row)
+    for name in ("task_loss", "costs", "mgd_weights"):
         rows = getattr(history, name)
         assert [len(row) for row in rows] == [devices] * 4, name
         assert torch.tensor(rows).isfinite().all(), name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,6 +17,7 @@ from modnas_fast.spaces.base import Architecture, Choice, Graph, SearchSpace
 from modnas_fast.spaces.nb201.network import EDGES, NONE, NUM_NODES, OPERATIONS, NB201Network
 
 if TYPE_CHECKING:
+    from modnas_fast.spaces.nb201.published import NB201Published
     from modnas_fast.spaces.nb201.supernet import NB201Supernet
 
 # The graph of a cell: input, the six edges' operations, output, global.
@@ -143,6 +145,13 @@ class NB201Space(SearchSpace):
         """A standalone network; `task`: image_channels, classes, channels (C), cells (N per stage)."""
         alive = self.indices(self.canonical(self.encode([architecture])))[0]
         return NB201Network(tuple(alive.tolist()), **task)
+
+    @cached_property
+    def published(self) -> NB201Published:
+        """Tables of HELP, HW-NAS-Bench-360 and NATS-Bench."""
+        from modnas_fast.spaces.nb201.published import NB201Published  # reads parquet: not needed for all else
+
+        return NB201Published()
 
     def supernet(self, **task: Any) -> NB201Supernet:
         """Shared weights; `task` as in `build`, and `entangled`."""
