@@ -62,8 +62,6 @@ class SearchSpace(ABC):
     #: strings of the ten fixed networks whose metric values on a device form its embedding
     references: tuple[str, ...]
 
-    analytic_is_differentiable = False
-
     @cached_property
     def group_sizes(self) -> tuple[int, ...]:
         """n_g, the number of options of each choice."""
@@ -123,10 +121,6 @@ class SearchSpace(ABC):
         Raises InputError where the space has none: it is searched on tables alone.
         """
         raise InputError(f"space {self.name} has no supernet: search it on a table with task.source=surrogate")
-
-    def analytic(self, onehot: Tensor, **network: Any) -> dict[str, Tensor]:
-        """stand-in"""
-        raise NotImplementedError
 
     @property
     def published(self) -> Published | None:
