@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from modnas_fast.runtime.errors import InputError
+from modnas_fast.spaces.counting import Counts, count
 from modnas_fast.spaces.published import Published
 from modnas_fast.supernets.supernet import Supernet
 
@@ -61,6 +62,8 @@ class SearchSpace(ABC):
     choices: tuple[Choice, ...]
     #: strings of the ten fixed networks whose metric values on a device form its embedding
     references: tuple[str, ...]
+    #: whether `analytic` has a gradient in the samples, so that a search needs no predictor of these costs
+    analytic_is_differentiable = False
 
     @cached_property
     def group_sizes(self) -> tuple[int, ...]:
@@ -126,6 +129,42 @@ class SearchSpace(ABC):
     def published(self) -> Published | None:
         """What others trained and measured of the space; None where nothing is known."""
         return None
+
+    def analytic(self, onehot: Tensor, *, input_shape: Sequence[int], **network: Any) -> dict[str, Tensor]:
+        """What networks cost wherever they run: `parameters`, `flops` and `memory` (MB), float64 [...] each.
+
+        Everything is counted for one sample in float32, in inference, of the standalone network as it is written:
+
+        - parameters: numbers in its parameters, without buffers;
+        - flops: 2 per multiplication with addition, of what `torch.utils.flop_counter` counts: convolutions, products
+          of matrices, attention;
+        - memory: 4 bytes per parameter and the largest sum of the activations that live at once, in 10⁶ bytes. An
+          activation is a buffer that an operation makes, or the sample; it lives from that operation to the last one
+          that reads it, both included, and the network's output to the end. What stands in its place shares its
+          buffer, such as views and operations that change their input; what an operation needs inside is not counted.
+
+        Here the networks are built and run without numbers (torch's meta device), one by one, each of them once; a
+        space that knows formulas puts them in the place of this and sets `analytic_is_differentiable`.
+
+        Args:
+            onehot: one-hots [..., N].
+            input_shape: of one sample, such as (3, 32, 32).
+            network: keyword arguments of `build`.
+        """
+        rows = self.indices(self.canonical(onehot)).cpu().reshape(-1, len(self.choices))
+        counts = [self._counts(tuple(indices), tuple(input_shape), network) for indices in rows.tolist()]
+        values = torch.tensor(counts, dtype=torch.float64, device=onehot.device)
+        return dict(zip(Counts._fields, values.reshape(*onehot.shape[:-1], len(Counts._fields)).unbind(-1)))
+
+    def _counts(self, indices: tuple[int, ...], input_shape: tuple[int, ...], network: dict[str, Any]) -> Counts:
+        key = (indices, input_shape, repr(sorted(network.items())))
+        if key not in self._counted:
+            self._counted[key] = count(lambda: self.build(self.architecture(indices), **network), input_shape)
+        return self._counted[key]
+
+    @cached_property
+    def _counted(self) -> dict[tuple[object, ...], Counts]:
+        return {}
 
     def architecture(self, indices: Sequence[int]) -> Architecture:
         """The architecture with option `indices[g]` in choice g."""

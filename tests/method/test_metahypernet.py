@@ -153,13 +153,14 @@ def test_leading_axes_are_one_batch(kind: str, options: dict) -> None:
     assert torch.equal(r, before[0]) and torch.equal(d, before[1])
 
 
-def test_three_objectives_need_the_perceptron() -> None:
-    phi = make_metahypernet("mlp", 30, 3, 10, generator=seeded())
-    assert phi(torch.full((4, 3), 1 / 3), torch.rand(4, 10)).shape == (4, 30)
-    with pytest.raises(InputError, match=r"hypernetwork\.kind: the bank serves 2 objectives, got 3; use 'mlp'"):
-        make_metahypernet("bank", 30, 3, 10)
-    with pytest.raises(ValueError, match="r: the bank serves two objectives, got 3"):
+def test_objectives_are_as_many_as_the_kind_was_made_for() -> None:
+    for kind in ("mlp", "bank"):
+        phi = make_metahypernet(kind, 30, 3, 10, generator=seeded())
+        assert phi(torch.full((4, 3), 1 / 3), torch.rand(4, 10)).shape == (4, 30)
+    with pytest.raises(ValueError, match="r: this bank serves 2 objectives, got 3"):
         make_metahypernet("bank", 30, 2, 10)(torch.full((4, 3), 1 / 3), torch.rand(4, 10))
+    with pytest.raises(ValueError, match="num_objectives: a preference weighs at least 2, got 1"):
+        make_metahypernet("bank", 30, 1, 10)
     with pytest.raises(InputError, match="'bank', 'mlp' or package.module:object, got 'tree'"):
         make_metahypernet("tree", 30, 2, 10)
 

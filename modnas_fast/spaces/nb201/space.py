@@ -14,7 +14,8 @@ from torch.nn import functional
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.placement import to_device
 from modnas_fast.spaces.base import Architecture, Choice, Graph, SearchSpace
-from modnas_fast.spaces.nb201.network import EDGES, NONE, NUM_NODES, OPERATIONS, NB201Network
+from modnas_fast.spaces.nb201 import analytic
+from modnas_fast.spaces.nb201.network import EDGES, NONE, NUM_NODES, OPERATIONS, SKIP, NB201Network
 
 if TYPE_CHECKING:
     from modnas_fast.spaces.nb201.published import NB201Published
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 _SPANS = ((-1, 0), *EDGES, (NUM_NODES - 1, NUM_NODES), (-1, NUM_NODES))
 _FEEDS = torch.tensor([[end == begin for begin, _ in _SPANS[:-1]] for _, end in _SPANS[:-1]])
 _ENDS = torch.tensor([[1, 0, 0], *[[0, 0, 0]] * len(EDGES), [0, 1, 0], [0, 0, 1]])
+#: the cell that gives what it gets
+_IDLE = tuple(SKIP if edge == (0, NUM_NODES - 1) else NONE for edge in EDGES)
 
 
 class NB201Space(SearchSpace):
@@ -41,6 +44,7 @@ class NB201Space(SearchSpace):
     """
 
     name = "nb201"
+    analytic_is_differentiable = True
     choices = tuple(Choice(f"edge_{source}_{target}", OPERATIONS) for source, target in EDGES)
     #: the reference networks of HELP (Lee et al., NeurIPS 2021) for NAS-Bench-201
     references = (
@@ -140,6 +144,24 @@ class NB201Space(SearchSpace):
         for edge, (source, target) in reversed(list(enumerate(EDGES))):
             misses[source] = misses[source] * (1 - (1 - misses[target]) * carries[..., edge])
         return misses
+
+    def analytic(self, onehot: Tensor, *, input_shape: Sequence[int], **network: Any) -> dict[str, Tensor]:
+        """By formulas, differentiable in one-hots and relaxed samples [..., N]; see `SearchSpace.analytic`.
+
+        >>> space = NB201Space()
+        >>> network = {"image_channels": 3, "classes": 10, "channels": 16, "cells": 5}
+        >>> onehot = space.encode([space.architecture([3] * 6)])
+        >>> {name: value.item() for name, value in space.analytic(onehot, input_shape=(3, 32, 32), **network).items()}
+        {'parameters': 1531546.0, 'flops': 440239360.0, 'memory': 6.453864}
+        """
+        rest = self._counts(_IDLE, tuple(input_shape), network)
+        shape = analytic.Shape(network["channels"], network["cells"], *input_shape[1:])
+        sample = onehot.double()
+        return analytic.costs(sample, self.canonical(sample), self._states_at_peak, rest, shape)
+
+    @cached_property
+    def _states_at_peak(self) -> Tensor:
+        return analytic.states_at_peak(self.canonical)
 
     def build(self, architecture: Architecture, **task: Any) -> NB201Network:
         """A standalone network; `task`: image_channels, classes, channels (C), cells (N per stage)."""

@@ -1,0 +1,106 @@
+"""Parameters, FLOPs and memory of a network, counted without computing it: it runs on the meta device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+#: of a number in float32
+FLOAT_BYTES = 4
+#: bytes in a MB
+MEGABYTE = 1e6
+
+
+class Counts(NamedTuple):
+    """What a network costs wherever it runs; see `SearchSpace.analytic` for what is counted."""
+
+    parameters: int
+    flops: int
+    #: MB
+    memory: float
+
+
+class Operation(NamedTuple):
+    """One operation of a program: the names of the buffers that it reads and those that it makes or changes."""
+
+    reads: tuple[int, ...]
+    writes: tuple[int, ...]
+
+
+def peak(program: Sequence[Operation], sizes: dict[int, int], kept: Sequence[int]) -> int:
+    """The largest sum of `sizes` of the buffers that live at once while a program runs.
+
+    A buffer lives from the operation that makes it, the first one where none does, to the last that reads it; those in
+    `kept` to the end. What nobody reads does not live.
+
+    >>> chain = [Operation((0,), (1,)), Operation((1,), (2,)), Operation((2,), (3,))]
+    >>> peak(chain, {0: 5, 1: 10, 2: 10, 3: 1}, kept=[3])
+    20
+    """
+    places = max(len(program), 1)
+    first: dict[int, int] = {}
+    last: dict[int, int] = dict.fromkeys(kept, places - 1)
+    for place, operation in enumerate(program):
+        for name in operation.writes:
+            first.setdefault(name, place)
+        for name in operation.reads:
+            first.setdefault(name, 0)
+            last[name] = max(last.get(name, 0), place)
+    alive = [0] * places
+    for name, end in last.items():
+        for place in range(first.get(name, 0), end + 1):
+            alive[place] += sizes[name]
+    return max(alive)
+
+
+def count(build: Callable[[], nn.Module], input_shape: Sequence[int]) -> Counts:
+    """What the network that `build` makes costs for one sample of `input_shape`, float32, in inference.
+
+    >>> count(lambda: nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), [4])
+    Counts(parameters=58, flops=96, memory=0.000296)
+    """
+    with torch.random.fork_rng(devices=[]):
+        network = build().to("meta").eval()  # built where a space can look at its tensors
+    with torch.device("meta"), torch.no_grad():
+        sample = torch.empty(1, *input_shape)
+        trace, flops = _Trace(network, sample), FlopCounterMode(display=False)
+        with flops, trace:
+            output = network(sample)
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    activations = peak(trace.program, trace.sizes, trace.names(output))
+    return Counts(parameters, flops.get_total_flops(), (FLOAT_BYTES * parameters + activations) / MEGABYTE)
+
+
+class _Trace(TorchDispatchMode):
+    """Records which operations a network runs and which buffers they touch, without those that hold its weights."""
+
+    def __init__(self, network: nn.Module, sample: Tensor) -> None:
+        super().__init__()
+        self.program: list[Operation] = []
+        self.sizes: dict[int, int] = {}
+        self._weights = {_buffer(tensor) for tensor in [*network.parameters(), *network.buffers()]}
+        self._held: list[Tensor] = [sample]  # what lives keeps its name: a buffer that is freed would give it away
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        self.program.append(Operation(self.names((args, kwargs)), self.names(made)))
+        return made
+
+    def names(self, tree: Any) -> tuple[int, ...]:
+        """Of the buffers behind all tensors in a tree."""
+        tensors = [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+        self._held += tensors
+        found = {_buffer(tensor): tensor.untyped_storage().nbytes() for tensor in tensors}
+        activations = {name: size for name, size in found.items() if name not in self._weights}
+        self.sizes.update(activations)
+        return tuple(activations)
+
+
+def _buffer(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata
