@@ -21,7 +21,6 @@ from modnas_fast.reproduction.compose import head
 from modnas_fast.reproduction.run import REPRODUCTION_FILE, keep_settings
 from modnas_fast.reproduction.trial import Entry, predictor_entry, run_entry
 from modnas_fast.result.folder import CHECKPOINT_FILE
-from modnas_fast.runs.stages import load_images
 from modnas_fast.runs.table_resume import search_on
 from modnas_fast.runs.table_search import TableSearch
 from modnas_fast.runtime.allocator import keep_freed_memory
@@ -29,6 +28,7 @@ from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.files import write_json
 from modnas_fast.runtime.progress import Reporter
 from modnas_fast.runtime.stopping import Stopper
+from modnas_fast.tasks.make import make_task
 from modnas_fast.tasks.task_objective import SupernetObjective
 
 #: where CIFAR-10 may lie in the data folder
@@ -115,7 +115,7 @@ def _objective(config: Config, benchmark: Benchmark, data: Path | None, reporter
         raise InputError(f"--data: {places[0]} does not exist; fetch CIFAR-10 with: modnas-fast data fetch cifar10")
     with_images = config.model_copy(update={"task": config.task.model_copy(update={"data": str(images)})})
     with reporter.stage("Loading images", 100) as advance:
-        task = load_images(with_images, advance)
+        task = make_task(with_images, advance)
     keep_freed_memory()
     return SupernetObjective(config, benchmark.space, task)
 

@@ -9,13 +9,13 @@ from importlib.metadata import version
 from typing import Any, Literal
 
 from modnas_fast.config import Config
-from modnas_fast.datasets import ImageTask
 from modnas_fast.devices import Device, Fingerprint, Latencies
 from modnas_fast.evaluation.fronts import REFERENCE, Bounds, Point, front, hypervolume, nondominated
 from modnas_fast.runtime.objective import Objective, costs_of
 from modnas_fast.search.history import History
 from modnas_fast.spaces import SearchSpace
 from modnas_fast.tasks.quality import QUALITY
+from modnas_fast.tasks.task import Task
 
 SCHEMA = 1
 #: what errors are: those of a supernet's inherited weights, or true ones of trained networks
@@ -55,9 +55,11 @@ def plain_points(points: Sequence[Point], objectives: Sequence[Objective]) -> li
     ]
 
 
-def common_bounds(evaluation: dict[str, Any], classes: int) -> dict[str, Bounds]:
-    """The hypervolume's bounds per device: errors of all evaluated networks in common, costs of each device."""
-    chance = 100 * (1 - 1 / classes)
+def common_bounds(evaluation: dict[str, Any], chance: float) -> dict[str, Bounds]:
+    """The hypervolume's bounds per device: errors of all evaluated networks in common, costs of each device.
+
+    `chance` is the error of a guess.
+    """
     entries = evaluation["devices"].values()
     errors = [p[QUALITY.key] for entry in entries for p in (*entry["rays"], *entry["random"])]
     learned = [error for error in errors if error < DEGENERATE_SHARE * chance] or [0.0]
@@ -87,7 +89,7 @@ def compose_history(history: History, bounds: dict[str, Bounds]) -> dict[str, An
 def compose_result(
     config: Config,
     space: SearchSpace,
-    task: ImageTask,
+    task: Task,
     machine: Fingerprint,
     devices: Sequence[Device],
     latencies: Latencies,
@@ -124,13 +126,7 @@ def compose_result(
                 point |= {"test_error": test_error[text], "measured_latency_ms": measured[text].latency_ms}
         entry["measured_latency_ms"] = {text: value.latency_ms for text, value in measured.items()}
         entries.append(entry)
-    content = {
-        "name": task.name,
-        "classes": task.num_classes,
-        "image": list(task.image_shape),
-        "sizes": {part: len(getattr(task, part)) for part in ("train", "validation", "test")},
-        "notes": [*task.notes, *notes],
-    }
+    content = {**task.description(), "notes": [*task.notes, *notes]}
     verified = [_verified_entry(text, error, entries, latencies, predicted) for text, error in test_error.items()]
     objectives = objectives_on(devices[0])
     return result_content(

@@ -141,7 +141,8 @@ class Result:
         if isinstance(architecture, str):
             architecture = self.space.parse(architecture)
         task = self.content["task"]
-        arguments = network_arguments(self._config, task["image"][0], task["classes"])
+        network = {"image_channels": task["image"][0], "classes": task["classes"], "input_shape": tuple(task["image"])}
+        arguments = network_arguments(self._config, network)
         return self.space.build(self.space.architecture(architecture.indices), **arguments)
 
     @torch.no_grad()

@@ -18,7 +18,6 @@ from torch import nn
 
 from modnas_fast.baselines import random_architectures
 from modnas_fast.config import Config
-from modnas_fast.datasets.look import look_at
 from modnas_fast.devices import (
     Campaign,
     Device,
@@ -33,7 +32,7 @@ from modnas_fast.devices import (
     plan_campaign,
 )
 from modnas_fast.evaluation.fronts import front
-from modnas_fast.evaluation.verify import choose_spread, train_network
+from modnas_fast.evaluation.verify import choose_spread
 from modnas_fast.predictors.make import make_metapredictor
 from modnas_fast.predictors.metapredictor import CostModel, predictor_quality, train_metapredictor
 from modnas_fast.result.content import (
@@ -68,7 +67,9 @@ from modnas_fast.search.evaluator import Evaluator
 from modnas_fast.search.history import History
 from modnas_fast.spaces import Architecture, make_space
 from modnas_fast.supernets import Supernet
+from modnas_fast.tasks.make import check_task
 from modnas_fast.tasks.task_objective import SupernetObjective, initial_supernet, network_arguments, supernet_errors
+from modnas_fast.tasks.training import train_network
 
 #: networks to measure per setting
 Wanted = Sequence[tuple[Setting, list[Architecture]]]
@@ -97,10 +98,10 @@ class Run(StagedRun):
         self._space = make_space(config.space.name, config.space.options)
 
     def _check(self) -> None:
-        """See `StagedRun.check`: the images' place and classes, and names of devices."""
+        """See `StagedRun.check`: the task's data, and names of devices."""
         super()._check()
         _ = self._campaign
-        look_at(self.config.task.data)
+        check_task(self.config)
 
     def _run_stages(self) -> dict[str, Any]:
         self._foresee()
@@ -114,7 +115,7 @@ class Run(StagedRun):
         costs = self._measure_chosen(verification)
         merged = {name: {**measured["latencies"][name], **values} for name, values in costs["latencies"].items()}
         quality = self._quality(merged, devices, predictor)
-        bounds = common_bounds(evaluation, self._task.num_classes)
+        bounds = common_bounds(evaluation, self._task.chance)
         write_json(self.folder / QUALITY_FILE, {"devices": quality})
         write_json(self.folder / HISTORY_FILE, compose_history(history, bounds))
         return compose_result(
@@ -154,23 +155,19 @@ class Run(StagedRun):
 
     @cached_property
     def _profiler(self) -> Profiler:
-        family: dict[str, object] = {
-            "space": self._space.name,
-            "image": list(self._task.image_shape),
-            **self._network_arguments,
-        }
+        family: dict[str, object] = {"space": self._space.name, **self._network_arguments}
         cache = MeasurementCache(fingerprint(), family, note=lambda line: self._reporter.say(f"  note: {line}"))
         if self._remeasure:
             cache.clear()
         cache.try_writing()
         options = self.config.devices
         return Profiler(
-            self._space, self._network_arguments, self._task.image_shape, cache, options.repeats, options.minutes
+            self._space, self._network_arguments, self._task.inputs, cache, options.repeats, options.minutes
         )
 
     @property
-    def _network_arguments(self) -> dict[str, int | str]:
-        return network_arguments(self.config, self._task.image_shape[0], self._task.num_classes)
+    def _network_arguments(self) -> dict[str, Any]:
+        return network_arguments(self.config, self._task)
 
     def _evaluator(self, supernet: Supernet, predictor: nn.Module) -> Evaluator:
         task = self._task.to(self._device)

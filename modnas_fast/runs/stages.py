@@ -13,8 +13,6 @@ from typing import Any
 import torch
 
 from modnas_fast.config import Config, with_absolute_paths
-from modnas_fast.datasets import ImageTask, load_task
-from modnas_fast.datasets.look import named
 from modnas_fast.devices import threads_restored
 from modnas_fast.result import Result
 from modnas_fast.result.folder import RESULT_FILE
@@ -24,6 +22,8 @@ from modnas_fast.runtime.lock import locked
 from modnas_fast.runtime.placement import search_device
 from modnas_fast.runtime.progress import Reporter, Silent
 from modnas_fast.runtime.stopping import Stopper
+from modnas_fast.tasks.make import make_task
+from modnas_fast.tasks.task import Task
 
 
 class StagedRun(ABC):
@@ -89,9 +89,9 @@ class StagedRun(ABC):
         return search_device(self.config.search.device)
 
     @cached_property
-    def _task(self) -> ImageTask:
+    def _task(self) -> Task:
         with self._reporter.stage("Loading images", 100) as advance:
-            task = load_images(self.config, advance)
+            task = make_task(self.config, advance)
         for note in task.notes:
             self._reporter.say(f"  note: {note}")
         return task
@@ -112,20 +112,6 @@ class StagedRun(ABC):
             content = compute()
             write_json(path, {"seconds": time.monotonic() - start, **content})
         return read_kept(path)
-
-
-def load_images(config: Config, advance: Callable[[int], None]) -> ImageTask:
-    """The images that `config.task` names; `advance` is told percents."""
-    options = config.task
-    return load_task(
-        named(options.data),
-        seed=config.seed,
-        limit=options.limit,
-        test_limit=options.test_limit,
-        resize=options.resize,
-        fractions=options.fractions,
-        progress=lambda done, total: advance(100 * done // total),
-    )
 
 
 def read_kept(path: Path) -> dict[str, Any]:

@@ -16,7 +16,6 @@ from torch import nn
 
 from modnas_fast.baselines import random_architectures
 from modnas_fast.config.presets import OWN_IMAGES
-from modnas_fast.datasets.look import look_at
 from modnas_fast.devices import Device, embeddings, fingerprint
 from modnas_fast.evaluation.benchmark import Benchmark, load_benchmark
 from modnas_fast.evaluation.fronts import Bounds, Point
@@ -41,6 +40,7 @@ from modnas_fast.runtime.checkpoint import save_weights
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.files import write_json
 from modnas_fast.search.bilevel import Search
+from modnas_fast.tasks.make import check_task
 from modnas_fast.tasks.task_objective import SupernetObjective
 
 #: side of the images in pixels that the table's networks were trained on
@@ -61,7 +61,7 @@ class TableRun(StagedRun):
         super()._check()
         if self.config.task.source == "supernet":
             self._check_named()
-            look_at(self.config.task.data)
+            check_task(self.config)
         _ = self._benchmark
 
     def _run_stages(self) -> dict[str, Any]:
@@ -118,9 +118,9 @@ class TableRun(StagedRun):
             return None
         self._check_named()
         classes = self._classes
-        if self._task.num_classes != classes:
+        if (found := self._task.network["classes"]) != classes:
             raise InputError(
-                f"--data: {options.data} has {self._task.num_classes} classes, the table's task {options.table} has "
+                f"--data: {options.data} has {found} classes, the table's task {options.table} has "
                 f"{classes}; give its images or another task.table"
             )
         keep_freed_memory()  # nothing is measured here that it would change
@@ -152,12 +152,7 @@ class TableRun(StagedRun):
             side = IMAGE_SIDE[options.table]
             return {**content, "image": [3, side, side], "sizes": {}, "notes": notes}
         notes.append("it read no true error: it used those inherited from a supernet trained on the images")
-        return {
-            **content,
-            "image": list(self._task.image_shape),
-            "sizes": {part: len(getattr(self._task, part)) for part in ("train", "validation", "test")},
-            "notes": [*self._task.notes, *notes],
-        }
+        return {**self._task.description(), **content, "notes": [*self._task.notes, *notes]}
 
     # ---- search and evaluation ----
 

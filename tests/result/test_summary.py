@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from modnas_fast.config import validate
-from modnas_fast.datasets.task import ImageTask, Split, make_task
+from modnas_fast.datasets.task import Split, make_task
 from modnas_fast.devices import Device, Fingerprint, Measurement
 from modnas_fast.evaluation.fronts import Bounds, Point
 from modnas_fast.result.content import (
@@ -23,6 +23,7 @@ from modnas_fast.result.content import (
 from modnas_fast.runtime.objective import Objective
 from modnas_fast.search.history import History
 from modnas_fast.spaces import NB201Space
+from modnas_fast.tasks.images import ImageClassification
 
 space = NB201Space()
 OBJECTIVES = [Objective("error", "%"), Objective("latency", "ms")]
@@ -45,7 +46,7 @@ def test_errors_are_bounded_by_what_was_evaluated_on_any_device() -> None:
         "random": [point(D, 40.0, 8.0)],
         "cost_bounds": [[5.0, 9.0]],
     }
-    bounds = common_bounds(both, 10)
+    bounds = common_bounds(both, 90.0)
     assert bounds == {"here": Bounds((20.0, 1.0), (50.0, 4.0)), "there": Bounds((20.0, 5.0), (50.0, 9.0))}
 
 
@@ -53,7 +54,7 @@ def test_networks_no_better_than_a_guess_do_not_widen_the_bounds() -> None:
     learned = [point(A, 30.0, 1.0), point(B, 85.4, 2.0)]
     guesses = [point(C, 85.5, 0.5), point(D, 90.0, 0.1)]  # 95 % of the 90 % that a guess among ten makes
     for classes, largest in ((10, 85.4), (2, 50.0)):
-        bounds = common_bounds(evaluation(learned, guesses), classes)["here"]
+        bounds = common_bounds(evaluation(learned, guesses), 100 * (1 - 1 / classes))["here"]
         assert (bounds.low[0], bounds.high[0]) == (30.0, largest)
 
 
@@ -64,7 +65,7 @@ def test_networks_no_better_than_a_guess_do_not_widen_the_bounds() -> None:
 )
 def test_bounds_never_collapse(errors: list[float], error: tuple[float, float]) -> None:
     content = evaluation([point(A, e, 1.0) for e in errors], [])
-    bounds = common_bounds(content, 10)["here"]
+    bounds = common_bounds(content, 90.0)["here"]
     assert (bounds.low[0], bounds.high[0]) == error
 
 
@@ -95,9 +96,10 @@ def test_the_hypervolume_over_time_is_in_the_final_bounds() -> None:
     assert content["hypervolume"]["values"] == [pytest.approx([0.25, 0.0]), pytest.approx([0.75, 1.0])]
 
 
-def some_task() -> ImageTask:
+def some_task() -> ImageClassification:
     split = Split(torch.arange(32, dtype=torch.uint8).view(2, 1, 4, 4), torch.tensor([0, 1]))
-    return make_task("dots", ("dark", "light"), train=split, validation=split, test=split, notes=("made by hand",))
+    images = make_task("dots", ("dark", "light"), train=split, validation=split, test=split, notes=("made by hand",))
+    return ImageClassification(images)
 
 
 def composed(test_error: dict[str, float]) -> dict[str, Any]:
@@ -133,7 +135,7 @@ def composed(test_error: dict[str, float]) -> dict[str, Any]:
         content,
         {"test_error": test_error},
         {name: dict.fromkeys(test_error, 5.0) for name in ("here", "there")},
-        common_bounds(content, 10),
+        common_bounds(content, 90.0),
         ["each network was measured 3 times"],
         {"search": 1.0},
     )
@@ -188,6 +190,7 @@ def test_the_head_tells_what_was_searched() -> None:
         "classes": 2,
         "image": [1, 4, 4],
         "sizes": {"train": 2, "validation": 2, "test": 2},
+        "network": {"image_channels": 1, "classes": 2, "input_shape": [1, 4, 4]},
         "notes": ["made by hand", "each network was measured 3 times"],
     }
     assert result["configuration"]["seed"] == 3 and result["seconds"] == {"search": 1.0}

@@ -139,12 +139,14 @@ class NB201Space(SearchSpace):
             misses[source] = misses[source] * (1 - (1 - misses[target]) * carries[..., edge])
         return misses
 
-    def build(self, architecture: Architecture, **task: Any) -> NB201Network:
-        """A standalone network; `task`: image_channels, classes, channels (C), cells (N per stage)."""
+    def build(
+        self, architecture: Architecture, *, input_shape: Sequence[int] | None = None, **task: Any
+    ) -> NB201Network:
+        """A standalone network for images of any `input_shape`; `task`: image_channels, classes, channels, cells."""
         alive = self.indices(self.canonical(self.encode([architecture])))[0]
         return NB201Network(tuple(alive.tolist()), **task)
 
-    def supernet(self, **task: Any) -> NB201Supernet:
+    def supernet(self, *, input_shape: Sequence[int] | None = None, **task: Any) -> NB201Supernet:
         """Shared weights; `task` as in `build`, and `entangled`."""
         from modnas_fast.spaces.nb201.supernet import NB201Supernet  # made of this space
 
