@@ -57,6 +57,8 @@ class Supernet(nn.Module):
 
     #: whether passes may be captured as CUDA graphs: they read no values, and shapes follow from shapes
     capturable = False
+    #: whether x may be bfloat16 while the weights are float32
+    takes_bfloat16 = False
 
     def embed(self, x: Tensor) -> Tensor:
         """What all networks share of a minibatch; x itself, unless overridden."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from modnas_fast.config import Config
+from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.free_memory import free_memory
 from modnas_fast.runtime.optimizers import cosine_decay, set_learning_rate
 from modnas_fast.runtime.placement import search_device
@@ -84,7 +85,7 @@ class SupernetObjective:
         self.supernet = initial_supernet(config, space, task).to(self.device)
         captured = options.capture and self.device.type == "cuda" and self.supernet.capturable
         self._passes = (CapturedPasses if captured else Passes)(self.supernet, task.losses)
-        self._activations = _activations(options.activations, self.device)
+        self._activations = _activations(options.activations, self.device, self.supernet)
         self._exact = config.architect.gradient == "exact"
         self._chunk = options.device_chunk
         self._plans: dict[tuple[object, ...], Plan] = {}
@@ -192,8 +193,10 @@ def network_arguments(config: Config, task: Task | Mapping[str, Any]) -> dict[st
     }
 
 
-def _activations(choice: str, device: torch.device) -> torch.dtype:
+def _activations(choice: str, device: torch.device, supernet: Supernet) -> torch.dtype:
     """The number format that `search.activations` asks for."""
     if choice == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
+        return torch.bfloat16 if device.type == "cuda" and supernet.takes_bfloat16 else torch.float32
+    if choice == "bfloat16" and not supernet.takes_bfloat16:
+        raise InputError(f"search.activations: {type(supernet).__name__} takes float32 alone; set it to auto")
     return {"float32": torch.float32, "bfloat16": torch.bfloat16}[choice]

@@ -165,6 +165,11 @@ def test_without_an_own_plan_networks_come_one_at_a_time() -> None:
     assert supernet.networks_at_a_time(torch.zeros(9, 1, 3), None) == 1 and not supernet.capturable
 
 
+def test_a_number_format_that_a_supernet_does_not_take_is_refused() -> None:
+    with pytest.raises(InputError, match="search.activations: ElasticVectors takes float32 alone; set it to auto"):
+        SupernetObjective(config(search={"activations": "bfloat16"}), SPACE, regression())
+
+
 def test_a_supernet_without_predictions_says_what_is_missing() -> None:
     class Nothing(Supernet):
         pass

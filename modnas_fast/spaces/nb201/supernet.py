@@ -50,6 +50,7 @@ class NB201Supernet(Supernet):
     """
 
     capturable = True
+    takes_bfloat16 = True
 
     def __init__(
         self,
