@@ -105,7 +105,8 @@ class SupernetObjective:
     @property
     def learning_rate(self) -> float:
         """Of the last step of w."""
-        return self._optimizer.param_groups[0]["lr"]
+        rate: float = self._optimizer.param_groups[0]["lr"]
+        return rate
 
     def new_batch(self) -> None:
         """Further losses are those on the next validation minibatch."""
