@@ -330,7 +330,6 @@ class EvaluationConfig(_Section):
     batch_size: Positive = 256
     """Images at a time, where errors are computed."""
 
-
     def num_rays(self, objectives: int) -> int:
         """Preferences per device of so many objectives."""
         return self.rays or {2: 24, 3: 66}.get(objectives, 120)

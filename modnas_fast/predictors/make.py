@@ -35,7 +35,8 @@ def make_cost_model(
         network: gives what `space.analytic` is told of the networks; called where a cost is exact.
         generator, executes: see `make_metapredictor`.
     """
-    width, predictors = len(space.references), []
+    width = len(space.references)
+    predictors: list[nn.Module] = []
     for name, kind in kinds.items():
         if kind == "exact" and space.analytic_is_differentiable:
             predictors.append(AnalyticCost(space, name, **network()))

@@ -23,13 +23,13 @@ from modnas_fast.reproduction.searching import prepare, score_on_the_way
 from modnas_fast.reproduction.tables import load_benchmark
 from modnas_fast.reproduction.trial import Entry, predictor_entry, run_entry
 from modnas_fast.result.folder import CHECKPOINT_FILE
-from modnas_fast.runs.run import load_images
 from modnas_fast.runs.searching import search_on, start
 from modnas_fast.runtime.allocator import keep_freed_memory
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.files import write_json
 from modnas_fast.runtime.progress import Reporter
 from modnas_fast.runtime.stopping import Stopper
+from modnas_fast.tasks.make import make_task
 from modnas_fast.tasks.task_objective import SupernetObjective
 
 #: where CIFAR-10 may lie in the data folder
@@ -122,7 +122,7 @@ def _objective(config: Config, benchmark: Benchmark, data: Path | None, reporter
         raise InputError(f"--data: {places[0]} does not exist; fetch CIFAR-10 with: modnas-fast data fetch cifar10")
     with_images = config.model_copy(update={"task": config.task.model_copy(update={"data": str(images)})})
     with reporter.stage("Loading images", 100) as advance:
-        task = load_images(with_images, advance)
+        task = make_task(with_images, advance)
     keep_freed_memory()
     return SupernetObjective(config, benchmark.space, task)
 

@@ -30,7 +30,7 @@ from modnas_fast.runtime.objective import Objective
 from modnas_fast.runtime.suggestions import did_you_mean
 from modnas_fast.search.bilevel import initial_hypernet
 from modnas_fast.spaces import Architecture, make_space
-from modnas_fast.tasks.task_objective import network_options
+from modnas_fast.tasks.task_objective import network_arguments
 
 
 class Result:
@@ -123,12 +123,14 @@ class Result:
             raise InputError(
                 f"costs: wanted {', '.join(cost.key for cost in wanted)}, got {', '.join(costs) or 'none'}"
             )
-        for key, values in costs.items():
-            if len(values) != len(self.space.references):
-                raise InputError(f"costs: wanted {len(self.space.references)} values of {key}, got {len(values)}")
+        for key, row in costs.items():
+            if len(row) != len(self.space.references):
+                raise InputError(f"costs: wanted {len(self.space.references)} values of {key}, got {len(row)}")
         onehot = self.space.canonical(self.space.encode([self.space.parse(text) for text in self.space.references]))
         exact = self._formulas(onehot) if len(wanted) < len(self.costs) else {}
-        values = {c.name: list(costs[c.key]) if c in wanted else exact[c.name].tolist() for c in self.costs}
+        values: dict[str, Sequence[float]] = {
+            cost.name: costs[cost.key] if cost in wanted else exact[cost.name].tolist() for cost in self.costs
+        }
         return Device.from_references(name, values, {cost.name: cost.unit for cost in self.costs}, "unseen")
 
     @property
@@ -199,16 +201,13 @@ class Result:
 
     @property
     def _network(self) -> dict[str, Any]:
-        """What `space.build` is told."""
-        return {**network_options(self._config), **self.content["task"]["network"]}
+        """What `space.build` and `space.analytic` are told."""
+        told = self.content["task"]["network"]
+        return network_arguments(self._config, {**told, "input_shape": tuple(told["input_shape"])})
 
     def _formulas(self, onehot: Tensor) -> dict[str, Tensor]:
         """Exact costs [n] by name of canonical architectures [n, N]."""
-        return self.space.analytic(onehot, **self._analytic)
-
-    @property
-    def _analytic(self) -> dict[str, Any]:
-        return {**self._network, "input_shape": tuple(self.content["task"]["input_shape"])}
+        return self.space.analytic(onehot, **self._network)
 
     @torch.no_grad()
     def _pick_preferred(self, device: Device, preference: Sequence[float]) -> Pick:
@@ -308,7 +307,7 @@ class Result:
         kinds = {cost.name: self.content["cost_sources"][cost.key] for cost in self.costs}
         generator = torch.Generator()
         model = make_cost_model(
-            self._config.predictor, self.space, kinds, lambda: self._analytic, generator, self._executes
+            self._config.predictor, self.space, kinds, lambda: self._network, generator, self._executes
         )
         load_weights(self.run / PREDICTOR_FILE, model)
         return model

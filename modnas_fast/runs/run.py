@@ -20,13 +20,12 @@ from torch import Tensor
 from modnas_fast.baselines import random_architectures
 from modnas_fast.config import Config, with_absolute_paths
 from modnas_fast.config.presets import OWN_IMAGES
-from modnas_fast.datasets import ImageTask, load_task
-from modnas_fast.datasets.look import look_at, named
 from modnas_fast.devices import Device, MeasurementCache, Profiler, fingerprint, threads_restored
 from modnas_fast.devices.cost_source import CostSource
+from modnas_fast.devices.measure import zeros_of
 from modnas_fast.evaluation.benchmark import Benchmark
 from modnas_fast.evaluation.fronts import Bounds, Point, front
-from modnas_fast.evaluation.verify import choose_spread, train_network
+from modnas_fast.evaluation.verify import choose_spread
 from modnas_fast.result import Result
 from modnas_fast.result.content import (
     common_bounds,
@@ -71,8 +70,10 @@ from modnas_fast.runtime.stopping import Stopper
 from modnas_fast.search.evaluator import Evaluator
 from modnas_fast.spaces import make_space
 from modnas_fast.spaces.published import CostTable, Truth
-from modnas_fast.tasks.quality import QUALITY
-from modnas_fast.tasks.task_objective import SupernetObjective, network_arguments, network_options
+from modnas_fast.tasks.make import check_task, make_task, quality_of_task
+from modnas_fast.tasks.task import Task
+from modnas_fast.tasks.task_objective import SupernetObjective, network_arguments
+from modnas_fast.tasks.training import train_network
 
 #: seconds from which on a run is told how to be made shorter
 LONG_RUN = 1800
@@ -130,7 +131,7 @@ class Run:
         if self._trains:
             _ = self._device
             self._check_named()
-            look_at(self.config.task.data)
+            check_task(self.config)
         self._checked = True
 
     def _check_named(self) -> None:
@@ -165,7 +166,7 @@ class Run:
 
     @cached_property
     def _source(self) -> CostSource:
-        return make_source(self.config, self._space, self._profiler, lambda: self._analytic)
+        return make_source(self.config, self._space, self._profiler, lambda: self._network)
 
     @cached_property
     def _truth(self) -> Truth | None:
@@ -179,7 +180,7 @@ class Run:
     @property
     def _quality(self) -> Objective:
         """The first objective."""
-        return self._truth.quality if self._truth else QUALITY
+        return self._truth.quality if self._truth else quality_of_task(self.config)
 
     @property
     def _measures(self) -> bool:
@@ -192,47 +193,40 @@ class Run:
         return search_device(self.config.search.device)
 
     @cached_property
-    def _task(self) -> ImageTask:
+    def _task(self) -> Task:
         with self._reporter.stage("Loading images", 100) as advance:
-            task = load_images(self.config, advance)
+            task = make_task(self.config, advance)
         for note in task.notes:
             self._reporter.say(f"  note: {note}")
-        if self._truth is not None and task.num_classes != self._truth.network["classes"]:
+        if self._truth is not None and task.chance != self._truth.chance:
             raise InputError(
-                f"--data: {task.name} has {task.num_classes} classes, {self._truth.task} has "
+                f"--data: {task.name} has {task.network['classes']} classes, {self._truth.task} has "
                 f"{self._truth.network['classes']}; give its images or another task.table"
             )
         return task
 
     @property
+    def _told(self) -> dict[str, Any]:
+        """What the task tells networks of itself."""
+        if self._trains:
+            return self._task.network
+        assert self._truth is not None, "a surrogate has a truth"
+        return self._truth.network
+
+    @property
     def _network(self) -> dict[str, Any]:
-        """What `space.build` is told."""
-        if self._trains:
-            return network_arguments(self.config, self._task.image_shape[0], self._task.num_classes)
-        assert self._truth is not None, "a surrogate has a truth"
-        return {**network_options(self.config), **self._truth.network}
-
-    @property
-    def _input_shape(self) -> tuple[int, ...]:
-        """Of one sample."""
-        if self._trains:
-            return tuple(self._task.image_shape)
-        assert self._truth is not None, "a surrogate has a truth"
-        return self._truth.input_shape
-
-    @property
-    def _analytic(self) -> dict[str, Any]:
-        """What `space.analytic` is told."""
-        return {**self._network, "input_shape": self._input_shape}
+        """What `space.build` and `space.analytic` are told."""
+        return network_arguments(self.config, self._told)
 
     def _profiler(self) -> Profiler:
-        family: dict[str, object] = {"space": self._space.name, "image": list(self._input_shape), **self._network}
+        family: dict[str, object] = {"space": self._space.name, **self._network}
         cache = MeasurementCache(fingerprint(), family, note=lambda line: self._reporter.say(f"  note: {line}"))
         if self._remeasure:
             cache.clear()
         cache.try_writing()
         options = self.config.devices
-        return Profiler(self._space, self._network, self._input_shape, cache, options.repeats, options.minutes)
+        inputs = self._task.inputs if self._trains else zeros_of(self._told["input_shape"])
+        return Profiler(self._space, self._network, inputs, cache, options.repeats, options.minutes)
 
     @contextmanager
     def _search_threads(self) -> Iterator[None]:
@@ -295,7 +289,7 @@ class Run:
             if not self._measures:
                 keep_freed_memory()  # nothing is measured here that it would change
             objective = SupernetObjective(self.config, self._space, self._task)
-        stage = Preparation(self.config, self._source, objective, self._truth, lambda: self._analytic, self._reporter)
+        stage = Preparation(self.config, self._source, objective, self._truth, lambda: self._network, self._reporter)
         seconds: dict[str, float] = {}
         if self._measurements.exists():
             content = read_kept(self._measurements)
@@ -544,42 +538,17 @@ class Run:
         return found
 
     def _task_content(self, prepared: Prepared) -> dict[str, Any]:
-        told = {"network": self._told_network, "input_shape": list(self._input_shape)}
-        notes = [*self._source.notes]
+        notes = list(self._source.notes)
         if self._truth is not None:
             notes.insert(0, f"{self._truth.quality.name}: {self._truth.origin}")
             if self._trains:
                 notes.append("it read no true error: it used those inherited from a supernet trained on the images")
             else:
                 notes.append(f"it knew {len(prepared.queried)} true errors, for all devices together")
-        if self._truth is not None and not self._trains:
-            return {"name": self._truth.task, **self._truth.description, **told, "notes": notes}
-        task = self._task
-        return {
-            "name": task.name if self._truth is None else self._truth.task,
-            "classes": task.num_classes,
-            "image": list(task.image_shape),
-            "sizes": {part: len(getattr(task, part)) for part in ("train", "validation", "test")},
-            **told,
-            "notes": [*task.notes, *notes],
-        }
-
-    @property
-    def _told_network(self) -> dict[str, Any]:
-        """What the task tells `space.build`; the rest stands in the configuration."""
-        options = network_options(self.config)
-        return {name: value for name, value in self._network.items() if name not in options}
-
-
-def load_images(config: Config, advance: Callable[[int], None]) -> ImageTask:
-    """The images that `config.task` names; `advance` is told percents."""
-    options = config.task
-    return load_task(
-        named(options.data),
-        seed=config.seed,
-        limit=options.limit,
-        test_limit=options.test_limit,
-        resize=options.resize,
-        fractions=options.fractions,
-        progress=lambda done, total: advance(100 * done // total),
-    )
+        if self._trains:
+            task = self._task.description()
+            name = task["name"] if self._truth is None else self._truth.task
+            return {**task, "name": name, "notes": [*task["notes"], *notes]}
+        assert self._truth is not None, "a surrogate has a truth"
+        told = {key: list(value) if isinstance(value, tuple) else value for key, value in self._truth.network.items()}
+        return {"name": self._truth.task, **self._truth.description, "network": told, "notes": notes}

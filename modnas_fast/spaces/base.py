@@ -159,7 +159,9 @@ class SearchSpace(ABC):
     def _counts(self, indices: tuple[int, ...], input_shape: tuple[int, ...], network: dict[str, Any]) -> Counts:
         key = (indices, input_shape, repr(sorted(network.items())))
         if key not in self._counted:
-            self._counted[key] = count(lambda: self.build(self.architecture(indices), **network), input_shape)
+            self._counted[key] = count(
+                lambda: self.build(self.architecture(indices), input_shape=input_shape, **network), input_shape
+            )
         return self._counted[key]
 
     @cached_property

@@ -59,10 +59,8 @@ class Truth:
     chance: float
     #: where the values come from, in words
     origin: str = ""
-    #: what `SearchSpace.build` is told of the task
+    #: what `SearchSpace.build` is told of the task, `input_shape` of one sample among it
     network: dict[str, Any] = field(default_factory=dict)
-    #: of one sample
-    input_shape: tuple[int, ...] = ()
     #: what else a result tells of the task
     description: dict[str, Any] = field(default_factory=dict)
 

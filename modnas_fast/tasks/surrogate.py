@@ -124,7 +124,8 @@ class ErrorSurrogate:
     @staticmethod
     def _cholesky(distances: Tensor, parameters: Tensor) -> Tensor:
         noise = (parameters[2].exp() + JITTER) * torch.eye(len(distances), dtype=torch.float64)
-        return torch.linalg.cholesky(_matern(distances, parameters) + noise)
+        factor: Tensor = torch.linalg.cholesky(_matern(distances, parameters) + noise)
+        return factor
 
     def log_error(self, onehot: Tensor) -> Tensor:
         """Mean of ln(error in percent) [n] of canonical one-hots [n, N], with a gradient where they have one."""

@@ -51,7 +51,7 @@ def result(run: Path) -> dict[str, Any]:
 def cache_of_digits(cli: Any) -> Path:
     """The file of measurements for the shared run: other images have files of their own."""
     files = (cli.cache / "measurements").glob("*.json")
-    (found,) = [f for f in files if json.loads(f.read_text(encoding="utf-8"))["networks"]["image"] == [1, 8, 8]]
+    (found,) = [f for f in files if json.loads(f.read_text(encoding="utf-8"))["networks"]["input_shape"] == [1, 8, 8]]
     return found
 
 

@@ -177,7 +177,7 @@ def test_the_task_loss_falls() -> None:
     losses = torch.tensor(search.history.task_loss)
     assert losses[-15:].mean() < 0.6 * torch.tensor(3.0).log()
     untrained = make_search(options)
-    x, y = next(make_images().batches(make_images().train, 30))
+    x, y = next(make_images().batches("train", 30))
     sample = space.encode([space.architecture([3] * 6)])
     with torch.no_grad():
         assert search._objective.supernet(x, sample, y) < 0.5 * untrained._objective.supernet(x, sample, y)

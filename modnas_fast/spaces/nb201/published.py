@@ -70,8 +70,7 @@ class NB201Published(Published):
             errors["cifar10"] < DEGENERATE_ERROR,
             100 * (1 - 1 / classes),
             "true test errors of the networks trained for 200 epochs (NATS-Bench)",
-            {"image_channels": 3, "classes": classes},
-            (3, side, side),
+            {"image_channels": 3, "classes": classes, "input_shape": (3, side, side)},
             {"classes": classes, "image": [3, side, side], "sizes": {}},
         )
 

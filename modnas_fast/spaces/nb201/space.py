@@ -163,11 +163,6 @@ class NB201Space(SearchSpace):
     def _states_at_peak(self) -> Tensor:
         return analytic.states_at_peak(self.canonical)
 
-    def build(self, architecture: Architecture, **task: Any) -> NB201Network:
-        """A standalone network; `task`: image_channels, classes, channels (C), cells (N per stage)."""
-        alive = self.indices(self.canonical(self.encode([architecture])))[0]
-        return NB201Network(tuple(alive.tolist()), **task)
-
     @cached_property
     def published(self) -> NB201Published:
         """Tables of HELP, HW-NAS-Bench-360 and NATS-Bench."""
@@ -175,7 +170,14 @@ class NB201Space(SearchSpace):
 
         return NB201Published()
 
-    def supernet(self, **task: Any) -> NB201Supernet:
+    def build(
+        self, architecture: Architecture, *, input_shape: Sequence[int] | None = None, **task: Any
+    ) -> NB201Network:
+        """A standalone network for images of any `input_shape`; `task`: image_channels, classes, channels, cells."""
+        alive = self.indices(self.canonical(self.encode([architecture])))[0]
+        return NB201Network(tuple(alive.tolist()), **task)
+
+    def supernet(self, *, input_shape: Sequence[int] | None = None, **task: Any) -> NB201Supernet:
         """Shared weights; `task` as in `build`, and `entangled`."""
         from modnas_fast.spaces.nb201.supernet import NB201Supernet  # made of this space
 
