@@ -167,7 +167,11 @@ def initial_supernet(config: Config, space: SearchSpace, task: Task) -> Supernet
     """The supernet of a run with weights drawn from the run's seed; the global generator stays untouched."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return space.supernet(**network_arguments(config, task), entangled=config.space.entangled)
+        supernet = space.supernet(**network_arguments(config, task), entangled=config.space.entangled)
+    if not isinstance(supernet, Supernet):
+        kind = type(supernet).__name__
+        raise InputError(f"space.name: the supernet of {space.name} is a {kind}, no modnas_fast.supernets.Supernet")
+    return supernet
 
 
 def supernet_errors(config: Config, supernet: Supernet, task: Task) -> SupernetErrors:

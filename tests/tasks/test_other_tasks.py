@@ -165,6 +165,12 @@ def test_without_an_own_plan_networks_come_one_at_a_time() -> None:
     assert supernet.networks_at_a_time(torch.zeros(9, 1, 3), None) == 1 and not supernet.capturable
 
 
+def test_what_is_no_supernet_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ElasticSpace, "supernet", lambda self, **network: nn.Linear(1, 1))
+    with pytest.raises(InputError, match="space.name: the supernet of elastic is a Linear, no modnas_fast.supernets"):
+        initial_supernet(config(), SPACE, regression())
+
+
 def test_a_number_format_that_a_supernet_does_not_take_is_refused() -> None:
     with pytest.raises(InputError, match="search.activations: ElasticVectors takes float32 alone; set it to auto"):
         SupernetObjective(config(search={"activations": "bfloat16"}), SPACE, regression())
