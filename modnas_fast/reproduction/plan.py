@@ -42,13 +42,7 @@ FACTORS: dict[str, dict[str, tuple[str, ...]]] = {
 QUICK_FACTORS = ("scalarization", "gradients of Φ")
 #: the paper's combination under the surrogate, where it has no weights w to train
 PAPER_OVERRIDES = ("task.source=surrogate",)
-#: the bank serves two objectives; three take the MLP
-THREE_OVERRIDES = (
-    "devices.table=hw-nas-bench-360",
-    "hypernetwork.kind=mlp",
-    "hypernetwork.logit_bound=8",
-    "search.hyper_learning_rate=0.01",
-)
+THREE_OVERRIDES = ("devices.table=hw-nas-bench-360",)
 QUICK_OVERRIDES = ("predictor.steps=300", "search.steps=50", "search.refine_steps=200")
 QUICK_PAPER_OVERRIDES = ("predictor.steps=300", "search.steps=300")
 TRANSFER_TASKS = ("cifar100", "imagenet16-120")

@@ -126,7 +126,7 @@ def result_content(
         "schema": SCHEMA,
         "package": {"name": "modnas-fast", "version": version("modnas-fast")},
         "space": {
-            "name": space.name,
+            "name": config.space.name,
             **config.space.model_dump(exclude={"name"}),
             "num_architectures": space.num_architectures,
         },

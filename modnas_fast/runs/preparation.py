@@ -22,10 +22,11 @@ from modnas_fast.evaluation.fronts import front_membership
 from modnas_fast.predictors.make import make_cost_model, train_cost_model
 from modnas_fast.predictors.metapredictor import CostModel, MetaPredictor, train_metapredictor
 from modnas_fast.runtime.errors import InputError
+from modnas_fast.runtime.objective import whole
 from modnas_fast.runtime.progress import Reporter, Silent
 from modnas_fast.search.spread import CostSpread
 from modnas_fast.spaces.published import Truth
-from modnas_fast.tasks.surrogate import CountedTruth, SurrogateObjective, make_fit, query
+from modnas_fast.tasks.surrogate import CountedTruth, Regression, SurrogateObjective, make_fit, query
 from modnas_fast.tasks.task_objective import TaskObjective
 
 #: share of the networks measured first that are drawn uniformly as they are written; the others are spread over costs
@@ -135,7 +136,7 @@ class Preparation:
             known = self._space.encode([self._space.parse(text) for text in queried])
             fit = make_fit(*self._config.task.chosen[1:])
             surrogate = fit(known, torch.tensor(list(queried.values()), dtype=torch.float64))
-            objective = SurrogateObjective(self._space, surrogate, queried, self._known_truth.chance)
+            objective = self._surrogate_objective(surrogate, queried)
         return Prepared(self._source, self._devices, costs.requires_grad_(False), objective, queried, seconds)
 
     @property
@@ -212,12 +213,16 @@ class Preparation:
 
     # ---- qualities ----
 
+    def _surrogate_objective(self, surrogate: Regression, known: dict[str, float]) -> SurrogateObjective:
+        truth = self._known_truth
+        return SurrogateObjective(self._space, surrogate, known, truth.chance, whole(truth.quality, truth.chance))
+
     def _true_values(self, onehot: Tensor) -> Tensor:
         return self._known_truth.of([architecture.text for architecture in self._space.decode(onehot)])
 
     def _query(self, costs: CostModel) -> tuple[SurrogateObjective, dict[str, float]]:
         """A surrogate of true qualities; a network that is queried is measured on the devices, too."""
-        start, space, source, truth = time.monotonic(), self._space, self._source, self._known_truth
+        start, space, source = time.monotonic(), self._space, self._source
         counted = CountedTruth(space, self._true_values, self._queries)
         candidates = space.candidates(CANDIDATES, self._generator)
         row_of = {architecture.text: row for row, architecture in enumerate(space.decode(candidates))}
@@ -236,7 +241,7 @@ class Preparation:
         with self._reporter.stage("Querying errors", counted.budget) as advance:
             fit = make_fit(*self._config.task.chosen[1:])
             surrogate = query(space, counted, candidates, known_with_queried, self._config.seed, advance, fit)
-        objective = SurrogateObjective(space, surrogate, counted.known, truth.chance)
+        objective = self._surrogate_objective(surrogate, counted.known)
         errors = objective.errors(candidates)
         known_with_queried()
         for _ in range(FRONT_ROUNDS if source.limit else 0):

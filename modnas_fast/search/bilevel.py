@@ -137,10 +137,10 @@ class Search:
         evaluator = Evaluator(self._space, self._objective.errors, costs)
         return Refinement(
             self._space,
-            Archive(self._space, evaluator, costs, self._d, measured or {}, most),
+            Archive(self._space, evaluator, costs, self._d, measured or {}, most, self._objective.whole),
             self._scalarize,
             ObjectiveScale(candidate_costs, options.normalize, ERROR_FLOOR, options.task_tail),
-            self._objective.chance_error / 100,
+            self._objective.chance_error / self._objective.whole,
             first,
         )
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from modnas_fast.config import Config
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.free_memory import free_memory
+from modnas_fast.runtime.objective import whole
 from modnas_fast.runtime.optimizers import cosine_decay, set_learning_rate
 from modnas_fast.runtime.placement import search_device
 from modnas_fast.spaces import SearchSpace
@@ -33,6 +34,8 @@ class TaskObjective(Protocol):
     chance_loss: float
     #: quality of a guess, such as its error in percent
     chance_error: float
+    #: what a quality is divided by to be a share, see `whole`
+    whole: float
     #: whether there are weights w to train
     trains: bool
     #: where it computes: samples and losses lie there
@@ -90,6 +93,7 @@ class SupernetObjective:
         self._chunk = options.device_chunk
         self._plans: dict[tuple[object, ...], Plan] = {}
         self.chance_loss, self.chance_error = task.chance_loss, task.chance
+        self.whole = whole(task.quality, task.chance)
         self.errors = supernet_errors(config, self.supernet, task)
         self._train = task.stream("train", options.batch_size, config.seed + 1, config.task.augment)
         self._validation = task.stream("validation", options.batch_size, config.seed + 2)
