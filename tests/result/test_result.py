@@ -87,7 +87,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "schema": 2,
         "package": {"name": "modnas-fast", "version": "0.1.0"},
         "space": {"name": "nb201"},
-        "task": {"network": {"image_channels": 3, "classes": 7}, "input_shape": [3, 8, 8]},
+        "task": {"network": {"image_channels": 3, "classes": 7, "input_shape": [3, 8, 8]}},
         "quality_kind": "inherited",
         "objectives": [{"name": "error", "unit": "%"}, {"name": "latency", "unit": "ms"}],
         "cost_sources": {"latency_ms": "measured"},
