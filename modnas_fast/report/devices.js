@@ -36,7 +36,8 @@
     // Plotly is still at work on the figure while it tells of the event.
     const later = (action) => (event) => setTimeout(() => action(networks(event)));
     place.on("plotly_click", later(([network]) => network !== undefined && toggle(panel, network)));
-    place.on("plotly_selected", later((chosen) => choose(panel, chosen)));
+    // Plotly also tells of a box with nothing in it when a box is taken away.
+    place.on("plotly_selected", later((chosen) => chosen.length && choose(panel, chosen)));
     place.on("plotly_deselect", later(() => choose(panel, [])));
   }
 

@@ -54,9 +54,9 @@ const { draw, choices } = (() => {
   // A chosen network stays as it is, the others fade: points by Plotly's selection, lines as a whole.
   function withChoice(place, traces) {
     const chosen = choices.get(place.closest(".panel"));
-    if (!chosen?.size) return traces;
     return traces.map((trace) => {
-      if (!trace.customdata) return trace;
+      // Plotly writes what it selects into the traces, so it is given copies.
+      if (!chosen?.size || !trace.customdata) return { ...trace };
       const selectedpoints = [...trace.customdata.keys()].filter((i) => chosen.has(trace.customdata[i]));
       const faint = trace.mode.startsWith("lines") && !selectedpoints.length;
       return { ...trace, selectedpoints, opacity: faint ? 0.1 : 1 };

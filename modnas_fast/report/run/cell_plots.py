@@ -48,9 +48,7 @@ def cells_figure(result: Result) -> Figure | None:
 
 
 def _title(figure: Figure, device: DeviceResult, cost: str, shown: int) -> None:
-    text = (
-        f"Front of {plain(device.name)}, least {plain(cost, 20)} first ({shown} of {len(device.front)})"
-    )
+    text = f"Front of {plain(device.name)}, least {plain(cost, 20)} first ({shown} of {len(device.front)})"
     figure.suptitle(text, fontsize=11, x=0.01, ha="left")
 
 

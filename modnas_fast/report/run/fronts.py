@@ -67,9 +67,7 @@ def front_figure(result: Result, index: int, y: Quantity, x: Quantity) -> Figure
     source = f"front ({sources_of(steps, (x, y))})"
     traces = [
         *_random_traces(result, device.random, x, y),
-        scatter(
-            [p[x] for p in steps], [p[y] for p in steps], source, "lines", line=line
-        ),
+        scatter([p[x] for p in steps], [p[y] for p in steps], source, "lines", line=line),
         *_ray_traces(result, device.rays, networks, x, y),
     ]
     if verified:
