@@ -35,7 +35,9 @@ def predictor_entries(source: CostSource, devices: Sequence[Device], model: Cost
 def _costs_entry(source: CostSource, device: Device, model: CostModel, seed: int) -> dict[str, Any]:
     judging = source.judging(device.name)
     texts = list(judging)
-    values = torch.tensor([judging[text] for text in texts], dtype=torch.float64).reshape(len(texts), -1)
+    values = torch.tensor([judging[text] for text in texts], dtype=torch.float64).reshape(
+        len(texts), len(source.metrics)
+    )
     predicted = torch.empty_like(values)
     if texts:
         onehot = source.space.encode([source.space.parse(text) for text in texts])
@@ -44,8 +46,7 @@ def _costs_entry(source: CostSource, device: Device, model: CostModel, seed: int
     found = {}
     for column, cost in enumerate(costs_of(device.metrics)):
         if source.kinds[cost.name] != "exact":
-            in_units = device.denormalize(predicted[:, column], cost.name) if texts else predicted.flatten()
-            known = values[:, column] if texts else values.flatten()
+            in_units, known = device.denormalize(predicted[:, column], cost.name), values[:, column]
             found[cost.key] = {
                 **_quality(in_units.tolist(), known.tolist()),
                 "networks": len(texts),
