@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,17 @@ def once(path: Path, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
 def read_kept(path: Path) -> dict[str, Any]:
     """The outcome of a stage, as it was left in the folder. Raises InputError where the file is damaged."""
-    try:
+    with undamaged(path):
         content: dict[str, Any] = read_json(path)
-        return content
-    except ValueError:
-        raise damaged(path) from None
+    return content
 
 
-def damaged(path: Path) -> InputError:
-    """What is told of a file that cannot be used."""
-    return InputError(f"{path} is damaged; delete it to repeat its stage")
+@contextmanager
+def undamaged(path: Path) -> Iterator[None]:
+    """Within the block, what a file cannot have held if it is whole is told as damage."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise InputError(f"{path} is damaged; delete it to repeat its stage") from None

@@ -78,12 +78,9 @@ class Evaluator:
         ]
         return torch.where(unknown, predicted, listed).tolist(), sources
 
-    @torch.no_grad()
     def costs(self, onehot: Tensor, device: Device) -> Tensor:
         """Predicted costs in the units of the device's metrics, [n, C]."""
-        normalized = self._costs(onehot, embeddings([device])).unbind(-1)
-        values = [device.denormalize(value, metric) for value, metric in zip(normalized, device.metrics, strict=True)]
-        return torch.stack(values, dim=-1)
+        return predicted_costs(self._costs, onehot, device)
 
     @torch.no_grad()
     def compute_errors(
@@ -124,3 +121,11 @@ class Evaluator:
         chosen = [self.map_architectures(hypernet, device, preferences) for device in devices]
         self.compute_errors(torch.cat(chosen), on_chunk=on_chunk)
         return [self.points(onehot, device, preferences) for onehot, device in zip(chosen, devices)]
+
+
+@torch.no_grad()
+def predicted_costs(costs: CostModel, onehot: Tensor, device: Device) -> Tensor:
+    """Costs [n, C] that predictors give networks [n, N] on a device, in the units of its metrics."""
+    normalized = costs(onehot, embeddings([device])).unbind(-1)
+    values = [device.denormalize(value, metric) for value, metric in zip(normalized, device.metrics, strict=True)]
+    return torch.stack(values, dim=-1)
