@@ -173,7 +173,7 @@ def initial_supernet(config: Config, space: SearchSpace, task: ImageTask) -> Sup
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         arguments = network_arguments(config, task.image_shape[0], task.num_classes)
-        return space.supernet(**arguments, entangled=config.space.entangled)
+        return space.supernet(**arguments, **config.space.supernet)
 
 
 def supernet_errors(config: Config, supernet: Supernet, task: ImageTask) -> SupernetErrors:
@@ -197,15 +197,9 @@ def supernet_errors(config: Config, supernet: Supernet, task: ImageTask) -> Supe
     return SupernetErrors(supernet, task, task.validation, config.evaluation.batch_size, count)
 
 
-def network_arguments(config: Config, image_channels: int, classes: int) -> dict[str, int | str]:
+def network_arguments(config: Config, image_channels: int, classes: int) -> dict[str, Any]:
     """What `space.build` and the supernet are built with."""
-    return {
-        "image_channels": image_channels,
-        "classes": classes,
-        "channels": config.space.channels,
-        "cells": config.space.cells,
-        "reduction": config.space.reduction,
-    }
+    return {"image_channels": image_channels, "classes": classes, **config.space.network}
 
 
 def _activations(choice: str, device: torch.device) -> torch.dtype:
