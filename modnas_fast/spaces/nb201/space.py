@@ -170,7 +170,7 @@ class NB201Space(SearchSpace):
         return NB201Network(tuple(alive.tolist()), **task)
 
     def supernet(self, **task: Any) -> NB201Supernet:
-        """Shared weights; `task` as in `build`, and `entangled`."""
+        """Shared weights; `task` as in `build`, and `entangled` and `affine`."""
         from modnas_fast.spaces.nb201.supernet import NB201Supernet  # made of this space
 
         return NB201Supernet(**task)
