@@ -173,6 +173,7 @@ class PredictorConfig(_ChoiceSection):
     hidden: Positive = 100
     """Width of the hidden layer; paper: 100."""
     steps: Positive = 800
+    """Steps of Adam."""
     learning_rate: PositiveFloat = 3e-3
     """Adam's initial step size, falling by cosine; paper: 1e-4."""
 
@@ -309,6 +310,7 @@ class SearchConfig(Section):
     weight_learning_rate: PositiveFloat = 0.1
     """SGD on the mean over devices, falling to its 1/25 by cosine; paper: 0.025 × 13 to 0.001."""
     weight_momentum: Fraction = 0.9
+    """Of that SGD; paper: 0.9."""
     weight_decay: NonNegativeFloat = 0.0005
     """Paper: 0.0027."""
     gradient_clip: PositiveFloat = 5.0
@@ -316,6 +318,7 @@ class SearchConfig(Section):
     hyper_learning_rate: PositiveFloat = 0.25
     """Adam on Φ; paper: 3e-4 × 13."""
     hyper_betas: tuple[Fraction, Fraction] = (0.5, 0.999)
+    """Decay of that Adam's means of the gradient and of its square; paper: 0.5 and 0.999."""
     hyper_weight_decay: NonNegativeFloat = 0.0
     """Paper: 0.09."""
     viability: bool = True
@@ -351,6 +354,7 @@ class EvaluationConfig(Section):
     rays: Positive = 24
     """Preferences per device; paper: 24."""
     batch_size: Positive = 256
+    """Images at a time, where errors are computed."""
 
 
 class VerifyConfig(Section):
@@ -359,16 +363,20 @@ class VerifyConfig(Section):
     networks: Annotated[int, Field(ge=0)] = 4
     """How many networks, spread over the front; 0 skips the stage."""
     epochs: Positive = 40
+    """Passes over the images of train and validation together."""
     batch_size: Positive = 64
+    """Images per step."""
     learning_rate: PositiveFloat = 0.1
     """SGD with Nesterov momentum 0.9, falling to 0 by cosine."""
     weight_decay: NonNegativeFloat = 0.0005
+    """Of that SGD."""
 
 
 class Config(Section):
     """Everything that determines a run."""
 
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Of everything random: the same seed on the same machine gives the same run."""
     space: SpaceConfig = Field(default_factory=SpaceConfig)
     task: TaskConfig = TaskConfig()
     devices: DevicesConfig = DevicesConfig()
