@@ -76,9 +76,10 @@ def comments_on(package: str, name: str, value: Any) -> list[str]:
 
 
 class Configuration(Generated):
-    """A tree of pydantic models: a section each, with the docstring, type and default of every key."""
+    """A tree of pydantic models, from what makes it: each section with the text, type and default of every key."""
 
     def lines(self, found: Any) -> Iterator[str]:
+        found = found()
         schema = found.model_json_schema()
         sections = {name: field.annotation for name, field in found.model_fields.items() if is_model(field.annotation)}
         yield from keys("", found, schema["properties"], without=sections)

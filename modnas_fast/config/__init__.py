@@ -1,6 +1,7 @@
 """The configuration of a run: one tree of validated models, presets, and what is wrong with a wrong one."""
 
 from modnas_fast.config.presets import PRESETS
+from modnas_fast.config.section import Section, SpaceKeys
 from modnas_fast.config.tree import (
     PATHS,
     PUBLISHED_TABLES,
@@ -20,6 +21,8 @@ __all__ = [
     "PUBLISHED_TABLES",
     "Config",
     "PredictorConfig",
+    "Section",
+    "SpaceKeys",
     "VerifyConfig",
     "find_choices",
     "make_config",

@@ -42,7 +42,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     # what the paper and its published code do; see docs/nb201.md for each switch
     "nb201-paper": {
-        "space": {"channels": 16, "cells": 5, "reduction": "residual", "entangled": True},
+        "space": {"channels": 16, "cells": 5, "reduction": "residual", "entangled": True, "affine": True},
         "task": {
             "data": OWN_IMAGES,
             "source": "supernet",

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError, create_model, field_validator, model_validator
 
 from modnas_fast.config.faults import faults_of
 from modnas_fast.config.presets import OWN_IMAGES, PRESETS
+from modnas_fast.config.section import Section
+from modnas_fast.config.space import keys_of, known
 from modnas_fast.runtime import choices
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.files import read_text
@@ -24,17 +27,15 @@ NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 
 
+#: the space of a configuration that names none
+DEFAULT_SPACE = "nb201"
 #: names of the tables of costs that come from the registry of benchmark data
 PUBLISHED_TABLES = ("help", "hw-nas-bench-360")
 #: keys that hold paths, with the words that stand there instead of one
 PATHS = {("task", "data"): ("digits",), ("devices", "table"): PUBLISHED_TABLES}
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
-
-
-class _ChoiceSection(_Section):
+class _ChoiceSection(Section):
     """A section with the name of an object of a registry, and keyword arguments for one that is not built in."""
 
     #: the registry, the field with the name, and the field with the keyword arguments
@@ -58,21 +59,41 @@ class _ChoiceSection(_Section):
 
 
 class SpaceConfig(_ChoiceSection):
-    """Which networks are searched."""
+    """Which networks are searched; beside `name` and `options`, the keys that the space declares."""
 
+    model_config = ConfigDict(extra="allow")
     choice = (choices.SPACES, "name", "options")
-    name: Annotated[str, AfterValidator(choices.SPACES.check)] = "nb201"
+    name: Annotated[str, AfterValidator(choices.SPACES.check)] = DEFAULT_SPACE
     """`nb201`, or a space of one's own (docs/extending.md)."""
     options: dict[str, Any] = {}
     """Keyword arguments of a space of one's own."""
-    channels: Annotated[int, Field(ge=1, le=256)] = 8
-    """C, channels of the first stage; paper: 16."""
-    cells: Annotated[int, Field(ge=1, le=20)] = 1
-    """N, cells per stage; paper: 5."""
-    reduction: Literal["residual", "pool"] = "pool"
-    """What halves the resolution between stages: a residual block (paper) or a 2×2 average and a 1×1 convolution."""
-    entangled: bool = False
-    """In the supernet, the 1×1 kernel of an edge is the centre of its 3×3 kernel; published code: True."""
+
+    if TYPE_CHECKING:  # the keys of the space
+
+        def __getattr__(self, name: str) -> Any: ...
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_its_keys(cls, tree: Any) -> Any:
+        """Other keys are those of the space, with its defaults."""
+        if not isinstance(tree, Mapping) or not known(name := tree.get("name", DEFAULT_SPACE)):
+            return tree
+        keys = keys_of(name).model_validate({key: tree[key] for key in tree if key not in cls.model_fields})
+        return {**tree, **dict(keys)}
+
+    @property
+    def network(self) -> dict[str, Any]:
+        """The space's keys that `SearchSpace.build`, `analytic` and `supernet` take."""
+        return {key: value for key, value in self._own.items() if key not in keys_of(self.name).of_supernet}
+
+    @property
+    def supernet(self) -> dict[str, Any]:
+        """The space's keys that `SearchSpace.supernet` takes besides."""
+        return {key: value for key, value in self._own.items() if key in keys_of(self.name).of_supernet}
+
+    @property
+    def _own(self) -> dict[str, Any]:
+        return self.model_extra or {}
 
 
 class TaskConfig(_ChoiceSection):
@@ -106,7 +127,7 @@ class TaskConfig(_ChoiceSection):
     """Random crops and mirror images (never mirrored for digits); paper: True."""
 
 
-class DevicesConfig(_Section):
+class DevicesConfig(Section):
     """Which devices are searched: settings of this machine, which are measured, or devices of a table."""
 
     unseen: Literal["auto"] | tuple[str, ...] = "auto"
@@ -150,6 +171,7 @@ class PredictorConfig(_ChoiceSection):
     hidden: Positive = 100
     """Width of the hidden layer; paper: 100."""
     steps: Positive = 800
+    """Steps of Adam."""
     learning_rate: PositiveFloat = 3e-3
     """Adam's initial step size, falling by cosine; paper: 1e-4."""
 
@@ -166,7 +188,7 @@ class HypernetworkConfig(_ChoiceSection):
     tables: Positive = 50
     """Tables of the bank; paper: 50."""
     intervals: Annotated[int, Field(ge=2)] = 26
-    """Preference intervals per table of the bank; paper: 101."""
+    """Preference intervals per table of the bank, for more than two objectives at most; paper: 101."""
     interpolate: bool = True
     """Bank: interpolate between intervals; paper: nearest."""
     hidden: Positive = 100
@@ -264,7 +286,7 @@ class MGDConfig(_ChoiceSection):
     """Division of each device's gradient by its norm; published code: l2."""
 
 
-class SearchConfig(_Section):
+class SearchConfig(Section):
     """The bilevel loop."""
 
     steps: Annotated[int, Field(ge=0)] = 600
@@ -286,6 +308,7 @@ class SearchConfig(_Section):
     weight_learning_rate: PositiveFloat = 0.1
     """SGD on the mean over devices, falling to its 1/25 by cosine; paper: 0.025 × 13 to 0.001."""
     weight_momentum: Fraction = 0.9
+    """Of that SGD; paper: 0.9."""
     weight_decay: NonNegativeFloat = 0.0005
     """Paper: 0.0027."""
     gradient_clip: PositiveFloat = 5.0
@@ -293,6 +316,7 @@ class SearchConfig(_Section):
     hyper_learning_rate: PositiveFloat = 0.25
     """Adam on Φ; paper: 3e-4 × 13."""
     hyper_betas: tuple[Fraction, Fraction] = (0.5, 0.999)
+    """Decay of that Adam's means of the gradient and of its square; paper: 0.5 and 0.999."""
     hyper_weight_decay: NonNegativeFloat = 0.0
     """Paper: 0.09."""
     viability: bool = True
@@ -322,7 +346,7 @@ class SearchConfig(_Section):
     """Steps between checkpoints."""
 
 
-class EvaluationConfig(_Section):
+class EvaluationConfig(Section):
     """The evaluation of the trained hypernetwork."""
 
     rays: Positive | None = None
@@ -335,19 +359,22 @@ class EvaluationConfig(_Section):
         return self.rays or {2: 24, 3: 66}.get(objectives, 120)
 
 
-class VerifyConfig(_Section):
+class VerifyConfig(Section):
     """Training of chosen networks from scratch, and measuring them."""
 
     networks: Annotated[int, Field(ge=0)] = 4
     """How many networks, spread over the front; 0 skips the stage."""
     epochs: Positive = 40
+    """Passes over the images of train and validation together."""
     batch_size: Positive = 64
+    """Images per step."""
     learning_rate: PositiveFloat = 0.1
     """SGD with Nesterov momentum 0.9, falling to 0 by cosine."""
     weight_decay: NonNegativeFloat = 0.0005
+    """Of that SGD."""
 
 
-class Config(_Section):
+class Config(Section):
     """Everything that determines a run."""
 
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
@@ -355,7 +382,7 @@ class Config(_Section):
     objectives: Annotated[tuple[str, ...], Field(min_length=2)] = ("error", "latency")
     """What is minimised: the task's quality, then costs: those of the devices (latency; of a table its columns, such as
     energy), and `parameters`, `flops`, `memory` of every network, exact; paper: error and latency."""
-    space: SpaceConfig = SpaceConfig()
+    space: SpaceConfig = Field(default_factory=SpaceConfig)
     task: TaskConfig = TaskConfig()
     devices: DevicesConfig = DevicesConfig()
     predictor: PredictorConfig = PredictorConfig()
@@ -445,14 +472,48 @@ def make_config(
         faults.append(f"preset: unknown preset {preset!r}; {hint}available: {', '.join(PRESETS)}")
     tree: dict[str, Any] = {}
     _merge(tree, config.model_dump() if isinstance(config, Config) else PRESETS.get(preset, {}))
-    _merge(tree, changes)
     try:
+        _leave_out_other_keys(tree, changes)
+        _merge(tree, changes)
         made = Config.model_validate(tree)
     except ValidationError as error:
-        faults += faults_of(error, Config)
+        faults += faults_of(error, with_keys_of(space_of(tree)))
+    except InputError as error:
+        faults.append(str(error))
     if faults:
         raise InputError("\n".join(faults))
     return made
+
+
+def space_of(tree: Mapping[str, Any]) -> str:
+    """The name of the space in a plain tree; the default's where there is none, or none that can be."""
+    section = tree.get("space")
+    name = section.get("name", DEFAULT_SPACE) if isinstance(section, Mapping) else DEFAULT_SPACE
+    return name if known(name) else DEFAULT_SPACE
+
+
+@cache
+def with_keys_of(space: str = DEFAULT_SPACE) -> type[Config]:
+    """The tree of models with the keys that a space declares as fields of the section `space`, to speak of them all.
+
+    >>> list(with_keys_of("nb201").model_fields["space"].annotation.model_fields)[:3]
+    ['name', 'options', 'channels']
+    """
+    section = create_model("SpaceConfig", __base__=(keys_of(space), SpaceConfig), __module__=__name__)
+    section.__doc__ = SpaceConfig.__doc__
+    return create_model("Config", __base__=Config, __module__=__name__, space=(section, Field(default_factory=section)))
+
+
+def _leave_out_other_keys(tree: dict[str, Any], changes: Mapping[str, Any]) -> None:
+    """A preset's keys of `space` hold for its space and those that inherit them; for another they are left out."""
+    section, changed = tree.get("space", {}), changes.get("space")
+    before = section.get("name", DEFAULT_SPACE)
+    name = changed.get("name", before) if isinstance(changed, Mapping) else before
+    if name != before and known(name):
+        inherits = issubclass(keys_of(name), keys_of(before))
+        tree["space"] = {
+            key: value for key, value in section.items() if inherits and key not in SpaceConfig.model_fields
+        }
 
 
 def find_choices(config: Config) -> None:
@@ -480,7 +541,7 @@ def validate(tree: dict[str, Any]) -> Config:
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        raise InputError("\n".join(faults_of(error, Config))) from None
+        raise InputError("\n".join(faults_of(error, with_keys_of(space_of(tree))))) from None
 
 
 def with_absolute_paths(config: Config) -> Config:

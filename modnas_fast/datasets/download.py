@@ -1,4 +1,8 @@
-"""One file from its address or a mirror to its place: resumed, verified, renamed."""
+"""One file from its address or a mirror to its place: resumed, verified, renamed.
+
+pooch (1.8) verifies and renames too, but each attempt begins a new temporary file: nothing is resumed, two processes
+fetch twice, what cannot pass (404) is tried again, and there is no file:// mirror.
+"""
 
 from __future__ import annotations
 

@@ -12,23 +12,20 @@ from torch import Tensor, nn
 
 from modnas_fast.runtime.choices import HYPERNETWORKS
 
-#: rows of a bank for three objectives or more, per interval of one for two
-ROWS_PER_INTERVAL = 4
-
 
 class BankHypernetwork(nn.Module):
     """The paper's bank of embedding tables, mixed by attention over the device embedding.
 
     Each table holds one row of logits per point of a lattice of preferences, and the tables are mixed with weights
     softmax(sin(⟨d, key_k⟩ / √E)). For two objectives, as in the paper, the lattice divides r₁ evenly. For M of them it
-    is all r of multiples of 1/k: C(k + M − 1, M − 1) points, with the largest k that makes at most `ROWS_PER_INTERVAL`
-    times as many as `intervals`, so that each row still meets enough of the preferences that are drawn.
+    is all r of multiples of 1/k: C(k + M − 1, M − 1) points, with the largest k that makes at most `intervals`, so that
+    each row meets as many of the preferences that are drawn as for two.
 
     Args:
         num_options: N.
         embedding_width: E.
         tables: size of the bank (50 in the paper).
-        intervals: rows per table for two objectives (101 in the paper), from which those for more follow.
+        intervals: rows per table (101 in the paper), at most for more than two objectives.
         interpolate: False takes the nearest row as published, which has no gradient in r: nearest in the cumulated
             entries r₁, r₁ + r₂, …. True interpolates linearly on small simplices with corners in the lattice, between
             two rows for two objectives, M for M (Freudenthal 1942, Kuhn 1960).
@@ -110,18 +107,17 @@ def lattice_points(num_objectives: int, divisions: int) -> int:
 
 
 def lattice_divisions(num_objectives: int, intervals: int) -> int:
-    """k: a bank for M objectives has the preferences that are multiples of 1/k; at least 1.
+    """k: a bank for M objectives has the preferences that are multiples of 1/k, at most `intervals`; at least 1.
 
     Raises ValueError for fewer than 2 objectives.
 
     >>> [(k, lattice_points(m, k)) for m in (2, 3, 4, 5) for k in [lattice_divisions(m, intervals=51)]]
-    [(50, 51), (18, 190), (8, 165), (5, 126)]
+    [(50, 51), (8, 45), (4, 35), (3, 35)]
     """
     if num_objectives < 2:
         raise ValueError(f"num_objectives: a preference weighs at least 2, got {num_objectives}")
     divisions = 1
-    most = intervals if num_objectives == 2 else ROWS_PER_INTERVAL * intervals
-    while lattice_points(num_objectives, divisions + 1) <= most:
+    while lattice_points(num_objectives, divisions + 1) <= intervals:
         divisions += 1
     return divisions
 

@@ -89,7 +89,7 @@ class Registry(Collection[str]):
         Raises InputError for an unknown name, a module that cannot be imported, and an object of a user's that cannot
         be called with what this kind is called with.
         """
-        found = self._load(self.check(name))
+        found = self.load(name)
         if name not in self.builtin:
             self._check_call(name, found, options or {})
         return partial(found, **options) if options else found
@@ -102,7 +102,9 @@ class Registry(Collection[str]):
     def _entry_points(self) -> tuple[EntryPoint, ...]:
         return tuple(entry_points(group=self.group))
 
-    def _load(self, name: str) -> Any:
+    def load(self, name: str) -> Any:
+        """What a name stands for, whatever it is. InputError for an unknown name, and where it cannot be imported."""
+        self.check(name)
         if name in self._registered:
             return self._registered[name]
         place = self.builtin.get(name) or next((p.value for p in self._entry_points if p.name == name), name)

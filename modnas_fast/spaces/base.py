@@ -6,11 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from modnas_fast.config import SpaceKeys
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.spaces.counting import Counts, count
 from modnas_fast.spaces.published import Published
@@ -62,6 +63,8 @@ class SearchSpace(ABC):
     choices: tuple[Choice, ...]
     #: strings of the ten fixed networks whose metric values on a device form its embedding
     references: tuple[str, ...]
+    #: the keys of the configuration's section `space` that it declares
+    keys: ClassVar[type[SpaceKeys]] = SpaceKeys
     #: whether `analytic` has a gradient in the samples, so that a search needs no predictor of these costs
     analytic_is_differentiable = False
 

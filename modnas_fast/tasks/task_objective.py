@@ -171,7 +171,7 @@ def initial_supernet(config: Config, space: SearchSpace, task: Task) -> Supernet
     """The supernet of a run with weights drawn from the run's seed; the global generator stays untouched."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        supernet = space.supernet(**network_arguments(config, task), entangled=config.space.entangled)
+        supernet = space.supernet(**network_arguments(config, task), **config.space.supernet)
     if not isinstance(supernet, Supernet):
         kind = type(supernet).__name__
         raise InputError(f"space.name: the supernet of {space.name} is a {kind}, no modnas_fast.supernets.Supernet")
@@ -194,12 +194,7 @@ def supernet_errors(config: Config, supernet: Supernet, task: Task) -> SupernetE
 
 def network_arguments(config: Config, task: Task | Mapping[str, Any]) -> dict[str, Any]:
     """What `space.build` and `space.supernet` are called with: the task's `network`, or that of its description."""
-    return {**(task.network if isinstance(task, Task) else task), **network_options(config)}
-
-
-def network_options(config: Config) -> dict[str, Any]:
-    """What of it the configuration says."""
-    return {"channels": config.space.channels, "cells": config.space.cells, "reduction": config.space.reduction}
+    return {**(task.network if isinstance(task, Task) else task), **config.space.network}
 
 
 def _activations(choice: str, device: torch.device, supernet: Supernet) -> torch.dtype:

@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from modnas_fast.config import PATHS, PRESETS, Config, make_config, to_yaml, validate, with_absolute_paths
+from modnas_fast.config.tree import with_keys_of
 from modnas_fast.runtime.errors import InputError
 
 
@@ -263,3 +264,26 @@ def test_scalarization_parameters_fit_their_kind(kind: str) -> None:
 
     config = make_config(overrides=[f"scalarization.kind={kind}"])
     assert callable(make_scalarization(kind, **config.scalarization.parameters()))
+
+
+def test_every_key_says_what_it_means() -> None:
+    def silent(model: type[BaseModel], of: str) -> list[str]:
+        names = []
+        for name, field in model.model_fields.items():
+            inner = field.annotation
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                names += silent(inner, f"{of}{name}.")
+            elif not any(
+                documents(owner, name) for owner in model.__mro__ if owner.__module__.startswith("modnas_fast")
+            ):
+                names.append(of + name)
+        return names
+
+    def documents(owner: type, name: str) -> bool:
+        try:
+            source = inspect.getsource(owner)
+        except (OSError, TypeError):  # put together of others
+            return False
+        return re.search(rf'^    {name}: [^\n]*\n    """\S', source, re.M) is not None
+
+    assert silent(with_keys_of("nb201"), "") == []

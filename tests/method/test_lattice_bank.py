@@ -20,7 +20,7 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def bank(objectives: int, *, interpolate: bool = True, intervals: int = 12) -> BankHypernetwork:
+def bank(objectives: int, *, interpolate: bool = True, intervals: int = 36) -> BankHypernetwork:
     """Of 3 tables, with logits of the order of one."""
     phi = BankHypernetwork(4, 2, 3, intervals, interpolate, seeded(), objectives).double()
     with torch.no_grad():
@@ -50,8 +50,8 @@ def test_rows_follow_from_intervals() -> None:
         assert lattice_divisions(2, intervals) == intervals - 1
         for objectives in (3, 4, 5, 6):
             k = lattice_divisions(objectives, intervals)
-            assert k == 1 or lattice_points(objectives, k) <= 4 * intervals < lattice_points(objectives, k + 1)
-    assert len(bank(3, intervals=51).tables) == comb(20, 2) == 190
+            assert k == 1 or lattice_points(objectives, k) <= intervals < lattice_points(objectives, k + 1)
+    assert len(bank(3, intervals=51).tables) == comb(10, 2) == 45
 
 
 @pytest.mark.parametrize("objectives", OBJECTIVES)
@@ -60,7 +60,7 @@ def test_each_lattice_point_has_a_row_of_its_own(objectives: int, interpolate: b
     phi = bank(objectives, interpolate=interpolate)
     points = lattice(phi, objectives)
     assert len(points) == len(phi.tables) == lattice_points(objectives, phi.divisions)
-    logits = phi(points / phi.divisions, device(len(points)))
+    logits = phi(points.double() / phi.divisions, device(len(points)))
     rows = torch.softmax(torch.sin(device(1) @ phi.keys.T / 2**0.5), -1) @ phi.tables  # [rows, 1, N]
     apart = (logits[:, None] - rows[:, 0]).abs().amax(-1)
     assert apart.amin(-1).max() < 1e-9
@@ -132,7 +132,7 @@ def test_corners_edges_and_what_rounding_makes_of_them(objectives: int) -> None:
 def test_without_interpolation_the_nearest_row_answers(objectives: int) -> None:
     phi = bank(objectives, interpolate=False)
     r = inner(objectives, 50)
-    points = lattice(phi, objectives) / phi.divisions
+    points = lattice(phi, objectives).double() / phi.divisions
     apart = (r[:, None].cumsum(-1) - points.cumsum(-1)).abs().amax(-1)
     nearest = points[apart.argmin(-1)]
     assert apart.amin(-1).max() <= 0.5 / phi.divisions + 1e-9

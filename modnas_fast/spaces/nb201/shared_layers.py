@@ -11,12 +11,37 @@ from torch.nn import functional as F
 from modnas_fast.spaces.nb201.network import CONV_1X1, CONV_3X3, EDGES
 
 
-def batch_norm(x: Tensor, devices: int = 1) -> Tensor:
-    """[devices·B, C, H, W] normalised with the statistics of each device's own B rows, without affine parameters."""
+class Norm(nn.Module):
+    """Batch normalisation with the statistics of each device's own rows.
+
+    Args:
+        channels: C.
+        affine: scale [C] and shift [C], for all devices the same, as the published supernet has them.
+    """
+
+    weight: Tensor | None
+    bias: Tensor | None
+
+    def __init__(self, channels: int, affine: bool = False) -> None:
+        super().__init__()
+        self.register_parameter("weight", nn.Parameter(torch.ones(channels)) if affine else None)
+        self.register_parameter("bias", nn.Parameter(torch.zeros(channels)) if affine else None)
+
+    def forward(self, x: Tensor, devices: int = 1) -> Tensor:
+        """[devices·B, C, H, W], of the format of x; scale and shift are at least in float32."""
+        if self.weight is None or self.bias is None:
+            return batch_norm(x, devices)
+        form = torch.promote_types(x.dtype, torch.float32)
+        return batch_norm(x, devices, self.weight.to(form), self.bias.to(form))
+
+
+def batch_norm(x: Tensor, devices: int = 1, weight: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
+    """[devices·B, C, H, W] normalised with the statistics of each device's own B rows, then scaled and shifted."""
     if devices == 1:
-        return F.batch_norm(x, None, None, training=True)
+        return F.batch_norm(x, None, None, weight, bias, training=True)
     beside = x.unflatten(0, (devices, -1)).transpose(0, 1).flatten(1, 2)  # [B, devices·C, H, W]
-    normal = F.batch_norm(beside, None, None, training=True)
+    scale, shift = (part if part is None else part.repeat(devices) for part in (weight, bias))
+    normal = F.batch_norm(beside, None, None, scale, shift, training=True)
     return normal.unflatten(1, (devices, -1)).transpose(0, 1).flatten(0, 1)
 
 
@@ -60,26 +85,29 @@ def _initial_kernels(channels: int, *size: int) -> nn.Parameter:
 class SharedResidual(nn.Module):
     """The residual block between stages; the same for every architecture."""
 
-    def __init__(self, inputs: int) -> None:
+    def __init__(self, inputs: int, affine: bool = False) -> None:
         super().__init__()
         self.reduce = nn.Conv2d(inputs, 2 * inputs, 3, stride=2, padding=1, bias=False)
         self.refine = nn.Conv2d(2 * inputs, 2 * inputs, 3, padding=1, bias=False)
         self.project = nn.Conv2d(inputs, 2 * inputs, 1, bias=False)
+        self.reduce_norm = Norm(2 * inputs, affine)
+        self.refine_norm = Norm(2 * inputs, affine)
 
     def forward(self, x: Tensor, devices: int = 1) -> Tensor:
         """[devices·B, 2C, H/2, W/2] from [devices·B, C, H, W]."""
-        reduced = batch_norm(convolve(self.reduce, F.relu(x)), devices)
-        refined = batch_norm(convolve(self.refine, F.relu(reduced)), devices)
+        reduced = self.reduce_norm(convolve(self.reduce, F.relu(x)), devices)
+        refined = self.refine_norm(convolve(self.refine, F.relu(reduced)), devices)
         return convolve(self.project, F.avg_pool2d(x, 2, 2, ceil_mode=True)) + refined
 
 
 class SharedPool(nn.Module):
     """The light reduction between stages; the same for every architecture."""
 
-    def __init__(self, inputs: int) -> None:
+    def __init__(self, inputs: int, affine: bool = False) -> None:
         super().__init__()
         self.project = nn.Conv2d(inputs, 2 * inputs, 1, bias=False)
+        self.project_norm = Norm(2 * inputs, affine)
 
     def forward(self, x: Tensor, devices: int = 1) -> Tensor:
         """[devices·B, 2C, H/2, W/2] from [devices·B, C, H, W]."""
-        return batch_norm(convolve(self.project, F.avg_pool2d(x, 2, 2, ceil_mode=True)), devices)
+        return self.project_norm(convolve(self.project, F.avg_pool2d(x, 2, 2, ceil_mode=True)), devices)

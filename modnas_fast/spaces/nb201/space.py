@@ -15,6 +15,7 @@ from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.placement import to_device
 from modnas_fast.spaces.base import Architecture, Choice, Graph, SearchSpace
 from modnas_fast.spaces.nb201 import analytic
+from modnas_fast.spaces.nb201.keys import NB201Keys
 from modnas_fast.spaces.nb201.network import EDGES, NONE, NUM_NODES, OPERATIONS, SKIP, NB201Network
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class NB201Space(SearchSpace):
     """
 
     name = "nb201"
+    keys = NB201Keys
     analytic_is_differentiable = True
     choices = tuple(Choice(f"edge_{source}_{target}", OPERATIONS) for source, target in EDGES)
     #: the reference networks of HELP (Lee et al., NeurIPS 2021) for NAS-Bench-201
@@ -178,7 +180,7 @@ class NB201Space(SearchSpace):
         return NB201Network(tuple(alive.tolist()), **task)
 
     def supernet(self, *, input_shape: Sequence[int] | None = None, **task: Any) -> NB201Supernet:
-        """Shared weights; `task` as in `build`, and `entangled`."""
+        """Shared weights; `task` as in `build`, and `entangled` and `affine`."""
         from modnas_fast.spaces.nb201.supernet import NB201Supernet  # made of this space
 
         return NB201Supernet(**task)

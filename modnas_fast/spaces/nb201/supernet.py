@@ -1,9 +1,9 @@
 """The one-shot network of NAS-Bench-201's space: shared weights, T architectures on one minibatch.
 
-Batch normalisation always uses the statistics of the minibatch, one set per device, without affine parameters, as in
-the cells of the published search. How a cell is computed is the business of `mixed_cell`: here states of all devices
-go through it side by side, or, where the fast version is the one made of library calls, network by network, so that
-devices share every prefix in which they agree.
+Batch normalisation always uses the statistics of the minibatch, one set per device; in the cells without affine
+parameters, as in those of the published search, elsewhere with them where `affine` asks for it. How a cell is computed
+is the business of `mixed_cell`: here states of all devices go through it side by side, or, where the fast version is
+the one made of library calls, network by network, so that devices share every prefix in which they agree.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from modnas_fast.spaces.nb201.network import (
     ReductionKind,
     ResidualReduction,
 )
-from modnas_fast.spaces.nb201.shared_layers import SharedCell, SharedPool, SharedResidual, batch_norm, convolve
+from modnas_fast.spaces.nb201.shared_layers import Norm, SharedCell, SharedPool, SharedResidual, convolve
 from modnas_fast.spaces.nb201.space import NB201Space
 from modnas_fast.supernets.memo import Memo
 from modnas_fast.supernets.supernet import Computed, Plan, Supernet
@@ -47,6 +47,8 @@ class NB201Supernet(Supernet):
         cells: N, cells per stage (5 in the paper).
         reduction: `residual` as in the paper, or `pool`.
         entangled: the 1×1 kernel of an edge is the centre of its 3×3 kernel, as in the published code.
+        affine: the batch normalisations of stem, reductions and last layer have scale and shift, as in the published
+            code.
     """
 
     capturable = True
@@ -60,16 +62,19 @@ class NB201Supernet(Supernet):
         cells: int,
         reduction: ReductionKind = "residual",
         entangled: bool = False,
+        affine: bool = False,
     ) -> None:
         super().__init__()
         self._space = NB201Space()
         self.stem = nn.Conv2d(image_channels, channels, 3, padding=1, bias=False)
+        self.stem_norm = Norm(channels, affine)
         layers: list[nn.Module] = []
         for stage in range(3):
             width = channels * 2**stage
-            layers += [_REDUCTIONS[reduction](width // 2)] if stage else []
+            layers += [_REDUCTIONS[reduction](width // 2, affine)] if stage else []
             layers += [SharedCell(width, entangled) for _ in range(cells)]
         self.layers = nn.ModuleList(layers)
+        self.final_norm = Norm(4 * channels, affine)
         self.classifier = nn.Linear(4 * channels, classes)
 
     def predict(
@@ -97,7 +102,7 @@ class NB201Supernet(Supernet):
 
     def embed(self, x: Tensor) -> Tensor:
         """What all architectures share: the stem's output [B, C, H, W] of images [B, image_channels, H, W]."""
-        return batch_norm(convolve(self.stem, x.contiguous(memory_format=torch.channels_last)))
+        return self.stem_norm(convolve(self.stem, x.contiguous(memory_format=torch.channels_last)))
 
     def predict_from(
         self,
@@ -185,7 +190,7 @@ class NB201Supernet(Supernet):
         return self._classify(states.flatten(0, 1), len(states)).unflatten(0, states.shape[:2])
 
     def _classify(self, x: Tensor, devices: int = 1) -> Tensor:
-        features = F.relu(batch_norm(x, devices))
+        features = F.relu(self.final_norm(x, devices))
         # as a pooling its gradient keeps the layout of the images in memory; that of a mean does not
         pooled = F.avg_pool2d(features, features.shape[-2:]).flatten(1)
         return self.classifier(pooled.to(self.classifier.weight.dtype))
@@ -195,16 +200,22 @@ class NB201Supernet(Supernet):
 def inherit_weights(supernet: NB201Supernet, network: NB201Network) -> None:
     """Copies the supernet's shared weights into a standalone network of the same C and N.
 
-    Batch-norm layers keep scale 1 and shift 0; their running statistics must be estimated on data afterwards.
+    Batch-norm layers take scale and shift where the supernet has them and keep 1 and 0 elsewhere; their running
+    statistics must be estimated on data afterwards.
     """
     network.get_parameter("stem.0.weight").copy_(supernet.stem.weight)
+    _inherit_norm(supernet, "stem_norm", network, "stem.1")
+    _inherit_norm(supernet, "final_norm", network, "final_norm")
     network.classifier.load_state_dict(supernet.classifier.state_dict())
     for shared, layer in zip(supernet.layers, network.layers):
         if isinstance(layer, ResidualReduction):
+            _inherit_norm(shared, "reduce_norm", layer, "body.0.2")
+            _inherit_norm(shared, "refine_norm", layer, "body.1.2")
             layer.get_parameter("body.0.1.weight").copy_(shared.get_parameter("reduce.weight"))
             layer.get_parameter("body.1.1.weight").copy_(shared.get_parameter("refine.weight"))
             layer.project.weight.copy_(shared.get_parameter("project.weight"))
         elif isinstance(layer, PoolReduction):
+            _inherit_norm(shared, "project_norm", layer, "2")
             layer.get_parameter("1.weight").copy_(shared.get_parameter("project.weight"))
         elif isinstance(layer, Cell):
             assert isinstance(shared, SharedCell)  # layer by layer both are made alike
@@ -213,3 +224,8 @@ def inherit_weights(supernet: NB201Supernet, network: NB201Network) -> None:
                     weight = operation.get_parameter("1.weight")
                     kind = {size: op for op, size in KERNEL_SIZES.items()}[weight.shape[-1]]
                     weight.copy_(shared.kernel(EDGES.index((int(name[0]), int(name[2]))), kind))
+
+
+def _inherit_norm(shared: nn.Module, name: str, layer: nn.Module, own: str) -> None:
+    """Copies scale and shift of a supernet's norm into the batch norm of a network."""
+    layer.get_submodule(own).load_state_dict(shared.get_submodule(name).state_dict(), strict=False)
