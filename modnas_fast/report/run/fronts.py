@@ -64,7 +64,7 @@ def front_figure(result: Result, index: int, y: Quantity, x: Quantity) -> Figure
     verified = [point for point in device.front if _is_verified(result, point, x, y)]
     steps = _lower_left(device.front, x, y)
     line = {"shape": "hv", "color": colour(index), "width": 2}
-    source = f"front ({sources_of(steps, (x, y))})"
+    source = f"front ({sources_of(steps, [each for each in (x, y) if each != result.quality])})"
     traces = [
         *_random_traces(result, device.random, x, y),
         scatter([p[x] for p in steps], [p[y] for p in steps], source, "lines", line=line),
