@@ -83,7 +83,7 @@ def test_the_summary_of_a_run(width: int) -> None:
     assert {"mean of search", "mean of unseen"} <= found
     names = [f"n{number}" for number in range(1, len(content["verified"]) + 1)]
     shown = cells(printed(verified, width))
-    assert set(names) <= shown and {f"{entry['test_error']:.2f} %" for entry in content["verified"]} <= shown
+    assert set(names) <= shown and {f"{entry['test']:.2f} %" for entry in content["verified"]} <= shown
     assert [printed(line, width) for line in networks] == [[f"{name}  {NETWORK}"] for name in names]
 
 

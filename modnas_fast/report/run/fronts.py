@@ -156,27 +156,23 @@ def value_words(result: Result, point: Point) -> str:
 
 def _random_traces(result: Result, points: Sequence[Point], x: Quantity, y: Quantity) -> list[Figure]:
     """A trace of crosses for each source of costs."""
-    line = {"color": RANDOM_COLOUR, "width": 1.6}
+    marker = {"size": 7, "color": RANDOM_COLOUR, "line": {"color": RANDOM_COLOUR, "width": 1.6}}
     return [
-        _points(
-            result, group, x, y, f"random search ({source})",
-            marker={"symbol": SOURCES[source].random, "size": 7, "color": RANDOM_COLOUR, "line": line},
-        )
+        _points(result, group, x, y, f"random search ({source})", marker=marker | {"symbol": SOURCES[source].random})
         for source, group in _by_source(result, points, x, y).items()
-    ]  # fmt: skip
+    ]
 
 
 def _ray_traces(
     result: Result, rays: Sequence[Ray], networks: dict[str, int], x: Quantity, y: Quantity
 ) -> list[Figure]:
     """A trace of symbols in the colours of the preferences for each source of costs."""
-    return [
-        _points(
-            result, group, x, y, f"rays ({source})", marker=_ray_marker(group) | {"symbol": SOURCES[source].symbol},
-            customdata=[networks[ray.architecture] for ray in group],
-        )
-        for source, group in _by_source(result, rays, x, y).items()
-    ]  # fmt: skip
+    traces = []
+    for source, group in _by_source(result, rays, x, y).items():
+        look: dict[str, Any] = {"marker": _ray_marker(group) | {"symbol": SOURCES[source].symbol}}
+        numbers = [networks[ray.architecture] for ray in group]
+        traces.append(_points(result, group, x, y, f"rays ({source})", customdata=numbers, **look))
+    return traces
 
 
 def _by_source(result: Result, points: Sequence[_P], x: Quantity, y: Quantity) -> dict[str, list[_P]]:
@@ -184,7 +180,8 @@ def _by_source(result: Result, points: Sequence[_P], x: Quantity, y: Quantity) -
     costs = [objective for objective in (x, y) if objective != result.quality]
     groups: dict[str, list[_P]] = {}
     for point in points:
-        groups.setdefault(_least_certain(point, costs), []).append(point)
+        found = {point.source(cost) for cost in costs}
+        groups.setdefault(next(source for source in SOURCES if source in found), []).append(point)
     return {source: groups[source] for source in SOURCES if source in groups} or {"predicted": []}
 
 
@@ -231,11 +228,6 @@ def _ray_marker(rays: Sequence[Ray]) -> Figure:
         "color": [preference_colour(ray.preference) for ray in rays], "opacity": 1,
         "size": [11 if ray.nondominated else 8 for ray in rays], "line": {"color": "#ffffff", "width": 1},
     }  # fmt: skip
-
-
-def _least_certain(point: Point, costs: Iterable[Quantity]) -> str:
-    found = {point.source(cost) for cost in costs}
-    return next(source for source in SOURCES if source in found)
 
 
 def _scale(values: Sequence[float]) -> tuple[float, float, bool]:
