@@ -84,41 +84,21 @@ def parallel_figure(result: Result, device: DeviceResult) -> Figure:
     networks = networks_of(device)
     rays = {ray.architecture: ray for ray in sorted(device.rays, key=lambda ray: ray.nondominated)}
     scales = [_scale([ray[objective] for ray in rays.values()]) for objective in result.objectives]
-    places = list(range(len(result.objectives)))
-    traces, notes = [], []
-    for ray in rays.values():
-        heights = [_height(ray[o], *scale) for o, scale in zip(result.objectives, scales, strict=True)]
-        symbols = ["circle", *(SOURCES[ray.source(cost)].symbol for cost in result.costs)]
-        tint = preference_colour(ray.preference)
-        width, dash = (2.2, "solid") if ray.nondominated else (1, "dot")
-        traces.append(
-            scatter(
-                places, heights, mode="lines+markers", hover="%{text}", text=[_text(result, ray)] * len(places),
-                customdata=[networks[ray.architecture]] * len(places), cliponaxis=False,
-                line={"color": tint, "width": width, "dash": dash},
-                marker={"color": tint, "symbol": symbols, "size": 7, "line": {"color": "#ffffff", "width": 1}},
-            )
-        )  # fmt: skip
-    for place, objective, (low, high, _) in zip(places, result.objectives, scales, strict=True):
-        for height, anchor, value in ((-0.03, "top", low), (1.03, "bottom", high)):
-            text = {"text": objective.text(value), "showarrow": False, "yanchor": anchor}
-            notes.append({"x": place, "y": height, **text, "font": {"size": 11, "color": "#566070"}})
+    traces = [_network_line(result, ray, networks[ray.architecture], scales) for ray in rays.values()]
+    places = list(range(len(scales)))
     titles = [f"<b>{escape(objective.titled(), quote=False)}</b>" for objective in result.objectives]
-    x = {
-        "tickvals": places,
-        "ticktext": titles,
-        "range": [-0.3, places[-1] + 0.3],
-        "showgrid": False,
-        "ticks": "",
-        "showline": False,
-    }
-    y = {"visible": False, "range": [-0.14, 1.14]}
-    posts = [
-        {"type": "line", "x0": at, "x1": at, "y0": 0, "y1": 1, "line": {"color": FAINT, "width": 1}, "layer": "below"}
-        for at in places
+    x = {"tickvals": places, "ticktext": titles, "range": [-0.3, places[-1] + 0.3], "ticks": ""}
+    x |= {"showgrid": False, "showline": False}
+    post = {"type": "line", "y0": 0, "y1": 1, "line": {"color": FAINT, "width": 1}, "layer": "below"}
+    font = {"size": 11, "color": "#566070"}
+    notes = [
+        {"x": at, "y": y, "text": objective.text(value), "yanchor": anchor, "showarrow": False, "font": font}
+        for at, objective, (low, high, _) in zip(places, result.objectives, scales, strict=True)
+        for y, anchor, value in ((-0.03, "top", low), (1.03, "bottom", high))
     ]
-    layout = {"shapes": posts, "annotations": notes, "dragmode": "select", "hovermode": "closest"}
-    return figure(traces, x, y, **layout, margin={"l": 24, "r": 24, "t": 26, "b": 40})
+    layout: Figure = {"dragmode": "select", "hovermode": "closest", "margin": {"l": 24, "r": 24, "t": 26, "b": 40}}
+    layout |= {"shapes": [post | {"x0": at, "x1": at} for at in places], "annotations": notes}
+    return figure(traces, x, {"visible": False, "range": [-0.14, 1.14]}, **layout)
 
 
 def triangle_figure(result: Result, device: DeviceResult) -> Figure:
@@ -228,6 +208,19 @@ def _ray_marker(rays: Sequence[Ray]) -> Figure:
         "color": [preference_colour(ray.preference) for ray in rays], "opacity": 1,
         "size": [11 if ray.nondominated else 8 for ray in rays], "line": {"color": "#ffffff", "width": 1},
     }  # fmt: skip
+
+
+def _network_line(result: Result, ray: Ray, number: int, scales: Sequence[tuple[float, float, bool]]) -> Figure:
+    """The line of a network through the posts of all objectives, dotted where another network dominates it."""
+    tint = preference_colour(ray.preference)
+    width, dash = (2.2, "solid") if ray.nondominated else (1, "dot")
+    symbols = ["circle", *(SOURCES[ray.source(cost)].symbol for cost in result.costs)]
+    return scatter(
+        range(len(scales)), [_height(ray[o], *scale) for o, scale in zip(result.objectives, scales, strict=True)],
+        mode="lines+markers", hover="%{text}", text=_text(result, ray), customdata=[number] * len(scales),
+        line={"color": tint, "width": width, "dash": dash}, cliponaxis=False,
+        marker={"color": tint, "symbol": symbols, "size": 7, "line": {"color": "#ffffff", "width": 1}},
+    )  # fmt: skip
 
 
 def _scale(values: Sequence[float]) -> tuple[float, float, bool]:
