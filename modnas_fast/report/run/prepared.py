@@ -66,7 +66,7 @@ def prepare(contents: RunContents) -> dict[str, Any]:
         "head": ["Device", *(column.title for column in columns)],
         "groups": _groups(result, columns),
         "devices": list(enumerate(result.devices)),
-        "panels": [_panel(result, index) for index in range(len(result.devices))],
+        "panels": [_panel(result, index, columns) for index in range(len(result.devices))],
         "pairs": pairs_of(result),
         "mixed": len(result.objectives) == TRIANGLE,
         "places": _history(contents),
@@ -163,7 +163,7 @@ def _groups(result: Result, columns: Sequence[Column]) -> list[dict[str, Any]]:
     return groups
 
 
-def _panel(result: Result, index: int) -> dict[str, Any]:
+def _panel(result: Result, index: int, columns: Sequence[Column]) -> dict[str, Any]:
     """What is shown of one device: facts, places of figures, the front's table and cards of networks along it."""
     device, cost = result.devices[index], result.costs[0]
     front = sorted(device.front, key=lambda point: point[cost])
@@ -171,14 +171,19 @@ def _panel(result: Result, index: int) -> dict[str, Any]:
     networks = networks_of(device)
     verified = [any(point.checked(o) is not None for o in result.objectives) for point in front]
     pairs = pairs_of(result)
+    found = [(column.title, column.of(device), column) for column in columns]
+    facts = [(title, column.cell(value).text) for title, value, column in found if value is not None]
+    judging = "random" if result.exhaustive else "held-out"
+    sources = {point.source(each) for point in device.points for each in result.costs}
+    facts.append(("Hypervolume over", _bounds(result, device)))
     return {
-        "facts": _device_facts(result, device),
+        "facts": facts,
         "fronts": [Place(front_name(index, at), f"Front: {y.name} over {x.name}") for at, (y, x) in enumerate(pairs)],
         "predictors": [
-            Place(f"predictor-{index}-{at}", f"Predictor of {each.name} on {_judging(result)} networks")
+            Place(f"predictor-{index}-{at}", f"Predictor of {each.name} on {judging} networks")
             for at, each in enumerate(result.costs)
         ],
-        "sources": _sources_shown(device, result),
+        "sources": [source for source in SOURCES if source in sources],
         "verified": any(verified),
         "head": ["Architecture", "Preference " + " : ".join(o.name for o in result.objectives), *head],
         "rows": [
@@ -191,21 +196,6 @@ def _panel(result: Result, index: int) -> dict[str, Any]:
     }
 
 
-def _device_facts(result: Result, device: DeviceResult) -> Facts:
-    versus = f"{number(device.hypervolume)} (random {number(device.hypervolume_random)})"
-    ratio = percent(device.hypervolume_ratio) if device.hypervolume_ratio is not None else ""
-    facts = [("Hypervolume", versus), ("Of the exact front", ratio)]
-    for cost in result.costs:
-        key = cost.key
-        merit, noise, range_ = device.predictor.get(key), device.noise.get(key), device.ranges.get(key)
-        facts += [
-            (f"Spearman, {cost.name}", number(merit.spearman) if merit else ""),
-            (f"Noise, {cost.name}", percent(noise) if noise is not None else ""),
-            (f"{capital(cost.name)} range", cost.measured(span(range_)) if range_ else ""),
-        ]
-    return [*facts, ("Hypervolume over", _bounds(result, device))]
-
-
 def _bounds(result: Result, device: DeviceResult) -> str:
     known = {objective.key: objective for objective in result.objectives}
     words = []
@@ -213,16 +203,6 @@ def _bounds(result: Result, device: DeviceResult) -> str:
         quantity = known.get(key, Quantity(name=key, key=key))
         words.append(quantity.measured(f"{quantity.name} {span(bounds)}"))
     return "; ".join(words)
-
-
-def _sources_shown(device: DeviceResult, result: Result) -> list[str]:
-    """The sources of costs that tell the symbols of a device's networks apart."""
-    found = {point.source(cost) for point in device.points for cost in result.costs}
-    return [source for source in SOURCES if source in found]
-
-
-def _judging(result: Result) -> str:
-    return "random" if result.exhaustive else "held-out"
 
 
 def _tiles(result: Result) -> list[Tile]:
