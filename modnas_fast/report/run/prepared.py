@@ -21,20 +21,12 @@ from modnas_fast.report.marks import (
     span,
     spread,
 )
-from modnas_fast.report.prepared import Facts, Place, Tile, averages, machine_words, software_words
+from modnas_fast.report.prepared import Cell, Facts, Place, Tile, averages, machine_words, software_words
 from modnas_fast.report.quantities import Quantity
 from modnas_fast.report.run.contents import DeviceResult, FrontPoint, Pair, Predictor, Result, RunContents
 from modnas_fast.report.run.fronts import TRIANGLE, front_name, networks_of, pairs_of, value_words
 
 CELLS_SHOWN = 6
-
-
-class Cell(NamedTuple):
-    """A text of a table, "good" or "bad" where it is one of these, and what stands small below it."""
-
-    text: str
-    tone: str = ""
-    below: str = ""
 
 
 class Column(NamedTuple):
@@ -67,7 +59,6 @@ def prepare(contents: RunContents) -> dict[str, Any]:
         "groups": _groups(result, columns),
         "devices": list(enumerate(result.devices)),
         "panels": [_panel(result, index, columns) for index in range(len(result.devices))],
-        "pairs": pairs_of(result),
         "mixed": len(result.objectives) == TRIANGLE,
         "places": _history(contents),
         "predictors": _predictors(contents.predictor, result) if contents.predictor else [],
@@ -154,9 +145,8 @@ def _groups(result: Result, columns: Sequence[Column]) -> list[dict[str, Any]]:
     for split, title in SPLITS.items():
         every = [(index, device) for index, device in enumerate(result.devices) if device.split == split]
         rows = [(index, device, [column.cell(column.of(device)) for column in columns]) for index, device in every]
-        means = [
-            column.cell(mean(column.of(d) for _, d in every)) if column.averaged else Cell("") for column in columns
-        ]
+        found = [d for _, d in every]
+        means = [c.cell(mean(c.of(d) for d in found)) if c.averaged else Cell("") for c in columns]
         if rows:
             group = {"split": split, "title": capital(title), "rows": rows}
             groups.append(group | {"mean": means if len(rows) > 1 else None})
@@ -239,10 +229,8 @@ def _spearman_tile(result: Result, cost: Quantity, *splits: Sequence[DeviceResul
     search, unseen = (mean(merit.spearman for merit in group) for group in merits)
     networks = max((merit.networks or 0 for group in merits for merit in group), default=0)
     judged_on = f"{networks} held-out networks" if networks and not result.exhaustive else result.judged_on
-    detail = f"{cost.name}, search devices, on {judged_on}" + (
-        f"; unseen {number(unseen)}" if unseen is not None else ""
-    )
-    return Tile("Predictor, Spearman", number(search), detail)
+    beside = f"; unseen {number(unseen)}" if unseen is not None else ""
+    return Tile("Predictor, Spearman", number(search), f"{cost.name}, search devices, on {judged_on}{beside}")
 
 
 def _history(contents: RunContents) -> list[Place]:
