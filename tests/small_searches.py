@@ -54,7 +54,7 @@ def config(seed: int = 0, **changes: dict[str, Any]) -> Config:
         },
     }
     for section, values in changes.items():
-        tree[section] = {**tree.get(section, {}), **values}
+        tree[section] = values if "name" in values else {**tree.get(section, {}), **values}
     return make_config(seed=seed, **tree)
 
 
