@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from modnas_fast.bench.published_supernet import PublishedCell, PublishedSupernet
 from modnas_fast.spaces.nb201.network import EDGES, NUM_NODES, OPERATIONS
-from modnas_fast.supernets.supernet import cross_entropies
+from modnas_fast.supernets import Supernet
 
 
 def per_image(function: Callable[..., Tensor], x: Tensor, *arguments: object, **options: object) -> Tensor:
@@ -54,7 +54,7 @@ class BatchedCell(nn.Module):
         return total + pool * per_image(F.avg_pool2d, x, 3, 1, 1, count_include_pad=False)
 
 
-class BatchedSupernet(nn.Module):
+class BatchedSupernet(Supernet):
     """Called like our `NB201Supernet`, with the weights of a published one, of which it makes its own.
 
     Args:
@@ -81,10 +81,6 @@ class BatchedSupernet(nn.Module):
         for cell in self.layers:
             if isinstance(cell, BatchedCell):
                 cell.compile(dynamic=False)
-
-    def forward(self, x: Tensor, onehot: Tensor, y: Tensor) -> Tensor:
-        """Task loss per device [T] on images x [B, 3, H, W] with samples [T, 30] and labels y [B]."""
-        return cross_entropies(self.predict_from(self.embed(x), onehot), y)
 
     def embed(self, x: Tensor) -> Tensor:
         """The stem's output [B, 1, C, H, W]."""

@@ -21,10 +21,10 @@ import torch
 from torch import Tensor, nn
 
 from modnas_fast.bench.runner import Parser, count, medians, run, source_folder, write_results
-from modnas_fast.devices.table import PAPER_SEARCH, PAPER_UNSEEN
 from modnas_fast.predictors.graph_predictor import GraphMetaPredictor, PlainGraphPredictor, adapt, train_graph_predictor
 from modnas_fast.predictors.metapredictor import predictor_quality
 from modnas_fast.runtime.errors import InputError
+from modnas_fast.spaces.nb201.published import PAPER_SEARCH, PAPER_UNSEEN
 
 source_folder([], "metapredictor")
 from cost_tables import SPACE, Costs, help_latencies, pi5_energies

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from modnas_fast.bench.classic import classic_combination
 from modnas_fast.bench.published_supernet import PublishedSupernet
 from modnas_fast.bench.step_setting import SPACE, Setting, made_up_costs, made_up_devices, made_up_task
-from modnas_fast.datasets import BatchStream
 from modnas_fast.devices import embeddings
 
 
@@ -69,8 +68,8 @@ class PublishedStep:
             self.hypernet = PublishedHypernetwork(self.d.shape[1]).to(setting.where)
             supernet = PublishedSupernet(setting.classes, setting.channels, setting.cells)
         self.supernet = supernet.to(setting.where)
-        self.train = BatchStream(task, task.train, options.batch_size, seed=1, augment=True)
-        self.validation = BatchStream(task, task.validation, options.batch_size, seed=2)
+        self.train = task.stream("train", options.batch_size, seed=1, augment=True)
+        self.validation = task.stream("validation", options.batch_size, seed=2)
         self.adam = torch.optim.Adam(
             self.hypernet.parameters(),
             lr=options.hyper_learning_rate,

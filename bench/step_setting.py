@@ -10,12 +10,13 @@ import torch
 from torch import nn
 
 from modnas_fast.config import Config, make_config
-from modnas_fast.datasets.task import ImageTask, Split, make_task
+from modnas_fast.datasets.task import Split, make_task
 from modnas_fast.devices import Device
 from modnas_fast.predictors.graph_predictor import PlainGraphPredictor
 from modnas_fast.predictors.metapredictor import CostModel
 from modnas_fast.search.bilevel import Search
 from modnas_fast.spaces import NB201Space
+from modnas_fast.tasks.images import ImageClassification
 from modnas_fast.tasks.task_objective import SupernetObjective, initial_supernet
 
 SPACE = NB201Space()
@@ -62,7 +63,7 @@ class Setting:
         )
 
 
-def made_up_task(setting: Setting) -> ImageTask:
+def made_up_task(setting: Setting) -> ImageClassification:
     """Noise in the shape of CIFAR-10."""
     count = MINIBATCHES * setting.batch
     generator = torch.Generator().manual_seed(1)
@@ -72,7 +73,7 @@ def made_up_task(setting: Setting) -> ImageTask:
     train, validation = (Split(*part) for part in zip(images, labels, strict=True))
     names = tuple(f"class {number}" for number in range(setting.classes))
     task = make_task("noise", names, train=train, validation=validation, test=validation)
-    return task.to(setting.where)
+    return ImageClassification(task).to(setting.where)
 
 
 def made_up_devices(count: int) -> list[Device]:

@@ -18,7 +18,7 @@ from sphinx.pycode import ModuleAnalyzer
 from sphinx.util.docutils import SphinxDirective
 
 #: packages with a page of their own: elsewhere their names are links
-PACKAGES = ("baselines", "datasets", "devices", "mgd", "report", "spaces", "supernets")
+PACKAGES = ("baselines", "datasets", "devices", "mgd", "report", "spaces", "supernets", "tasks")
 STYLE = Config(napoleon_use_rtype=False)
 
 

@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from modnas_fast.devices import Device, embeddings
-from modnas_fast.devices.table import CostTable, load_help, load_hw_nas_bench_360
+from modnas_fast.devices.table import devices_of
 from modnas_fast.spaces import NB201Space
 from modnas_fast.spaces.nb201.error_table import load_nats_bench
+from modnas_fast.spaces.nb201.published import load_help, load_hw_nas_bench_360
+from modnas_fast.spaces.published import CostTable
 
 SPACE = NB201Space()
 
@@ -48,7 +50,7 @@ def _costs(table: CostTable, metric: str) -> Costs:
     column = list(table.metrics).index(metric)
     values = {name: value[:, column] for name, value in table.values.items()}
     one = {name: value[:, None] for name, value in values.items()}
-    devices = CostTable(table.architectures, {metric: table.metrics[metric]}, one).devices(SPACE, list(values), [])
+    devices = devices_of(CostTable(table.architectures, {metric: table.metrics[metric]}, one), SPACE, list(values), [])
     cost = torch.stack([device.normalize(values[device.name], metric) for device in devices], dim=1).float()
     onehot = SPACE.encode([SPACE.parse(text) for text in table.architectures])
     return Costs(devices, onehot, cost, table.rows(SPACE.references).tolist(), metric)

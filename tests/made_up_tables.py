@@ -11,10 +11,11 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from modnas_fast.devices.table import CostTable
+from modnas_fast.devices.table import devices_of
 from modnas_fast.evaluation.benchmark import Benchmark
 from modnas_fast.spaces import NB201Space
 from modnas_fast.spaces.nb201.error_table import NATS_COLUMNS
+from modnas_fast.spaces.published import CostTable
 
 SPACE = NB201Space()
 ONEHOT = SPACE.enumerate()
@@ -49,7 +50,7 @@ def make_benchmark(search: int = 3, unseen: int = 1, metrics: Sequence[str] = ("
     }
     table = CostTable(TEXTS, {metric: UNITS[metric] for metric in metrics}, values)
     names = list(values)
-    devices = tuple(table.devices(SPACE, names[:search], names[search:]))
+    devices = tuple(devices_of(table, SPACE, names[:search], names[search:]))
     return Benchmark(SPACE, "cifar10", table, errors(), errors() < 89.9, devices, 90.0)
 
 

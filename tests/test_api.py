@@ -19,6 +19,7 @@ PUBLIC = {
         "Device",
         "Fingerprint",
         "Latencies",
+        "MachineCosts",
         "Measurement",
         "MeasurementCache",
         "Profiler",
@@ -46,7 +47,16 @@ PUBLIC = {
     ],
     "modnas_fast.report": ["write_report", "write_reproduction"],
     "modnas_fast.spaces": ["Architecture", "Choice", "Graph", "NB201Space", "SearchSpace", "make_space"],
-    "modnas_fast.supernets": ["Supernet", "cross_entropies", "entangled_linear"],
+    "modnas_fast.supernets": ["Plan", "Supernet", "cross_entropies", "entangled_linear"],
+    "modnas_fast.tasks": [
+        "Batch",
+        "ImageClassification",
+        "Part",
+        "Stream",
+        "Task",
+        "network_quality",
+        "train_network",
+    ],
 }
 
 

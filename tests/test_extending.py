@@ -24,7 +24,7 @@ from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.registry import Registry
 from modnas_fast.search import Search
 from modnas_fast.spaces import NB201Space, SearchSpace, make_space
-from modnas_fast.tasks.task_objective import SupernetObjective
+from modnas_fast.tasks.task_objective import SupernetObjective, network_arguments
 
 PAGE = (Path(__file__).parent.parent / "docs" / "extending.md").read_text(encoding="utf-8")
 #: title of a section and what stands below it
@@ -138,6 +138,23 @@ def test_the_space_is_searched() -> None:
     networks = space.sample(50, torch.Generator().manual_seed(0))
     assert torch.equal(space.viable(networks) > 0, (NB201Space().viable(networks) > 0) & ~pooled(space, networks))
     assert not pooled(space, space.candidates(20_000)).any()
+
+
+def test_the_space_with_networks_of_its_own_is_searched() -> None:
+    options = small_config(space={"name": "mine:Perceptrons"}, search={"refine_steps": 2, "refine_networks": 16})
+    space, task = make_space(options.space.name, options.space.options), make_images()
+    costs = CostModel([MetaPredictor(space, 10, 16, torch.Generator()).requires_grad_(False)])
+    search = Search(options, space, SupernetObjective(options, space, task), make_devices(2), costs)
+    while not search.done:
+        search.step()
+    x, _ = next(task.batches("test", 7))
+    (wide,) = space.decode(space.encode([space.parse("32-8")]))
+    network = space.build(wide, **network_arguments(options, task))
+    assert network(x).shape == (7, 3) and [m.out_features for m in network.modules() if hasattr(m, "out_features")] == [
+        32, 8, 3,
+    ]  # fmt: skip
+    with pytest.raises(InputError, match="wanted two widths of .* got '8-9'"):
+        space.parse("8-9")
 
 
 def pooled(space: SearchSpace, networks: torch.Tensor) -> torch.Tensor:

@@ -7,8 +7,8 @@ from statistics import fmean
 from typing import Any
 
 from modnas_fast.baselines import BASELINES
-from modnas_fast.devices.table import PAPER_SEARCH
 from modnas_fast.runtime.terminal_table import Column, FittedTable
+from modnas_fast.spaces.nb201.published import PAPER_SEARCH
 
 
 def standings(entries: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:

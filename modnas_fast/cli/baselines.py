@@ -54,7 +54,7 @@ def baselines(
     from modnas_fast.baselines.contest import Contest
     from modnas_fast.baselines.standings import standings, standings_table
     from modnas_fast.devices.machine import available_cores
-    from modnas_fast.evaluation.benchmark import load_benchmark
+    from modnas_fast.reproduction.tables import load_benchmark
     from modnas_fast.runtime.files import write_json
     from modnas_fast.runtime.lock import locked
     from modnas_fast.runtime.progress import Terminal

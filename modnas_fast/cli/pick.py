@@ -14,27 +14,31 @@ if TYPE_CHECKING:
     from modnas_fast.devices import Device
     from modnas_fast.result import Pick, Result
 
-#: words before a latency, by its source
-LATENCY = {"measured": "measured latency", "tabulated": "latency (table)", "predicted": "predicted latency"}
-ERROR = {"inherited": "supernet error", "true": "true error"}
+#: words around the name of a cost, by its source
+COST = {"measured": "measured {}", "tabulated": "{} (table)", "predicted": "predicted {}", "exact": "{}"}
+QUALITY = {"inherited": "supernet {}", "true": "true {}"}
 
 
 def pick(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
     device: Annotated[str | None, typer.Option(help="Name of a device of the run; see --devices.")] = None,
     preference: Annotated[
-        str | None, typer.Option(metavar="W1,W2", help="Weights of error and latency, such as 0.3,0.7.")
+        str | None, typer.Option(metavar="W1,W2", help="Weights of the objectives in their order, such as 0.3,0.7.")
     ] = None,
     max_: Annotated[
         list[str] | None,
-        typer.Option("--max", metavar="METRIC=VALUE", help="Budget, such as latency_ms=5: least error within it."),
+        typer.Option(
+            "--max",
+            metavar="METRIC=VALUE",
+            help="Budget, such as latency_ms=5: least error within it. Repeatable, for several costs.",
+        ),
     ] = None,
     embedding: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
             help="A device that the run never saw: a text or JSON file with its latencies in ms of the ten reference "
-            "networks (--references lists them).",
+            "networks (--references lists them); with several costs, a JSON object of lists by cost.",
         ),
     ] = None,
     devices: Annotated[bool, typer.Option("--devices", help="List the run's devices and exit.")] = False,
@@ -43,9 +47,9 @@ def pick(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
 ) -> None:
-    """Ask a finished run for the network of a device: by preference or within a budget.
+    """Ask a finished run for the network of a device: by preference or within budgets.
 
-    The latency is the measured one where the network was measured on the device, else that of the run's table, else
+    A cost is the measured one where the network was measured on the device, else that of the run's table, else
     predicted; the answer says which, and whether a prediction is extrapolated.
 
     Examples:
@@ -70,7 +74,7 @@ def pick(
         chosen = result.pick(target, preference=weights, max=budget)
     except InputError as error:
         raise _on_the_command_line(error) from None
-    print(json.dumps(chosen.to_dict()) if as_json else _in_words(chosen))
+    print(json.dumps(chosen.to_dict()) if as_json else _in_words(chosen, result))
 
 
 def _list_devices(result: Result, as_json: bool) -> None:
@@ -85,7 +89,7 @@ def _target(result: Result, device: str | None, embedding: Path | None) -> Devic
     if (device is None) == (embedding is None):
         raise InputError("pick: give either --device NAME or --embedding FILE (--devices lists the run's devices)")
     if embedding is not None:
-        return _unseen_device(embedding, len(result.space.references))
+        return _unseen_device(embedding, result)
     try:
         return result.device(device or "")
     except InputError as error:
@@ -98,13 +102,29 @@ def _on_the_command_line(error: InputError) -> InputError:
     return InputError(f"--{text}" if text.startswith(("device:", "preference:", "max:")) else text)
 
 
-def _in_words(chosen: Pick) -> str:
-    cost = chosen.costs["latency_ms"]
-    lines = [chosen.text, f"{'device':<21}{chosen.device}", f"{LATENCY[cost.source]:<21}{cost.value:.4g} {cost.unit}"]
-    if cost.extrapolated:
-        lines.append(f"{'':<21}extrapolated: outside the range in which the predictor was judged")
-    error = "not evaluated" if chosen.error is None else f"{chosen.error:.2f} %"
-    return "\n".join([*lines, f"{ERROR[chosen.error_kind]:<21}{error}"])
+def _in_words(chosen: Pick, result: Result) -> str:
+    lines = [chosen.text, _line("device", chosen.device)]
+    for objective in result.costs:
+        cost = chosen.costs[objective.key]
+        lines.append(_line(COST[cost.source].format(objective.name), f"{_number_of(cost.value)} {cost.unit}"))
+        if cost.extrapolated:
+            lines.append(_line("", "extrapolated: outside the range in which the predictor was judged"))
+    unit = chosen.objective.unit
+    quality = "not evaluated" if chosen.quality is None else f"{chosen.quality:.2f} {unit}"
+    return "\n".join([*lines, _line(QUALITY[chosen.quality_kind].format(chosen.objective.name), quality)])
+
+
+def _line(words: str, value: str) -> str:
+    return f"{words:<21}{value}".rstrip()
+
+
+def _number_of(value: float) -> str:
+    """Four digits; whole numbers such as counts of parameters as they are.
+
+    >>> _number_of(1.23456), _number_of(1073466.0)
+    ('1.235', '1,073,466')
+    """
+    return f"{value:,.0f}" if value.is_integer() and value >= 1000 else f"{value:.4g}"
 
 
 def _weights(text: str | None) -> list[float] | None:
@@ -131,21 +151,48 @@ def _budget(texts: list[str] | None) -> dict[str, float] | None:
     return budget
 
 
-def _unseen_device(file: Path, count: int) -> Device:
-    """The device described by a file of `count` latencies in ms: a JSON list, or numbers between blanks or commas."""
-    from modnas_fast.devices import Device
+def _unseen_device(file: Path, result: Result) -> Device:
+    """The device described by a file: a list of costs of the reference networks, or a JSON object of such by cost."""
     from modnas_fast.runtime.files import read_text
 
-    wanted = f"--embedding: {file} must hold {count} latencies in ms"
+    keys = [cost.key for cost in result.asked_of_devices]
+    count = len(result.space.references)
+    shape = f"{count} costs each of {', '.join(keys)}" if len(keys) > 1 else f"{count} {_words(result)}"
+    wanted = f"--embedding: {file} must hold {shape}"
     try:
-        latencies = _numbers(read_text(file))
+        costs = _costs(read_text(file), keys)
     except FileNotFoundError:
         raise InputError(f"--embedding: {file} does not exist") from None
     except ValueError as error:
-        raise InputError(f"{wanted}, as a JSON list or plain numbers such as 4.1; {error}") from None
-    if len(latencies) != count:
-        raise InputError(f"{wanted}, got {len(latencies)}")
-    return Device.from_reference_latencies(file.stem, latencies, split="unseen")
+        form = "a JSON object of lists" if len(keys) > 1 else "a JSON list or plain numbers such as 4.1"
+        raise InputError(f"{wanted}, as {form}; {error}") from None
+    for key, values in costs.items():
+        if len(values) != count:
+            raise InputError(f"{wanted}, got {len(values)}" + (f" of {key}" if len(keys) > 1 else ""))
+    return result.unseen_device(file.stem, costs)
+
+
+def _words(result: Result) -> str:
+    """What is asked of a device, in words: `latencies in ms`."""
+    (cost,) = result.asked_of_devices
+    plural = f"{cost.name[:-1]}ies" if cost.name.endswith("y") else f"values of {cost.name}"
+    return f"{plural} in {cost.unit}" if cost.unit else plural
+
+
+def _costs(text: str, keys: list[str]) -> dict[str, list[float]]:
+    """Numbers by key. Raises ValueError that tells what stands there instead."""
+    if len(keys) == 1 and not text.strip().startswith("{"):
+        return {keys[0]: _numbers(text)}
+    try:
+        values = json.loads(text)
+    except ValueError:
+        raise ValueError("this is no valid JSON") from None
+    if not isinstance(values, dict) or set(values) != set(keys):
+        if len(keys) == 1:
+            raise ValueError("this is a JSON object: write its list alone")
+        found = ", ".join(values) if isinstance(values, dict) else type(values).__name__
+        raise ValueError(f"wanted the keys {', '.join(keys)}, got {found}")
+    return {key: [_number(value) for value in row] for key, row in values.items()}
 
 
 def _numbers(text: str) -> list[float]:

@@ -11,7 +11,7 @@ import typer
 from modnas_fast.runtime.terminal_table import show
 
 if TYPE_CHECKING:
-    from modnas_fast.runs.stages import StagedRun
+    from modnas_fast.runs.run import Run
 
 
 def search(
@@ -123,9 +123,9 @@ def search(
 class _Started:
     """Keeps the run that a search has started."""
 
-    run: StagedRun | None = None
+    run: Run | None = None
 
-    def __call__(self, run: StagedRun) -> None:
+    def __call__(self, run: Run) -> None:
         self.run = run
 
 

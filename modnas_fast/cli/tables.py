@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from statistics import fmean
+from typing import Any
 
 from rich.console import RenderableType
 
@@ -21,37 +22,57 @@ def summary_tables(result: Result) -> list[RenderableType]:
     return parts
 
 
-#: key of a device's entry: heading, format, rank; shown where some device has it
-COLUMNS = {
-    "spearman": ("Spearman", ".3f", 4),
-    "noise": ("noise", ".1%", 5),
-    "hypervolume": ("MODNAS", ".4f", 0),
-    "hypervolume_random": ("random", ".4f", 1),
-    "hypervolume_ratio": ("of exact", ".1%", 1),
-    "distinct_nondominated": ("networks", "d", 3),
-}
+#: place in a device's entry: heading, format, rank
+Styles = dict[tuple[str, ...], tuple[str, str, int]]
+
+
+def _styles(result: Result) -> Styles:
+    """The columns that may be shown; with several costs, those of each cost name it."""
+    keys = [cost.key for cost in result.asked_of_devices]
+    names = {cost.key: f" {cost.name}" if len(keys) > 1 else "" for cost in result.asked_of_devices}
+    return {
+        **{("predictor", key, "spearman"): (f"Spearman{names[key]}", ".3f", 4) for key in keys},
+        **{("noise", key): (f"noise{names[key]}", ".1%", 5) for key in keys},
+        ("hypervolume",): ("MODNAS", ".4f", 0),
+        ("hypervolume_random",): ("random", ".4f", 1),
+        ("hypervolume_ratio",): ("of exact", ".1%", 1),
+        ("distinct_nondominated",): ("networks", "d", 3),
+    }
+
+
+def _at(entry: dict[str, Any], place: tuple[str, ...]) -> Any:
+    """What stands at a place of nested mappings, or None."""
+    found: Any = entry
+    for key in place:
+        found = (found or {}).get(key)
+    return found
 
 
 def _device_table(result: Result) -> FittedTable:
     entries = result.content["devices"]
-    present = {key: style for key, style in COLUMNS.items() if any(entry.get(key) is not None for entry in entries)}
+    styles = _styles(result)
+    present = {place: style for place, style in styles.items() if any(_at(e, place) is not None for e in entries)}
     columns = [Column("device"), Column("split", rank=2)]
     columns += [Column(heading, rank, right=True) for heading, _, rank in present.values()]
     rows = [
-        [entry["name"], entry["split"], *(_cell(entry.get(key), style) for key, (_, style, _) in present.items())]
+        [entry["name"], entry["split"], *(_cell(_at(entry, place), style) for place, (_, style, _) in present.items())]
         for entry in entries
     ]
     for split in ("search", "unseen"):
         of_split = [entry for entry in entries if entry["split"] == split]
         if of_split:
-            means = [_mean(entry.get(key) for entry in of_split) for key in present]
+            means = [_mean(_at(entry, place) for entry in of_split) for place in present]
             cells = [_cell(mean, style.replace("d", ".1f")) for mean, (_, style, _) in zip(means, present.values())]
             rows.append([f"mean of {split}", split, *cells])
     return FittedTable(columns, rows, _title(result), range(len(entries), len(rows)))
 
 
 def _title(result: Result) -> str:
-    kind = "" if result.error_kind == "inherited" else ", by true errors and measured latencies of the table"
+    """What the hypervolumes are of."""
+    words = {"measured": "predicted", "tabulated": "tabulated", "exact": "exact"}
+    kinds = result.content["cost_sources"]
+    costs = " and ".join(f"{words[kinds[cost.key]]} {cost.name}" for cost in result.costs)
+    kind = "" if result.quality_kind == "inherited" else f", by true {result.quality.name} and {costs}"
     return f"Hypervolume of the front per device{kind} (unseen: not part of the search)"
 
 
@@ -65,15 +86,26 @@ def _cell(value: float | None, style: str) -> str:
 
 
 def _verified_table(result: Result) -> FittedTable:
+    quality, measured = result.quality, [cost for cost in result.costs if _ratios(result, cost.key)]
     columns = [
         Column("network"),
-        Column("supernet error", rank=2, right=True),
-        Column("test error", right=True),
-        Column("latency: measured / predicted", rank=1, right=True),
+        Column(f"supernet {quality.name}", rank=2, right=True),
+        Column(f"test {quality.name}", right=True),
+        *(Column(f"{cost.name}: measured / predicted", rank=1, right=True) for cost in measured),
     ]
     rows = []
     for number, entry in enumerate(result.content["verified"], 1):
-        ratios = sorted(v["measured"] / v["predicted"] for v in entry["latency_ms"].values())
-        errors = [f"{entry['supernet_error']:.2f} %", f"{entry['test_error']:.2f} %"]
-        rows.append([f"n{number}", *errors, f"{ratios[0]:.2f} to {ratios[-1]:.2f}"])
-    return FittedTable(columns, rows, "Verified: trained from scratch and measured")
+        qualities = [f"{entry[kind]:.2f} {quality.unit}".rstrip() for kind in ("inherited", "test")]
+        ratios = [sorted(_ratios(result, cost.key, entry)) for cost in measured]
+        rows.append([f"n{number}", *qualities, *(f"{row[0]:.2f} to {row[-1]:.2f}" if row else "–" for row in ratios)])
+    title = "Verified: trained from scratch and measured" if measured else "Verified: trained from scratch"
+    return FittedTable(columns, rows, title)
+
+
+def _ratios(result: Result, key: str, entry: dict[str, Any] | None = None) -> list[float]:
+    """Measured over predicted, of a cost of one or of all verified networks on all devices where it was measured."""
+    if result.content["cost_sources"][key] == "exact":
+        return []
+    entries = result.content["verified"] if entry is None else [entry]
+    costs = [costs[key] for network in entries for costs in network["costs"].values()]
+    return [cost["measured"] / cost["predicted"] for cost in costs if cost["measured"] is not None]

@@ -10,6 +10,9 @@ from pydantic import BaseModel, ValidationError
 
 from modnas_fast.runtime.suggestions import closest, did_you_mean, question
 
+#: keys of earlier versions, and what stands in their place
+MOVED = {"devices.metrics": "name the costs in objectives, such as objectives=[error,latency]"}
+
 
 def faults_of(error: ValidationError, model: type[BaseModel]) -> list[str]:
     """One line for each key that pydantic refused in a tree of `model`."""
@@ -41,6 +44,8 @@ def _fault(field: tuple[str, ...], details: Sequence[Any], model: type[BaseModel
 def _unknown(field: tuple[str, ...], model: type[BaseModel]) -> str:
     *parents, name = field
     key = ".".join(field)
+    if key in MOVED:
+        return f"{key} is a key no longer: {MOVED[key]}"
     section: Any = model
     for part in parents:
         section = section.model_fields[part].annotation

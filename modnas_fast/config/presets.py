@@ -24,7 +24,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     # searches on tables: nothing is measured or trained but the predictor and Φ
     "nb201": {
         "space": {"channels": 16, "cells": 5, "reduction": "residual"},
-        "task": {"source": "surrogate"},
+        "task": {"source": "surrogate", "table": "cifar10"},
         "devices": {"table": "help", "networks": 900},
         "predictor": {"kind": "graph", "hidden": 48, "steps": 1500, "learning_rate": 5e-3},
         "hypernetwork": {"intervals": 51},
@@ -34,7 +34,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     # the same with shared weights trained on CIFAR-10, and no true error read
     "nb201-supernet": {
         "space": {"channels": 16, "cells": 5, "reduction": "residual"},
-        "task": {"data": OWN_IMAGES, "augment": True},
+        "task": {"data": OWN_IMAGES, "augment": True, "table": "cifar10"},
         "devices": {"table": "help", "networks": 900},
         "predictor": {"kind": "graph", "hidden": 48, "steps": 1500, "learning_rate": 5e-3},
         "hypernetwork": {"intervals": 51},
@@ -43,7 +43,13 @@ PRESETS: dict[str, dict[str, Any]] = {
     # what the paper and its published code do; see docs/nb201.md for each switch
     "nb201-paper": {
         "space": {"channels": 16, "cells": 5, "reduction": "residual", "entangled": True, "affine": True},
-        "task": {"data": OWN_IMAGES, "source": "supernet", "fractions": [0.5, 0.5, 0.0], "augment": True},
+        "task": {
+            "data": OWN_IMAGES,
+            "source": "supernet",
+            "table": "cifar10",
+            "fractions": [0.5, 0.5, 0.0],
+            "augment": True,
+        },
         "devices": {"table": "help", "networks": 900},
         "predictor": {"kind": "plain_graph", "steps": 3000, "learning_rate": 1e-3},
         "hypernetwork": {"intervals": 101, "interpolate": False},

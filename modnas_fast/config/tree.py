@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import yaml
-from pydantic import AfterValidator, ConfigDict, Field, ValidationError, create_model, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError, create_model, field_validator, model_validator
 
 from modnas_fast.config.faults import faults_of
 from modnas_fast.config.presets import OWN_IMAGES, PRESETS
@@ -113,9 +113,10 @@ class TaskConfig(_ChoiceSection):
     """Shares of (train, validation, test); a test part of the data set's own is kept. Paper: halves of train."""
     source: Literal["supernet", "surrogate"] = "supernet"
     """Where the search gets errors: shared weights trained on the images (paper), or a regression on `queries` true
-    errors of a table, which needs `devices.table` and no images (preset nb201)."""
-    table: Literal["cifar10", "cifar100", "imagenet16-120"] = "cifar10"
-    """Where `devices.table` is set, the task whose true errors (NATS-Bench) judge the answer."""
+    errors of `table`, which needs no images (preset nb201)."""
+    table: Annotated[str, Field(min_length=1)] | None = None
+    """The task whose published true errors judge the answer, of NAS-Bench-201 `cifar10`, `cifar100` or
+    `imagenet16-120`; None: no truth is known, and errors are those of the supernet."""
     queries: Annotated[int, Field(ge=8)] = 300
     """Q, true errors that the surrogate may know, for all devices together."""
     surrogate: Annotated[str, AfterValidator(choices.SURROGATES.check)] = "gaussian_process"
@@ -134,18 +135,17 @@ class DevicesConfig(Section):
     each GPU's; of the table help the paper's 6 where `search` is None; none otherwise."""
     table: Annotated[str, Field(min_length=1)] | None = None
     """Costs from a table instead of this machine: `help`, `hw-nas-bench-360`, or a CSV or parquet file with columns
-    architecture, device, latency_ms and others such as energy_mj; paper: help. The presets nb201, nb201-supernet and
-    nb201-paper have what else a search on tables needs."""
+    architecture, device, latency_ms and others such as energy_mj, of all networks or of at least 30; paper: help. The
+    presets nb201, nb201-supernet and nb201-paper have what else a search on published tables needs."""
     search: tuple[str, ...] | None = None
     """Names of the table's devices that are searched; None: the paper's 13 of help, all of other tables, less those
     in `unseen`."""
-    metrics: tuple[str, ...] | None = ("latency",)
-    """The table's metrics that are objectives beside the error; None: all. Paper: latency. `modnas-fast search` takes
-    latency alone."""
     networks: Positive = 48
-    """Networks measured per search device to train the predictor; paper: 900."""
+    """Networks measured per search device to train the predictor, those of a table that has not all being known
+    anyway; paper: 900."""
     heldout: Annotated[int, Field(ge=4)] = 24
-    """Random networks measured per device of this machine to judge the predictor."""
+    """Random networks per device that judge the predictor: measured on this machine, or at most a fifth of a table
+    that has not all."""
     repeats: Positive = 15
     """Counted measurements per network and setting of this machine; the median is kept."""
     minutes: PositiveFloat = 10.0
@@ -154,10 +154,8 @@ class DevicesConfig(Section):
 
     @model_validator(mode="after")
     def _table_named(self) -> DevicesConfig:
-        if self.table is None:
-            for key, value, usual in (("search", self.search, None), ("metrics", self.metrics, ("latency",))):
-                if value != usual:
-                    raise ValueError(f"devices.{key}: belongs to a table; set devices.table, such as help, too")
+        if self.table is None and self.search is not None:
+            raise ValueError("devices.search: belongs to a table; set devices.table, such as help, too")
         return self
 
 
@@ -351,10 +349,14 @@ class SearchConfig(Section):
 class EvaluationConfig(Section):
     """The evaluation of the trained hypernetwork."""
 
-    rays: Positive = 24
-    """Preferences per device; paper: 24."""
+    rays: Positive | None = None
+    """Preferences per device; None: 24 (paper) for two objectives, 66 for three, 120 for more."""
     batch_size: Positive = 256
     """Images at a time, where errors are computed."""
+
+    def num_rays(self, objectives: int) -> int:
+        """Preferences per device of so many objectives."""
+        return self.rays or {2: 24, 3: 66}.get(objectives, 120)
 
 
 class VerifyConfig(Section):
@@ -377,6 +379,9 @@ class Config(Section):
 
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Of everything random: the same seed on the same machine gives the same run."""
+    objectives: Annotated[tuple[str, ...], Field(min_length=2)] = ("error", "latency")
+    """What is minimised: the task's quality, then costs: those of the devices (latency; of a table its columns, such as
+    energy), and `parameters`, `flops`, `memory` of every network, exact; paper: error and latency."""
     space: SpaceConfig = Field(default_factory=SpaceConfig)
     task: TaskConfig = TaskConfig()
     devices: DevicesConfig = DevicesConfig()
@@ -390,12 +395,25 @@ class Config(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     verify: VerifyConfig = VerifyConfig()
 
+    @property
+    def num_rays(self) -> int:
+        """Preferences per device in an evaluation."""
+        return self.evaluation.num_rays(len(self.objectives))
+
+    @field_validator("objectives")
+    @classmethod
+    def _differ(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(names)) < len(names):
+            raise ValueError(f"wanted every objective once, got {', '.join(names)}")
+        return names
+
     @model_validator(mode="after")
     def _source_fits(self) -> Config:
         if self.task.source == "surrogate":
-            if self.devices.table is None:
+            if self.task.table is None:
                 raise ValueError(
-                    "task.source: surrogate needs a table: set devices.table, such as help, or use --preset nb201"
+                    "task.source: surrogate needs the truth of a task: set task.table, such as cifar10, or use "
+                    "--preset nb201"
                 )
             if self.search.device == "cuda":
                 raise ValueError(

@@ -4,6 +4,7 @@ from modnas_fast.devices.cache import MeasurementCache
 from modnas_fast.devices.campaign import Campaign, Latencies, plan_campaign
 from modnas_fast.devices.device import Device, embeddings
 from modnas_fast.devices.machine import Fingerprint, Setting, fingerprint, machine_settings
+from modnas_fast.devices.machine_costs import MachineCosts
 from modnas_fast.devices.measure import Measurement, threads_restored
 from modnas_fast.devices.profile import Profiler
 
@@ -12,6 +13,7 @@ __all__ = [
     "Device",
     "Fingerprint",
     "Latencies",
+    "MachineCosts",
     "Measurement",
     "MeasurementCache",
     "Profiler",

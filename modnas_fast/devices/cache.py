@@ -27,7 +27,7 @@ Values = dict[str, dict[str, list[float]]]
 class MeasurementCache:
     """Measurements of one machine fingerprint for one family of networks, in one JSON file.
 
-    A changed fingerprint (docs/devices.md) or another family (image shape, C, N) is another file.
+    A changed fingerprint (docs/devices.md) or another family (input shape, C, N) is another file.
     Where the file cannot be read or written, measurements stay in memory, and `note` is told once.
     """
 

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from modnas_fast.devices.machine import Setting
-from modnas_fast.devices.measure import WARMUP_ROUNDS, Job, Passes, threads_restored
+from modnas_fast.devices.measure import WARMUP_ROUNDS, Inputs, Job, Passes, threads_restored
 from modnas_fast.runtime.errors import InputError
+from modnas_fast.runtime.free_memory import SHARE
 
 #: tensors as large as the largest output of a layer that exist at a time in a forward pass, working space of
 #: convolutions included
@@ -23,12 +24,10 @@ MIN_REPEATS = 3
 #: how many times the minutes that it should take measuring may take at least, before it is refused: a busy machine is
 #: several times as slow as a quiet one
 REFUSED_BEYOND = 6
-#: share of the free memory that may be used
-SHARE = 0.8
 
 
 def check_memory(
-    networks: Sequence[nn.Module], count: int, settings: Sequence[Setting], image_shape: Sequence[int], free: int | None
+    networks: Sequence[nn.Module], count: int, settings: Sequence[Setting], inputs: Inputs, free: int | None
 ) -> None:
     """Raises InputError where measuring would take more memory than there is on the CPU.
 
@@ -36,22 +35,22 @@ def check_memory(
         networks: some of those that are measured, on the CPU, in float32.
         count: of all networks.
         settings: on which they are measured.
-        image_shape: (channels, height, width).
+        inputs: makes what networks get.
         free: bytes; None where not known.
     """
     on_cpu = [setting for setting in settings if setting.processor == "cpu"]
     if free is None or not on_cpu or not networks:
         return
     weights = count * sum(parameter_bytes(network) for network in networks) // len(networks)
-    largest = max(_largest_output(network, image_shape) for network in networks)
-    inputs = {(s.batch, s.dtype): s.batch * s.dtype.itemsize * math.prod(image_shape) for s in on_cpu}
+    largest = max(_largest_output(network, inputs) for network in networks)
+    given = {(s.batch, s.dtype): inputs(s.batch, "meta", s.dtype).nbytes for s in on_cpu}
     worst = max(on_cpu, key=lambda s: s.batch * s.dtype.itemsize)
     activations = LIVE_OUTPUTS * worst.batch * worst.dtype.itemsize * largest
-    needed = weights + activations + sum(inputs.values())
+    needed = weights + activations + sum(given.values())
     if needed > SHARE * free:
-        shape = "×".join(str(side) for side in reversed(image_shape[1:]))
+        shape = "×".join(str(side) for side in inputs(1, "meta", torch.float32).shape[1:])
         raise InputError(
-            f"task.resize: measuring {count} networks with batches of up to {worst.batch} images of {shape} takes "
+            f"task.resize: measuring {count} networks with batches of up to {worst.batch} inputs of {shape} takes "
             f"about {needed / 1e9:.3g} GB, of which {free / 1e9:.3g} GB are free; set task.resize, space.channels or "
             "devices.networks lower"
         )
@@ -63,9 +62,10 @@ def parameter_bytes(network: nn.Module) -> int:
 
 
 @torch.inference_mode()
-def _largest_output(network: nn.Module, image_shape: Sequence[int]) -> int:
-    """Numbers in the largest output of a layer for one image."""
-    largest = math.prod(image_shape)
+def _largest_output(network: nn.Module, inputs: Inputs) -> int:
+    """Numbers in the largest output of a layer for one sample."""
+    x = inputs(1, "cpu", torch.float32)
+    largest = x.numel()
 
     def look(module: nn.Module, arguments: tuple[object, ...], output: object) -> None:
         nonlocal largest
@@ -74,14 +74,14 @@ def _largest_output(network: nn.Module, image_shape: Sequence[int]) -> int:
 
     handles = [module.register_forward_hook(look) for module in network.modules()]
     try:
-        network.eval()(torch.zeros(1, *image_shape))
+        network.eval()(x)
     finally:
         for handle in handles:
             handle.remove()
     return largest
 
 
-def seconds_per_round(jobs: Sequence[Job], image_shape: Sequence[int], enough: float = math.inf) -> float:
+def seconds_per_round(jobs: Sequence[Job], inputs: Inputs, enough: float = math.inf) -> float:
     """An estimate of the seconds of one round of `measure`, from a few networks on every setting.
 
     Settings of small batches come first; where these and what the larger ones must take in proportion exceed `enough`,
@@ -89,24 +89,23 @@ def seconds_per_round(jobs: Sequence[Job], image_shape: Sequence[int], enough: f
     """
     by_batch = sorted(jobs, key=lambda job: (job.setting.batch, job.setting.name))
     groups = [list(group) for _, group in groupby(by_batch, key=lambda job: job.setting)]
-    left = sum(job.setting.batch for job in jobs)  # images of the settings to come
+    left = sum(job.setting.batch for job in jobs)  # samples of the settings to come
     total = 0.0
     with torch.inference_mode(), threads_restored():
         for group in groups:
-            mean = _mean_seconds(group, image_shape)
-            images = group[0].setting.batch * len(group)
-            total, left = total + mean * len(group), left - images
-            # a batch of many images takes less than as many batches of one, but never a quarter of them
+            mean = _mean_seconds(group, inputs)
+            total, left = total + mean * len(group), left - group[0].setting.batch * len(group)
+            # a batch of many samples takes less than as many batches of one, but never a quarter of them
             at_least = total + 0.25 * left * mean / group[0].setting.batch
             if at_least > enough:
                 return at_least
     return total
 
 
-def _mean_seconds(jobs: Sequence[Job], image_shape: Sequence[int]) -> float:
+def _mean_seconds(jobs: Sequence[Job], inputs: Inputs) -> float:
     """Of one pass, by evenly spaced ones of the networks; the first pass of each, which prepares, is not counted."""
     chosen = [jobs[i * (len(jobs) - 1) // max(1, PROBES - 1)] for i in range(min(PROBES, len(jobs)))]
-    passes = Passes(chosen, image_shape)
+    passes = Passes(chosen, inputs)
     return sum(min(passes.seconds(job), passes.seconds(job)) for job in chosen) / len(chosen)
 
 

@@ -14,6 +14,17 @@ from torch import Tensor, nn
 from modnas_fast.devices.machine import Setting
 
 WARMUP_ROUNDS = 2
+#: an input of so many samples, on a processor, in a number format, which ids are not in
+Inputs = Callable[[int, str, torch.dtype], Tensor]
+
+
+def zeros_of(input_shape: Sequence[int]) -> Inputs:
+    """Inputs of zeros, of which one sample has the shape `input_shape`.
+
+    >>> zeros_of((3, 8, 8))(2, "cpu", torch.float32).shape
+    torch.Size([2, 3, 8, 8])
+    """
+    return lambda count, device, dtype: torch.zeros(count, *input_shape, device=device, dtype=dtype)
 
 
 @dataclass(frozen=True)
@@ -38,7 +49,7 @@ class Job:
 
 def measure(
     jobs: Sequence[Job],
-    image_shape: Sequence[int],
+    inputs: Inputs,
     repeats: int,
     on_percent: Callable[[int], None] = lambda done: None,
 ) -> dict[tuple[str, str], Measurement]:
@@ -49,7 +60,7 @@ def measure(
 
     Args:
         jobs: networks and settings; each network is moved to its setting's processor and number format.
-        image_shape: (channels, height, width) of one input image.
+        inputs: makes what networks get.
         repeats: counted rounds, at least 1.
         on_percent: called whenever another percent of the time is over, as far as that can be foretold: 1 to 100.
     """
@@ -58,7 +69,7 @@ def measure(
     rounds = WARMUP_ROUNDS + repeats
     order = sorted(range(len(jobs)), key=lambda i: jobs[i].setting.name)  # one change of threads per setting
     with torch.inference_mode(), threads_restored():
-        passes = Passes(jobs, image_shape)
+        passes = Passes(jobs, inputs)
         told = 0
         for round_index in range(rounds):
             expected, passed = sum(seconds), 0.0
@@ -77,16 +88,14 @@ def measure(
 class Passes:
     """Forward passes of networks on their settings, one at a time, on one input per kind of setting."""
 
-    def __init__(self, jobs: Sequence[Job], image_shape: Sequence[int]) -> None:
+    def __init__(self, jobs: Sequence[Job], inputs: Inputs) -> None:
         self._inputs: dict[tuple[object, ...], Tensor] = {}
         for job in jobs:
             setting = job.setting
             job.network.eval().to(setting.processor, setting.dtype)
             kind = self._kind(setting)
             if kind not in self._inputs:
-                self._inputs[kind] = torch.zeros(
-                    setting.batch, *image_shape, device=setting.processor, dtype=setting.dtype
-                )
+                self._inputs[kind] = inputs(setting.batch, setting.processor, setting.dtype)
 
     @staticmethod
     def _kind(setting: Setting) -> tuple[object, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -11,7 +11,7 @@ from torch import nn
 from modnas_fast.devices.cache import MeasurementCache
 from modnas_fast.devices.expense import PROBES, REFUSED_BEYOND, affordable_repeats, check_memory, seconds_per_round
 from modnas_fast.devices.machine import Setting
-from modnas_fast.devices.measure import WARMUP_ROUNDS, Job, Measurement, measure
+from modnas_fast.devices.measure import WARMUP_ROUNDS, Inputs, Job, Measurement, measure
 from modnas_fast.runtime.free_memory import free_memory
 from modnas_fast.spaces import Architecture, SearchSpace
 
@@ -21,8 +21,8 @@ class Profiler:
 
     Args:
         space: the search space; its `references` give the device embeddings.
-        task: what `space.build` needs: image_channels, classes, channels, cells.
-        image_shape: (channels, height, width).
+        network: keyword arguments of `space.build`, such as image_channels, classes, channels, cells.
+        inputs: makes what networks get, such as `Task.inputs`.
         cache: where measurements are kept.
         repeats: counted repeats per network.
         minutes: what one call of `latencies` should take, by an estimate.
@@ -31,15 +31,15 @@ class Profiler:
     def __init__(
         self,
         space: SearchSpace,
-        task: dict[str, int | str],
-        image_shape: Sequence[int],
+        network: dict[str, Any],
+        inputs: Inputs,
         cache: MeasurementCache,
         repeats: int,
         minutes: float = 10.0,
     ) -> None:
         self._space = space
-        self._task = task
-        self._image_shape = tuple(image_shape)
+        self._network = network
+        self._inputs = inputs
         self._cache = cache
         self._repeats = repeats
         self._minutes = minutes
@@ -81,22 +81,22 @@ class Profiler:
         copies = dict.fromkeys((text, setting.processor, setting.dtype) for setting, text in missing)
         some = [self._build(text) for text, *_ in list(copies)[:: max(1, len(copies) // PROBES)]]
         settings = list(dict.fromkeys(setting for setting, _ in missing))
-        check_memory(some, len(copies), settings, self._image_shape, free_memory(torch.device("cpu")))
+        check_memory(some, len(copies), settings, self._inputs, free_memory(torch.device("cpu")))
         networks = {copy: self._build(copy[0]) for copy in copies}  # settings of one number format share a network
         jobs = [Job(setting, text, networks[text, setting.processor, setting.dtype]) for setting, text in missing]
         enough = 60 * REFUSED_BEYOND * self._minutes / (WARMUP_ROUNDS + 1) if refuse else float("inf")
         repeats = affordable_repeats(
-            seconds_per_round(jobs, self._image_shape, enough),
+            seconds_per_round(jobs, self._inputs, enough),
             self._repeats,
             self._minutes,
             say,
             refuse=refuse,
             what=f"{len(jobs)} networks on {len(settings)} settings",
         )
-        return measure(jobs, self._image_shape, repeats, on_percent)
+        return measure(jobs, self._inputs, repeats, on_percent)
 
     def _build(self, text: str) -> nn.Module:
-        return self._space.build(self._space.parse(text), **self._task)
+        return self._space.build(self._space.parse(text), **self._network)
 
     def _canonical_texts(self, architectures: Sequence[Architecture]) -> list[str]:
         """One string per function: networks that differ only in parts without influence are measured once."""

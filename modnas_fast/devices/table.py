@@ -1,131 +1,83 @@
-"""Devices known by tables of measurements: every network of a space, measured once, by others or by oneself."""
+"""Devices known by tables of measurements, made by others or by oneself."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import torch
-from torch import Tensor
 
 from modnas_fast.devices.device import Device
 from modnas_fast.devices.table_file import TableFile, read_table_file
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.suggestions import did_you_mean
 from modnas_fast.spaces import SearchSpace
-
-#: HELP's device settings for NAS-Bench-201 as MODNAS splits them
-PAPER_SEARCH = [
-    "1080ti_1",
-    "1080ti_32",
-    "1080ti_256",
-    "silver_4114",
-    "silver_4210r",
-    "samsung_a50",
-    "pixel3",
-    "essential_ph_1",
-    "samsung_s7",
-    "titanx_1",
-    "titanx_32",
-    "titanx_256",
-    "gold_6240",
-]
-PAPER_UNSEEN = ["titan_rtx_256", "gold_6226", "fpga", "pixel2", "raspi4", "eyeriss"]
+from modnas_fast.spaces.published import CostTable
 
 
-@dataclass(frozen=True)
-class CostTable:
-    """Costs of n networks on devices.
+def devices_of(table: CostTable, space: SearchSpace, search: Sequence[str], unseen: Sequence[str]) -> list[Device]:
+    """The named devices of a table, search devices first, embedded by the space's reference networks.
 
-    `values[device]` is [n, C], float64, one column per entry of `metrics` ({"latency": "ms"}), rows in the order of
-    `architectures`, strings of the space.
+    Raises InputError for an unknown or doubled name, and where a reference network is not in the table.
     """
-
-    architectures: tuple[str, ...]
-    metrics: dict[str, str]
-    values: dict[str, Tensor]
-
-    def devices(self, space: SearchSpace, search: Sequence[str], unseen: Sequence[str]) -> list[Device]:
-        """The named devices, search devices first, embedded by the space's reference networks.
-
-        Raises InputError for an unknown or doubled name, and where a reference network is not in the table.
-        """
-        names = [*search, *unseen]
-        for name in names:
-            if name not in self.values:
-                hint = did_you_mean(name, self.values)
-                raise InputError(f"devices: the table has no {name!r}; {hint}it has {', '.join(self.values)}")
-            if names.count(name) > 1:
-                raise InputError(f"devices: {name} is named twice; a device is searched or unseen")
-        if not search:
-            raise InputError("devices: at least one device must be searched")
-        rows = self.rows(space.references)
-        return [
-            Device.from_references(
-                name,
-                {metric: self.values[name][rows, column].tolist() for column, metric in enumerate(self.metrics)},
-                self.metrics,
-                "search" if name in search else "unseen",
-            )
-            for name in names
-        ]
-
-    def rows(self, architectures: Sequence[str]) -> Tensor:
-        """Row of each network, int64 [len]. Raises InputError for one that is not in the table."""
-        row_of = {text: row for row, text in enumerate(self.architectures)}
-        try:
-            return torch.tensor([row_of[text] for text in architectures], dtype=torch.int64)
-        except KeyError as error:
-            raise InputError(f"devices: the table has no measurements of {error.args[0]}") from None
+    check_names(table, search, unseen)
+    rows = table.rows(space.references)
+    return [
+        Device.from_references(
+            name,
+            {metric: table.values[name][rows, column].tolist() for column, metric in enumerate(table.metrics)},
+            table.metrics,
+            "search" if name in search else "unseen",
+        )
+        for name in (*search, *unseen)
+    ]
 
 
-def load_help(folder: Path, architectures: Sequence[str]) -> CostTable:
-    """HELP's latencies in ms (Lee et al., NeurIPS 2021): one list of `architectures`' latencies per `*.pt` file."""
-    files = sorted(Path(folder).glob("*.pt"))
-    if not files:
-        raise InputError(f"{folder} holds no *.pt files; `modnas-fast data fetch help-latency` brings HELP's")
-    return CostTable(
-        tuple(architectures), {"latency": "ms"}, {file.stem: _help_list(file, len(architectures)) for file in files}
-    )
+def load_costs(name: str, space: SearchSpace) -> CostTable:
+    """The table of costs called `name`: one that was published of the space, or a file, see `load_cost_file`.
 
-
-def _help_list(file: Path, count: int) -> Tensor:
-    try:
-        values = torch.tensor(torch.load(file, weights_only=True), dtype=torch.float64)
-    except Exception as error:  # what the unpickler stumbles over in a damaged file has no common type
-        raise InputError(f"{file} is no list of latencies ({str(error).partition(chr(10))[0]})") from None
-    if values.shape != (count,) or not _all_positive(values):
-        raise InputError(f"{file}: wanted {count} positive latencies, got a tensor of shape {list(values.shape)}")
-    return values[:, None]
-
-
-def _all_positive(values: Tensor) -> bool:
-    return bool(((values > 0) & values.isfinite()).all())
-
-
-def load_hw_nas_bench_360(file: Path, architectures: Sequence[str], task: str = "cifar100") -> CostTable:
-    """Latency in ms and energy in mJ measured on boards, devices named `board_framework` (HW-NAS-Bench-360).
-
-    Boards without energy are left out. `task` is cifar100, darcy or ninapro.
+    Raises InputError where there is none.
     """
-    table = pq.read_table(file, filters=[("task", "==", task), ("status", "==", "ok")], partitioning=None)
-    if not len(table):
-        raise InputError(f"{file}: no measurements for task {task!r}; it has cifar100, darcy and ninapro")
-    names = pc.binary_join_element_wise(
-        pc.cast(table["device"], pa.string()), pc.cast(table["framework"], pa.string()), "_"
-    )
-    values = {}
-    for name in sorted(pc.unique(names).to_pylist()):
-        part = table.filter(pc.equal(names, name)).sort_by("arch_idx")
-        columns = [torch.tensor(part[column].to_numpy()) for column in ("lat_ms_median", "energy_mj")]
-        costs = torch.stack(columns, dim=-1).double()
-        if len(costs) == len(architectures) and bool(costs.isfinite().all()):
-            values[name] = costs
-    return CostTable(tuple(architectures), {"latency": "ms", "energy": "mJ"}, values)
+    published = space.published.tables if space.published else ()
+    if space.published and name in published:
+        return space.published.costs(name)
+    if not Path(name).is_file():
+        names = f"{', '.join(published)} or " if published else ""
+        raise InputError(f"devices.table: wanted {names}a CSV or parquet file, got {name!r}")
+    return load_cost_file(Path(name), space)
+
+
+def usual_split(
+    table: CostTable, name: str, space: SearchSpace, search: Sequence[str] | None, unseen: Sequence[str] | None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of the devices searched and of those held out.
+
+    Args:
+        table: called `name`, of the space.
+        search: None: the usual ones of a published table, all of others; less those in `unseen`.
+        unseen: None: the usual ones of a published table where `search` is None, else none.
+
+    Raises InputError for names that do not fit.
+    """
+    usual, held_out = space.published.split(name) if space.published else (None, ())
+    if search is None:
+        search = [device for device in usual or table.values if device not in (unseen or ())]
+        unseen = held_out if unseen is None else unseen
+    check_names(table, search, unseen or ())
+    return tuple(search), tuple(unseen or ())
+
+
+def check_names(table: CostTable, search: Sequence[str], unseen: Sequence[str]) -> None:
+    """Raises InputError for a device that the table has not or that is named twice, and where none is searched."""
+    names = [*search, *unseen]
+    for name in names:
+        if name not in table.values:
+            hint = did_you_mean(name, table.values)
+            raise InputError(f"devices: the table has no {name!r}; {hint}it has {', '.join(table.values)}")
+        if names.count(name) > 1:
+            raise InputError(f"devices: {name} is named twice; a device is searched or unseen")
+    if not search:
+        raise InputError("devices: at least one device must be searched")
 
 
 def load_cost_file(file: Path, space: SearchSpace) -> CostTable:

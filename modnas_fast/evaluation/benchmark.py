@@ -5,31 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from modnas_fast.config import PUBLISHED_TABLES
-from modnas_fast.datasets.home import locate
 from modnas_fast.devices import Device
-from modnas_fast.devices.table import (
-    PAPER_SEARCH,
-    PAPER_UNSEEN,
-    CostTable,
-    load_cost_file,
-    load_help,
-    load_hw_nas_bench_360,
-)
-from modnas_fast.evaluation.exact import DEGENERATE_ERROR, ExactFront
+from modnas_fast.devices.table import devices_of, load_costs, usual_split
+from modnas_fast.evaluation.exact import ExactFront
 from modnas_fast.evaluation.known_space import KnownSpace
 from modnas_fast.runtime.errors import InputError
-from modnas_fast.spaces import Architecture, NB201Space, SearchSpace
-from modnas_fast.spaces.nb201.error_table import load_nats_bench
-
-#: error in percent of a guess
-CHANCE_ERROR = {"cifar10": 90.0, "cifar100": 99.0, "imagenet16-120": 100 * (1 - 1 / 120)}
-HELP, HW_NAS_BENCH_360 = PUBLISHED_TABLES
+from modnas_fast.spaces import Architecture, SearchSpace
+from modnas_fast.spaces.published import CostTable
 
 
 @dataclass(frozen=True)
@@ -98,71 +84,49 @@ class Benchmark:
         return torch.stack(values, dim=1).float()
 
 
-def load_benchmark(
-    task: str = "cifar10",
-    table: str = HELP,
+def benchmark_of(
+    space: SearchSpace,
+    task: str,
+    table: str,
     search: Sequence[str] | None = None,
     unseen: Sequence[str] | None = None,
     metrics: Sequence[str] | None = None,
 ) -> Benchmark:
-    """NAS-Bench-201 with errors of NATS-Bench and a table of costs.
+    """The truth of a task and a table of costs of all networks of a space.
 
     Args:
-        task: cifar10, cifar100 or imagenet16-120.
-        table: `help` (27 settings, latency), `hw-nas-bench-360` (three of a Raspberry Pi 5, latency and energy), or a
-            CSV or parquet file of one's own with all networks (see `load_cost_file`).
-        search: names of the devices searched; None: the paper's 13 of HELP, all of other tables; less those in
-            `unseen`.
-        unseen: names of the devices held out; None: the paper's 6 of HELP, none of other tables.
+        space: with published tables.
+        task: one whose truth is published.
+        table: name of a published table, or a CSV or parquet file of one's own with all networks.
+        search, unseen: names of devices, see `usual_split`.
         metrics: those of the table that become objectives; None: all.
 
-    Networks with an error of 90 % on CIFAR-10 (341) learned nothing and are dropped from the evaluation, whatever the
-    task. Raises InputError for unknown names and where a file is missing.
+    Raises InputError for unknown names and where a file is missing.
     """
-    if task not in CHANCE_ERROR:
-        raise InputError(f"task: wanted one of {', '.join(CHANCE_ERROR)}, got {task!r}")
-    space = NB201Space()
-    truth = load_nats_bench(locate("nb201/nats_bench.csv"))
-    costs = _select_metrics(_load_costs(table, space, truth.architectures), metrics)
-    candidates = PAPER_SEARCH if table == HELP else costs.values
-    default_search = [name for name in candidates if name not in (unseen or ())]
-    default_unseen = PAPER_UNSEEN if table == HELP and search is None else ()
-    devices = costs.devices(
-        space, default_search if search is None else search, default_unseen if unseen is None else unseen
-    )
-    return Benchmark(
-        space,
-        task,
-        costs,
-        truth.errors[task],
-        truth.errors["cifar10"] < DEGENERATE_ERROR,
-        tuple(devices),
-        CHANCE_ERROR[task],
-    )
+    if space.published is None or task not in space.published.tasks:
+        known = ", ".join(space.published.tasks) if space.published else "none: no truth of the space is published"
+        raise InputError(f"task: wanted one of {known}, got {task!r}")
+    truth = space.published.truth(task)
+    costs = in_order(select_metrics(load_costs(table, space), metrics), truth.architectures, table)
+    devices = devices_of(costs, space, *usual_split(costs, table, space, search, unseen))
+    return Benchmark(space, task, costs, truth.values, truth.kept, tuple(devices), truth.chance)
 
 
-def _load_costs(table: str, space: SearchSpace, architectures: Sequence[str]) -> CostTable:
-    if table == HELP:
-        return load_help(locate("nb201/help-latency/1080ti_1.pt").parent, architectures)
-    if table == HW_NAS_BENCH_360:
-        return load_hw_nas_bench_360(locate("nb201/hw-nas-bench-360/dataset.parquet"), architectures)
-    if not Path(table).is_file():
-        raise InputError(f"devices.table: wanted {HELP}, {HW_NAS_BENCH_360} or a CSV or parquet file, got {table!r}")
-    own = load_cost_file(Path(table), space)
-    if set(own.architectures) != set(architectures):
-        raise InputError(
-            f"{table}: wanted all {len(architectures)} networks of the space per device, got {len(own.architectures)}"
-        )
-    rows = own.rows(architectures)
-    return CostTable(tuple(architectures), own.metrics, {name: values[rows] for name, values in own.values.items()})
-
-
-def _select_metrics(table: CostTable, metrics: Sequence[str] | None) -> CostTable:
-    if metrics is None or list(metrics) == list(table.metrics):
+def in_order(table: CostTable, architectures: tuple[str, ...], name: str) -> CostTable:
+    """The table with rows in the order of the truth. Raises InputError where it has not just those networks."""
+    if table.architectures == architectures:
         return table
-    unknown = [name for name in metrics if name not in table.metrics]
-    if unknown or not metrics:
-        raise InputError(f"devices.metrics: wanted some of {', '.join(table.metrics)}, got {list(metrics)}")
-    columns = [list(table.metrics).index(name) for name in metrics]
-    units = {name: table.metrics[name] for name in metrics}
-    return CostTable(table.architectures, units, {name: v[:, columns] for name, v in table.values.items()})
+    if set(table.architectures) != set(architectures):
+        raise InputError(
+            f"{name}: wanted all {len(architectures)} networks of the space per device, got {len(table.architectures)}"
+        )
+    rows = table.rows(architectures)
+    return CostTable(architectures, table.metrics, {name: values[rows] for name, values in table.values.items()})
+
+
+def select_metrics(table: CostTable, metrics: Sequence[str] | None) -> CostTable:
+    """The table with some of its metrics; None: all. Raises InputError for one that it has not."""
+    chosen = list(table.metrics if metrics is None else metrics)
+    if not chosen or any(name not in table.metrics for name in chosen):
+        raise InputError(f"metrics: wanted some of {', '.join(table.metrics)}, got {chosen}")
+    return table.select(chosen)

@@ -15,9 +15,6 @@ import moocore
 import numpy as np
 from torch import Tensor
 
-#: error in percent from which on a network of ten classes learned nothing
-DEGENERATE_ERROR = 89.9
-
 
 @dataclass(frozen=True)
 class Score:

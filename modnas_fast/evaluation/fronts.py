@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from modnas_fast.devices.cost_source import Source
+
 #: of the hypervolume in every normalised objective
 REFERENCE = 1.0
 
@@ -22,6 +24,8 @@ class Point:
     architecture: str
     values: tuple[float, ...]
     preference: tuple[float, ...] | None = None
+    #: of the costs, where each comes from; empty where all are predicted
+    sources: tuple[Source, ...] = ()
 
 
 _P = TypeVar("_P", bound=Point)

@@ -1,7 +1,7 @@
 """Objectives of the search on a common scale: near 0 the best, near 1 the worst of uniformly random networks.
 
 Scalarizations compare objectives by size. Task losses of good and of cheap networks may differ by a
-tenth, latencies by their whole range; unscaled, most preferences then lead to the same few networks. The task loss is
+tenth, costs by their whole range; unscaled, most preferences then lead to the same few networks. The task loss is
 scaled as a logarithm: halving it counts the same whether it is large or small.
 """
 

@@ -1,16 +1,98 @@
-"""The MetaPredictor that a configuration asks for."""
+"""The MetaPredictors that a configuration asks for, one per cost, and their training."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from modnas_fast.config import PredictorConfig
-from modnas_fast.predictors.graph_predictor import Executes
+from modnas_fast.devices.analytic import AnalyticCost
+from modnas_fast.devices.cost_source import Source
+from modnas_fast.predictors.graph_predictor import Executes, train_graph_predictor
+from modnas_fast.predictors.metapredictor import CostModel, train_metapredictor
 from modnas_fast.runtime.choices import PREDICTORS
+from modnas_fast.runtime.progress import behind
 from modnas_fast.spaces import SearchSpace
+
+
+def make_cost_model(
+    options: PredictorConfig,
+    space: SearchSpace,
+    kinds: Mapping[str, Source],
+    network: Callable[[], dict[str, Any]],
+    generator: torch.Generator | None,
+    executes: Executes,
+) -> CostModel:
+    """Untrained predictors of all costs, in their order; what has a differentiable formula needs no training.
+
+    Args:
+        options: see `make_metapredictor`.
+        space: the search space; each cost has an embedding of as many numbers as there are reference networks.
+        kinds: by cost, where its numbers come from.
+        network: gives what `space.analytic` is told of the networks; called where a cost is exact.
+        generator, executes: see `make_metapredictor`.
+    """
+    width = len(space.references)
+    predictors: list[nn.Module] = []
+    for name, kind in kinds.items():
+        if kind == "exact" and space.analytic_is_differentiable:
+            predictors.append(AnalyticCost(space, name, **network()))
+        else:
+            predictors.append(make_metapredictor(options, space, width, generator, executes))
+    return CostModel(predictors)
+
+
+def train_cost_model(
+    model: CostModel,
+    options: PredictorConfig,
+    onehot: Tensor,
+    d: Tensor,
+    target: Tensor,
+    generator: torch.Generator,
+    on_step: Callable[[int], None] = lambda done: None,
+) -> None:
+    """Trains every predictor that learns, then all are frozen.
+
+    Args:
+        model: changed in place.
+        options: kind, steps and learning rate.
+        onehot: networks, [n, N].
+        d: embeddings of the T devices, [T, C·E].
+        target: their costs in the devices' normalised ranges, [n, T, C]; NaN where unknown.
+        generator: source of batches.
+        on_step: called with the finished steps of all predictors.
+    """
+    done = 0
+    for column, (predictor, part) in enumerate(zip(model.predictors, d.chunk(len(model.predictors), dim=-1))):
+        if not isinstance(predictor, AnalyticCost):
+            _train(predictor, options, onehot, part, target[..., column], generator, behind(on_step, done))
+            done += options.steps
+    model.requires_grad_(False)
+
+
+def _train(
+    predictor: nn.Module,
+    options: PredictorConfig,
+    onehot: Tensor,
+    d: Tensor,
+    target: Tensor,
+    generator: torch.Generator,
+    on_step: Callable[[int], None],
+) -> None:
+    """The additive kind, which has little to learn, on all rows at once; others on random networks and all devices."""
+    steps, rate = options.steps, options.learning_rate
+    if options.kind != "additive":
+        train_graph_predictor(
+            predictor, onehot, d, target, steps=steps, learning_rate=rate, generator=generator, on_step=on_step
+        )
+        return
+    device, row = (~target.isnan()).T.nonzero(as_tuple=True)
+    train_metapredictor(
+        predictor, onehot[row], d[device], target[row, device], steps=steps, learning_rate=rate, on_step=on_step
+    )
 
 
 def make_metapredictor(

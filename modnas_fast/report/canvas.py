@@ -3,75 +3,82 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.figure import Figure as Canvas
 
-from modnas_fast.report.marks import Shown, plain, wants_log
+from modnas_fast.report.drawing import draw, handles
+from modnas_fast.report.marks import plain
+from modnas_fast.report.traces import Figure
 from modnas_fast.runtime.files import replacing
 
 DPI = 150
-Style = dict[str, Any]
-"""Keyword arguments of matplotlib."""
 PANEL = (3.3, 2.75)
 """Width and height of one small multiple, in inches."""
 GRID_COLOUR = "#e8ebef"
 UNSEEN_FACE = "#f6f7f9"
 
 
-def save_figures(figures: Mapping[str, Figure | None], folder: Path) -> list[Path]:
+def save_figures(figures: Mapping[str, Canvas | None], folder: Path) -> list[Path]:
     """The PNG files written to `folder`, each by rename; one without a figure is removed."""
     written = []
     for name, figure in figures.items():
         if figure is None:
             (folder / name).unlink(missing_ok=True)
         else:
-            _save(figure, folder / name)
+            with replacing(folder / name) as temporary:
+                figure.savefig(temporary, format="png", dpi=DPI)
             written.append(folder / name)
     return written
 
 
-def small_multiples(
-    devices: Sequence[Shown], shown: Sequence[int], title: str, panel: Callable[[Axes, int], str]
-) -> tuple[Figure, list[Axes]]:
-    """A grid of panels, one per device `shown`; `panel` draws each and returns its second title line."""
-    rows, columns = panel_rows(len(shown)), panel_columns(len(shown))
-    figure = new_figure(max(5.6, PANEL[0] * columns + 0.9), PANEL[1] * rows + 0.9)
-    grid = figure.subplots(rows, columns, squeeze=False).flat
-    kept = []
+def small_multiples(title: str, panels: Sequence[tuple[str, bool, Figure]], projection: str | None = None) -> Canvas:
+    """A grid of figures, each under its own title, on a darker ground where its device is unseen.
+
+    Args:
+        title: of the whole.
+        panels: title, whether the device is unseen, and the figure.
+        projection: of matplotlib's axes.
+    """
+    columns = panel_columns(len(panels))
+    rows = math.ceil(len(panels) / columns)
+    canvas = new_figure(max(5.6, PANEL[0] * columns + 0.9), PANEL[1] * rows + 0.9)
+    grid = canvas.subplots(rows, columns, squeeze=False, subplot_kw={"projection": projection}).flat
     for place, axes in enumerate(grid):
-        if place >= len(shown):
+        if place >= len(panels):
             axes.remove()
             continue
-        device = devices[shown[place]]
-        dress(axes, "", "", "")
-        if device.split == "unseen":
+        head, unseen, figure = panels[place]
+        dress(axes, head, 8.5)
+        draw(axes, figure)
+        if unseen:
             axes.set_facecolor(UNSEEN_FACE)
-        _panel_title(axes, device, panel(axes, shown[place]))
-        kept.append(axes)
-    figure.suptitle(title, fontsize=12, x=0.01, ha="left")
-    return figure, kept
+    _label_rim(canvas.axes, columns)
+    canvas.suptitle(title, fontsize=12, x=0.01, ha="left")
+    return canvas
 
 
-def _panel_title(axes: Axes, device: Shown, second: str) -> None:
-    unseen = "unseen, " if device.split == "unseen" else ""
-    axes.set_title(f"{plain(device.name)}\n{unseen}{second}", fontsize=8.5, loc="left")
+def one_row(figures: Sequence[Figure], titles: Sequence[str], size: tuple[float, float], **options: Any) -> Canvas:
+    """Figures side by side under their titles, each of that size in inches; `options` are those of subplots."""
+    canvas = new_figure(size[0] * len(figures), size[1])
+    for axes, figure, title in zip(
+        canvas.subplots(1, len(figures), squeeze=False, **options)[0], figures, titles, strict=True
+    ):
+        dress(axes, title)
+        draw(axes, figure)
+        if axes is not canvas.axes[0] and options.get("sharey"):
+            axes.set_ylabel("")
+            axes.tick_params(labelleft=False)
+    return canvas
 
 
-def label_grid(axes: Sequence[Axes], x: str, y: str) -> None:
-    """Titles on the axes at the left and the lower rim of the grid alone."""
-    columns = panel_columns(len(axes))
-    for place, each in enumerate(axes):
-        if place + columns >= len(axes):
-            each.set_xlabel(x, fontsize=9)
-        if place % columns == 0:
-            each.set_ylabel(y, fontsize=9)
+def panel_title(name: str, unseen: bool, second: str) -> str:
+    """A device's name, and below it a line of what was found."""
+    return f"{plain(name)}\n{'unseen, ' * unseen}{second}"
 
 
 def panel_columns(panels: int) -> int:
@@ -79,60 +86,44 @@ def panel_columns(panels: int) -> int:
     return panels if panels <= 3 else 3 if panels <= 9 else 4
 
 
-def panel_rows(panels: int) -> int:
-    """How many rows of small multiples there are."""
-    return math.ceil(panels / panel_columns(panels))
-
-
-def new_figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Canvas:
     """An empty white figure of that size in inches, which makes room for what stands outside its axes."""
-    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
+    figure = Canvas(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     return figure
 
 
-def dress(axes: Axes, x: str, y: str, title: str) -> None:
-    """A light grid, two spines, and the titles of axes and panel."""
+def dress(axes: Axes, title: str = "", size: float = 10) -> None:
+    """A light grid, two spines, and the title."""
     axes.grid(True, color=GRID_COLOUR, linewidth=0.7)
     axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    if "top" in axes.spines:
+        axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8)
-    axes.set_xlabel(x, fontsize=9)
-    axes.set_ylabel(y, fontsize=9)
-    if title:
-        axes.set_title(title, fontsize=10, loc="left")
+    axes.set_title(title, fontsize=size, loc="left")
 
 
-def set_scale(axes: Axes, which: str, values: Sequence[float | None]) -> None:
-    """Makes the x or y axis logarithmic, with plain numbers, where its values are widely spread."""
-    numbers = [value for value in values if value is not None]
-    axis = getattr(axes, f"{which}axis")
-    if not wants_log(numbers):
-        axis.set_major_locator(MaxNLocator(5))
+def legend_right(canvas: Canvas, figures: Sequence[Figure]) -> None:
+    """What the traces of the figures are called, to the right of all axes, where it covers no data."""
+    entries = handles(figures)
+    columns = math.ceil(len(entries) / 18)
+    canvas.set_figwidth(canvas.get_figwidth() + 2.9 * columns)
+    canvas.legend(handles=entries, loc="outside right upper", frameon=False, fontsize=8, ncols=columns)
+
+
+def legend_below(canvas: Canvas, figures: Sequence[Figure]) -> None:
+    """What the traces of the figures are called, below all axes."""
+    if entries := handles(figures):
+        columns = min(4, len(entries))
+        canvas.legend(handles=entries, loc="outside lower center", frameon=False, fontsize=9, ncols=columns)
+
+
+def _label_rim(axes: Sequence[Axes], columns: int) -> None:
+    """Leaves titles on the axes at the left and the lower rim of the grid alone, where all have the same."""
+    if len({(each.get_xlabel(), each.get_ylabel()) for each in axes}) > 1:
         return
-    axes.set(**{f"{which}scale": "log"})
-    wide = max(numbers) >= 100 * min(numbers)
-    axis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0), numticks=12))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(NullFormatter())
-
-
-def legend_right(figure: Figure, handles: Sequence[object]) -> None:
-    """A legend to the right of all axes, where it covers no data."""
-    columns = legend_columns(len(handles))
-    figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize=8, ncols=columns)
-
-
-def legend_columns(handles: int) -> int:
-    """How many columns a legend to the right needs."""
-    return math.ceil(handles / 18)
-
-
-def as_array(values: Sequence[float | None]) -> np.ndarray:
-    """The values as an array in which missing ones are NaN."""
-    return np.array([math.nan if value is None else value for value in values])
-
-
-def _save(figure: Figure, path: Path) -> None:
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=DPI)
+    for place, each in enumerate(axes):
+        if place + columns < len(axes):
+            each.set_xlabel("")
+        if place % columns:
+            each.set_ylabel("")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -38,11 +39,35 @@ def read_part(path: Path, kind: type[_P], writer: str) -> _P | None:
     if not path.is_file():
         return None
     try:
-        return kind.model_validate_json(path.read_bytes())
+        text = path.read_bytes()
+        _check_schema(path, text, kind)
+        return kind.model_validate_json(text)
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}): make it readable") from error
     except ValidationError as error:
         raise InputError(f"{path} {_complaint(error, writer)}") from None
+
+
+def _check_schema(path: Path, text: bytes, kind: type[Part]) -> None:
+    """Whatever else is wrong with a file of another schema version is no fault of the file."""
+    field = kind.model_fields.get("schema_version")
+    try:
+        content = json.loads(text)
+    except ValueError:
+        return
+    if field is None or not isinstance(content, dict):
+        return
+    (wanted,) = get_args(field.annotation)
+    if (schema := content.get("schema")) != wanted:
+        package = content.get("package")
+        made_by = (
+            [str(package[key]) for key in ("name", "version") if key in package] if isinstance(package, dict) else []
+        )
+        made = f" ({_short(' '.join(made_by))})" if made_by else ""
+        raise InputError(
+            f"{path} has schema {'(none)' if schema is None else _short(repr(schema))}, this version reads {wanted}: "
+            f"make the run again, or ask it with the version that made it{made}"
+        )
 
 
 def _complaint(error: ValidationError, writer: str) -> str:
@@ -50,12 +75,10 @@ def _complaint(error: ValidationError, writer: str) -> str:
     if first["type"] == "json_invalid":
         return f"is not whole JSON: copy the file again from where the run was made, or repeat the {writer}"
     where = ".".join(str(key) for key in first["loc"]) or "content"
-    if where in ("schema", "schema_version"):
-        return f"has schema {_short(first.get('input'))}, wanted 1: use the modnas-fast that wrote this run"
     wrong = f"is not as a {writer} writes it ({where}: {first['msg']})"
     return f"{wrong}: restore the file or repeat the {writer}"
 
 
-def _short(value: object) -> str:
-    text = "(none)" if isinstance(value, dict) else repr(value)
-    return text if len(text) <= 40 else text[:37] + "..."
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 40 else line[:37] + "..."

@@ -1,16 +1,19 @@
 "use strict";
-const { draw } = (() => {
+const { draw, choices } = (() => {
   const figures = JSON.parse(document.getElementById("report-data").textContent).figures;
   const hidden = new Set();
+  // Per panel of a device: the numbers of the networks that its reader chose.
+  const choices = new Map();
   const axis = {
     gridcolor: "#e8ebef", linecolor: "#94a3b8", tickcolor: "#94a3b8", showline: true, zeroline: false,
     ticks: "outside", ticklen: 4, automargin: true,
   };
+  let revision = 0;
   const hover = { bgcolor: "#fff", bordercolor: "#94a3b8", font: { color: "#1c2430", size: 12 } };
 
   // Axes named in a layout are drawn, so a figure without any must not get them.
   const axesOf = (layout) =>
-    "polar" in layout || "scene" in layout
+    "polar" in layout || "scene" in layout || "ternary" in layout
       ? {}
       : { xaxis: { ...axis, ...layout.xaxis }, yaxis: { ...axis, ...layout.yaxis } };
 
@@ -21,7 +24,10 @@ const { draw } = (() => {
     ...axesOf(layout),
     autosize: true,
     showlegend: false,
-    dragmode: matchMedia("(pointer: coarse)").matches ? false : "scene" in layout ? "turntable" : "zoom",
+    dragmode: matchMedia("(pointer: coarse)").matches ? false
+      : "scene" in layout ? "turntable" : layout.dragmode ?? "zoom",
+    uirevision: "zoom stays",
+    selectionrevision: revision++,
     paper_bgcolor: "#fff",
     plot_bgcolor: "#fff",
     font: { family: getComputedStyle(document.body).fontFamily, size: 12.5, color: "#1c2430" },
@@ -35,7 +41,8 @@ const { draw } = (() => {
     modeBarButtons: [
       "scene" in layout ? ["toImage", "resetCameraDefault3d"]
         : "polar" in layout ? ["toImage"]
-        : ["toImage", "zoom2d", "pan2d", "resetScale2d"],
+        : ["toImage", ...(layout.dragmode ? ["select2d", "lasso2d"] : []),
+          ...("ternary" in layout ? [] : ["zoom2d", "pan2d", "resetScale2d"])],
     ],
   });
 
@@ -44,9 +51,22 @@ const { draw } = (() => {
       ? traces.map((trace) => ({ ...trace, visible: !hidden.has(trace.meta) }))
       : traces;
 
+  // A chosen network stays as it is, the others fade: points by Plotly's selection, lines as a whole.
+  function withChoice(place, traces) {
+    const chosen = choices.get(place.closest(".panel"));
+    return traces.map((trace) => {
+      // Plotly writes what it selects into the traces, so it is given copies.
+      if (!chosen?.size || !trace.customdata) return { ...trace };
+      const selectedpoints = [...trace.customdata.keys()].filter((i) => chosen.has(trace.customdata[i]));
+      const faint = trace.mode.startsWith("lines") && !selectedpoints.length;
+      return { ...trace, selectedpoints, opacity: faint ? 0.1 : 1 };
+    });
+  }
+
   function draw(place) {
     const { data, layout } = figures[place.dataset.figure];
-    Plotly.react(place, withVisibility(place, data), layoutOf(layout), configOf(place, layout));
+    const traces = withChoice(place, withVisibility(place, data));
+    Plotly.react(place, traces, layoutOf(layout), configOf(place, layout));
   }
 
   // One figure per turn, so that a page with many of them answers while they are drawn.
@@ -78,5 +98,5 @@ const { draw } = (() => {
   addEventListener("beforeprint", () => layOut(true));
   addEventListener("afterprint", () => layOut(false));
   drawAll([...document.querySelectorAll(".plot")].filter((place) => !place.closest(".panel")));
-  return { draw };
+  return { draw, choices };
 })();

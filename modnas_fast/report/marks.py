@@ -5,24 +5,18 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable, Sequence
-from typing import Protocol, TypeVar
+from typing import NamedTuple, TypeVar
 
 _T = TypeVar("_T")
 
-DEVICE_COLOURS = (
+COLOURS = (
     "#0072b2", "#d55e00", "#009e73", "#aa4499", "#b8860b",
     "#332288", "#3aa5d9", "#882255", "#6b7d1a", "#555555",
 )  # fmt: skip
 """Told apart with the common colour-vision deficiencies, by hue or by lightness."""
 
-SYMBOLS = (("circle", "o"), ("square", "s"), ("diamond", "D"), ("triangle-up", "^"))
-"""Plotly and matplotlib names; the next symbol begins where the colours begin again."""
-
-METHOD_SYMBOLS = (
-    ("circle", "o"), ("square", "s"), ("diamond", "D"), ("triangle-up", "^"), ("x", "X"),
-    ("triangle-down", "v"), ("star", "*"), ("pentagon", "p"),
-)  # fmt: skip
-"""Plotly and matplotlib names, one per method: methods differ by symbol as well as by colour."""
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "triangle-down", "star", "pentagon")
+"""As Plotly names them."""
 
 SPLITS = {"search": "search devices", "unseen": "unseen devices (zero-shot)"}
 SPLIT_COLOURS = {"search": "#0b5c94", "unseen": "#9fc5e0"}
@@ -30,42 +24,64 @@ SPLIT_COLOURS = {"search": "#0b5c94", "unseen": "#9fc5e0"}
 
 RANDOM_COLOUR = "#9aa3ad"
 MEASURED_COLOUR = "#111827"
-PREFERENCE_SCALE = "cividis"
+PREFERENCE_COLOURS = ("#00224e", "#35456c", "#666970", "#948e77", "#c8b866", "#fee838")
+"""From a weight of the quality of 0 to 1, of the map "cividis"."""
+CORNER_COLOURS = ("#0072b2", "#d55e00", "#009e73")
+"""Of preferences that ask for one of three objectives alone; others are their mixtures."""
 
 LOG_RATIO = 10.0
 """An axis is logarithmic where its largest value is this many times its smallest."""
 
 
-class Shown(Protocol):
-    """A device as every figure shows it."""
+class Source(NamedTuple):
+    """How what is known of a cost is drawn: the symbol of a ray's network and of a random one, as Plotly names them."""
 
-    @property
-    def name(self) -> str:
-        """Its name, as its file has it."""
-
-    @property
-    def split(self) -> str:
-        """Either "search" or "unseen"."""
+    symbol: str
+    random: str
 
 
-def device_colour(index: int) -> str:
-    """The colour of the device at this place of `result.json`."""
-    return DEVICE_COLOURS[index % len(DEVICE_COLOURS)]
+SOURCES = {
+    "predicted": Source("circle", "x-thin"),
+    "tabulated": Source("square", "cross-thin"),
+    "measured": Source("triangle-up", "asterisk-thin"),
+    "exact": Source("pentagon", "y-up-thin"),
+}
+"""Where a cost may come from, the least certain first."""
 
 
-def device_symbol(index: int) -> tuple[str, str]:
-    """The Plotly and the matplotlib symbol of the device at this place."""
-    return SYMBOLS[index // len(DEVICE_COLOURS) % len(SYMBOLS)]
+def colour(index: int) -> str:
+    """The colour of the device at this place of `result.json`, or of the method at this place of a reproduction."""
+    return COLOURS[index % len(COLOURS)]
 
 
-def method_colour(index: int) -> str:
-    """The colour of the method at this place of a reproduction."""
-    return DEVICE_COLOURS[index % len(DEVICE_COLOURS)]
+def preference_colour(weights: Sequence[float]) -> str:
+    """A preference's colour: mixed from those of the corners with three objectives, by the first weight else.
+
+    >>> preference_colour([1.0, 0.0]), preference_colour([0.1, 0.9]), preference_colour([0.5, 0.5, 0.0])
+    ('#fee838', '#1a345d', '#6a6859')
+    """
+    if len(weights) == len(CORNER_COLOURS):
+        return _mixed(CORNER_COLOURS, weights)
+    place = min(1.0, max(0.0, weights[0])) * (len(PREFERENCE_COLOURS) - 1)
+    left = min(int(place), len(PREFERENCE_COLOURS) - 2)
+    return _mixed(PREFERENCE_COLOURS[left : left + 2], (left + 1 - place, place - left))
 
 
-def method_symbol(index: int) -> tuple[str, str]:
-    """The Plotly and the matplotlib symbol of the method at this place."""
-    return METHOD_SYMBOLS[index % len(METHOD_SYMBOLS)]
+def _mixed(colours: Sequence[str], weights: Sequence[float]) -> str:
+    parts = [[int(text[at : at + 2], 16) for text in colours] for at in (1, 3, 5)]
+    total = sum(weights) or 1.0
+    mixed = (sum(c * w for c, w in zip(part, weights, strict=True)) / total for part in parts)
+    return "#" + "".join(f"{min(255, max(0, round(value))):02x}" for value in mixed)
+
+
+def device_symbol(index: int) -> str:
+    """The symbol of the device at this place: the next one begins where the colours begin again."""
+    return SYMBOLS[index // len(COLOURS) % 4]
+
+
+def method_symbol(index: int) -> str:
+    """The symbol of the method at this place: methods differ by symbol as well as by colour."""
+    return SYMBOLS[index % len(SYMBOLS)]
 
 
 def wants_log(values: Iterable[float]) -> bool:
@@ -101,13 +117,15 @@ def number(value: float | None, digits: int = 3) -> str:
 def significant(value: float | None, digits: int = 3) -> str:
     """`value` to that many significant digits, without an exponent, or a dash where there is none.
 
-    >>> significant(0.42371), significant(12.0), significant(1532.7), significant(0.0)
-    ('0.424', '12.0', '1533', '0')
+    >>> significant(0.42371), significant(12.0), significant(1532.7), significant(1234567.0), significant(0.0)
+    ('0.424', '12.0', '1533', '1,234,567', '0')
     """
     if value is None:
         return "–"
     if value == 0:
         return "0"
+    if abs(value) >= 10_000:
+        return f"{value:,.0f}".replace("-", "−")
     exponent = int(f"{abs(value):e}".split("e")[1])
     return number(value, max(0, digits - 1 - exponent))
 

@@ -1,45 +1,39 @@
-"""What is minimised, with its unit and its number format: the one place where the pages name metrics."""
+"""What is minimised, with its unit and its number format: figures and pages name metrics through it alone."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from modnas_fast.report.checked import Part
 from modnas_fast.report.marks import number, significant
 
 
-@dataclass(frozen=True)
-class Quantity:
-    """A metric: its name, its unit, and the decimals of its values; three significant digits where None."""
+class Quantity(Part):
+    """An objective: its name, its unit, and the key under which files have its values.
+
+    >>> latency = Quantity(name="latency", unit="ms", key="latency_ms")
+    >>> latency.titled(), latency.titled("Measured"), latency.titled(after="range")
+    ('latency (ms)', 'Measured latency (ms)', 'latency range (ms)')
+    """
 
     name: str
-    plural: str
-    unit: str
-    digits: int | None = None
+    unit: str = ""
+    key: str
 
     def titled(self, before: str = "", after: str = "") -> str:
-        """The title of an axis or a column.
-
-        >>> LATENCY.titled(), LATENCY.titled("Measured"), LATENCY.titled(after="range")
-        ('latency (ms)', 'Measured latency (ms)', 'latency range (ms)')
-        """
+        """The title of an axis or a column."""
         return " ".join(text for text in (before, self.name, after, self.unit and f"({self.unit})") if text)
 
     def text(self, value: float | None) -> str:
-        """A value as text, without its unit.
+        """A value as text without its unit: percentages to two decimals, others to three significant digits.
 
-        >>> ERROR.text(5.634), LATENCY.text(0.42371), LATENCY.text(None)
-        ('5.63', '0.424', '–')
+        >>> Quantity(name="error", unit="%", key="error").text(5.634), Quantity(name="flops", key="flops").text(0.42371)
+        ('5.63', '0.424')
         """
-        return significant(value) if self.digits is None else number(value, self.digits)
+        return number(value, 2) if self.unit == "%" else significant(value)
 
     def measured(self, text: str) -> str:
         """A value's text with its unit.
 
-        >>> LATENCY.measured(LATENCY.text(12.0)), ERROR.measured("5.6")
-        ('12.0 ms', '5.6 %')
+        >>> Quantity(name="latency", unit="ms", key="latency_ms").measured("12.0")
+        '12.0 ms'
         """
         return f"{text} {self.unit}".rstrip()
-
-
-ERROR = Quantity("error", "errors", "%", 2)
-LATENCY = Quantity("latency", "latencies", "ms")

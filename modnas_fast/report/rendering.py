@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -14,7 +13,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from modnas_fast.report import cells, marks
+from modnas_fast.report.own_style import own_style
 from modnas_fast.runtime.errors import InputError
+from modnas_fast.runtime.files import write_text
 
 FORMATS = ("capital", "count", "duration", "mean_sd", "number", "percent", "signed", "span")
 
@@ -51,10 +52,12 @@ def environment() -> Environment:
         "resource": _resource,
         "draw_cell": draw_cell,
         "cell_legend": cell_legend,
-        "device_colour": marks.device_colour,
+        "colour": marks.colour,
         "method_symbol": marks.method_symbol,
         "RANDOM_COLOUR": marks.RANDOM_COLOUR,
         "SPLITS": marks.SPLITS,
+        "SOURCES": marks.SOURCES,
+        "CORNER_COLOURS": marks.CORNER_COLOURS,
         "MEASURED_COLOUR": marks.MEASURED_COLOUR,
     }
     return made
@@ -81,13 +84,20 @@ def breakable(architecture: str) -> Markup:
     return Markup(re.sub(r"(?<=[+])|(?<=[0-9][|])(?=[a-z])", "<wbr>", str(escape(architecture))))
 
 
-@contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """Turns an operating system's refusal to write to `folder` into an InputError with the remedy."""
+def write_page(path: Path, page: Callable[[], str], plots: Callable[[Path], object]) -> Path:
+    """The path of a page, written by rename after the PNG files that `plots` writes to the folder beside it.
+
+    Raises InputError with the remedy where the operating system refuses to write.
+    """
     try:
-        yield
+        with own_style():
+            plots(path.parent / "plots")
+        write_text(path, page())
     except OSError as error:
-        raise InputError(f"{folder} cannot be written ({error.strerror}): make room or make it writable") from error
+        raise InputError(
+            f"{path.parent} cannot be written ({error.strerror}): make room or make it writable"
+        ) from error
+    return path
 
 
 def _macro(template: str, name: str) -> Any:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-from modnas_fast.evaluation.benchmark import HW_NAS_BENCH_360
 from modnas_fast.reproduction.trial import Group, Variant
+from modnas_fast.spaces.nb201.published import HW_NAS_BENCH_360
 
 DEFAULT = Variant("default")
 
@@ -42,13 +42,7 @@ FACTORS: dict[str, dict[str, tuple[str, ...]]] = {
 QUICK_FACTORS = ("scalarization", "gradients of Φ")
 #: the paper's combination under the surrogate, where it has no weights w to train
 PAPER_OVERRIDES = ("task.source=surrogate",)
-#: the bank serves two objectives; three take the MLP
-THREE_OVERRIDES = (
-    "devices.table=hw-nas-bench-360",
-    "hypernetwork.kind=mlp",
-    "hypernetwork.logit_bound=8",
-    "search.hyper_learning_rate=0.01",
-)
+THREE_OVERRIDES = ("devices.table=hw-nas-bench-360",)
 QUICK_OVERRIDES = ("predictor.steps=300", "search.steps=50", "search.refine_steps=200")
 QUICK_PAPER_OVERRIDES = ("predictor.steps=300", "search.steps=300")
 TRANSFER_TASKS = ("cifar100", "imagenet16-120")
@@ -112,7 +106,7 @@ def make_plan(device_names: Sequence[str], baselines: Sequence[str], seeds: int,
                 overrides=(*shorter, *THREE_OVERRIDES),
                 task="cifar100",
                 table=HW_NAS_BENCH_360,
-                metrics=None,
+                metrics=("latency", "energy"),
             )
             for seed in chosen
         ),

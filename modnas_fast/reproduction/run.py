@@ -17,9 +17,10 @@ from typing import Any
 from modnas_fast.baselines import BASELINES
 from modnas_fast.baselines.contest import Contest
 from modnas_fast.datasets.home import locate
-from modnas_fast.evaluation.benchmark import Benchmark, load_benchmark
+from modnas_fast.evaluation.benchmark import Benchmark
 from modnas_fast.reproduction.compose import compose
 from modnas_fast.reproduction.plan import Plan, make_plan
+from modnas_fast.reproduction.tables import load_benchmark
 from modnas_fast.reproduction.trial import Entry, missing, run_group
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.files import read_json, write_json

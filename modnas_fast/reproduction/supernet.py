@@ -15,20 +15,21 @@ import torch
 from modnas_fast.config import Config, make_config
 from modnas_fast.datasets.home import data_home
 from modnas_fast.devices.measure import threads_restored
-from modnas_fast.evaluation.benchmark import Benchmark, load_benchmark
+from modnas_fast.evaluation.benchmark import Benchmark
 from modnas_fast.predictors.metapredictor import predictor_quality
 from modnas_fast.reproduction.compose import head
 from modnas_fast.reproduction.run import REPRODUCTION_FILE, keep_settings
+from modnas_fast.reproduction.searching import prepare, score_on_the_way
+from modnas_fast.reproduction.tables import load_benchmark
 from modnas_fast.reproduction.trial import Entry, predictor_entry, run_entry
 from modnas_fast.result.folder import CHECKPOINT_FILE
-from modnas_fast.runs.stages import load_images
-from modnas_fast.runs.table_resume import search_on
-from modnas_fast.runs.table_search import TableSearch
+from modnas_fast.runs.searching import search_on, start
 from modnas_fast.runtime.allocator import keep_freed_memory
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.files import write_json
 from modnas_fast.runtime.progress import Reporter
 from modnas_fast.runtime.stopping import Stopper
+from modnas_fast.tasks.make import make_task
 from modnas_fast.tasks.task_objective import SupernetObjective
 
 #: where CIFAR-10 may lie in the data folder
@@ -79,14 +80,20 @@ def reproduce_with_supernet(
         raise InputError("devices.table: the reproduction takes costs from a table, got none; leave it out")
     unseen = None if devices.unseen == "auto" else devices.unseen
     keep_settings(folder, {"source": "supernet", "configuration": config.model_dump(mode="json")})
-    benchmark = load_benchmark(config.task.table, devices.table, devices.search, unseen, devices.metrics)
+    task = config.task.table or "cifar10"
+    benchmark = load_benchmark(task, devices.table, devices.search, unseen, config.objectives[1:])
     with threads_restored():
         if config.search.threads is not None:
             torch.set_num_threads(config.search.threads)
         objective = _objective(config, benchmark, data, reporter)
-        stages = TableSearch(config, benchmark, objective, reporter)
-        checkpoint, every = folder / CHECKPOINT_FILE, config.search.checkpoint_every
-        answer = search_on(stages, stages.prepare(), checkpoint, every, reporter, stopper)
+        answer = search_on(
+            start(config, prepare(config, benchmark, objective, reporter)),
+            folder / CHECKPOINT_FILE,
+            config.search.checkpoint_every,
+            reporter,
+            stopper,
+            lambda answer: score_on_the_way(config, benchmark, answer),
+        )
         run = run_entry(benchmark, config, answer)
         judged = _judge(config, benchmark, objective, reporter)
     content = {
@@ -115,7 +122,7 @@ def _objective(config: Config, benchmark: Benchmark, data: Path | None, reporter
         raise InputError(f"--data: {places[0]} does not exist; fetch CIFAR-10 with: modnas-fast data fetch cifar10")
     with_images = config.model_copy(update={"task": config.task.model_copy(update={"data": str(images)})})
     with reporter.stage("Loading images", 100) as advance:
-        task = load_images(with_images, advance)
+        task = make_task(with_images, advance)
     keep_freed_memory()
     return SupernetObjective(config, benchmark.space, task)
 

@@ -12,11 +12,16 @@ import torch
 
 from modnas_fast.config import Config, make_config
 from modnas_fast.devices import Device, embeddings
-from modnas_fast.evaluation.benchmark import HELP, Benchmark, load_benchmark
+from modnas_fast.evaluation.benchmark import Benchmark
 from modnas_fast.predictors.graph_predictor import GraphMetaPredictor, adapt
 from modnas_fast.predictors.metapredictor import predictor_quality
-from modnas_fast.runs.table_search import Answer, Prepared, TableSearch, map_rows, mean_by_split, scores
+from modnas_fast.reproduction.searching import prepare, search
+from modnas_fast.reproduction.tables import load_benchmark
+from modnas_fast.runs.preparation import Prepared
+from modnas_fast.runs.searching import Answer
 from modnas_fast.runtime.files import read_json, write_json
+from modnas_fast.search.scores import map_rows, mean_by_split, scores
+from modnas_fast.spaces.nb201.published import HELP
 
 Entry = dict[str, Any]
 
@@ -45,7 +50,7 @@ class Group:
     table: str = HELP
     search: tuple[str, ...] | None = None
     unseen: tuple[str, ...] | None = None
-    metrics: tuple[str, ...] | None = ("latency",)
+    metrics: tuple[str, ...] = ("latency",)
 
     def file(self, variant: Variant) -> str:
         """Name of the file with the variant's entry."""
@@ -53,7 +58,7 @@ class Group:
 
     def config(self, variant: Variant) -> Config:
         """The configuration of a variant's search."""
-        fixed = (f"seed={self.seed}", f"task.table={self.task}")
+        fixed = (f"seed={self.seed}", f"task.table={self.task}", f"objectives=[error,{','.join(self.metrics)}]")
         return make_config(preset=self.preset, overrides=[*fixed, *self.overrides, *variant.overrides])
 
     def benchmark(self) -> Benchmark:
@@ -71,10 +76,10 @@ def run_group(group: Group, folder: Path) -> str:
     left = missing(group, folder)
     if left:
         benchmark = group.benchmark()
-        prepared = TableSearch(group.config(Variant("")), benchmark).prepare()
+        prepared = prepare(group.config(Variant("")), benchmark)
         for variant in left:
             config = group.config(variant)
-            answer = TableSearch(config, benchmark).search(prepared)
+            answer = search(config, benchmark, prepared)
             entry = run_entry(benchmark, config, answer)
             if variant == group.variants[0]:
                 entry["predictor"] = predictor_entry(benchmark, prepared)
@@ -89,11 +94,11 @@ def entries(group: Group, folder: Path) -> dict[str, Entry]:
 
 def run_entry(benchmark: Benchmark, config: Config, answer: Answer) -> Entry:
     """Plain values of one search: scores and fronts per device, the way there, and how much the devices disagreed."""
-    found = scores(benchmark, answer.hypernet, config)
+    found = scores(benchmark, answer.hypernet, config.num_rays)
     devices = {}
     for device in benchmark.devices:
         table = benchmark.fronts[device.name]
-        best = table.front(map_rows(benchmark, answer.hypernet, device, config))
+        best = table.front(map_rows(benchmark, answer.hypernet, device, config.num_rays))
         devices[device.name] = {**found[device.name].to_dict(), "front": table.values[best].round(5).tolist()}
     history = answer.search.history
     cosines = [*history.gradient_cosine, *(entry["gradient_cosine"] for entry in history.refinement)]
@@ -104,7 +109,7 @@ def run_entry(benchmark: Benchmark, config: Config, answer: Answer) -> Entry:
         "search_seconds": answer.seconds,
         "stages": answer.prepared.seconds,
         "evaluations": len(answer.prepared.queried),
-        "measured": len(answer.prepared.measured),
+        "measured": len(answer.prepared.source.known.on(benchmark.search_devices[0].name)),
         "devices": devices,
         "ratio": mean_by_split(benchmark, found, "ratio"),
         "networks": mean_by_split(benchmark, found, "networks"),

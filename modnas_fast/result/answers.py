@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
+from modnas_fast.devices.cost_source import Source
 from modnas_fast.evaluation.fronts import Point
-from modnas_fast.result.content import ErrorKind
+from modnas_fast.result.content import QualityKind
+from modnas_fast.runtime.objective import Objective
 from modnas_fast.spaces import Architecture
 
-#: where a cost comes from, the most trustworthy first
-Source = Literal["measured", "tabulated", "predicted"]
+ERROR = Objective("error", "%")
 
 
 @dataclass(frozen=True)
@@ -30,27 +31,29 @@ class Pick(Architecture):
     device: str = ""
     #: by metric and unit: {"latency_ms": Cost(1.2, "ms", "measured")}
     costs: dict[str, Cost] = field(default_factory=dict, compare=False)
-    #: in percent; None for an architecture whose error the run does not know
-    error: float | None = None
-    #: of the run's errors: inherited from the supernet's weights, or true ones of a table
-    error_kind: ErrorKind = "inherited"
+    #: of the task, in the unit of `objective`; None for an architecture whose quality the run does not know
+    quality: float | None = None
+    #: of the run's qualities: inherited from the supernet's weights, or true ones of a table
+    quality_kind: QualityKind = "inherited"
+    #: the task's quality
+    objective: Objective = ERROR
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: the numbers by name, and beside them units, sources and what is extrapolated."""
+        quality = self.objective.key
         return {
             "device": self.device,
             "architecture": self.text,
             **{key: cost.value for key, cost in self.costs.items()},
-            "error": self.error,
-            "units": {**{key: cost.unit for key, cost in self.costs.items()}, "error": "%"},
-            "sources": {**{key: cost.source for key, cost in self.costs.items()}, "error": self.error_kind},
+            quality: self.quality,
+            "units": {**{key: cost.unit for key, cost in self.costs.items()}, quality: self.objective.unit},
+            "sources": {**{key: cost.source for key, cost in self.costs.items()}, quality: self.quality_kind},
             "extrapolated": [key for key, cost in self.costs.items() if cost.extrapolated],
         }
 
 
 @dataclass(frozen=True)
 class FrontPoint(Point):
-    """A network of a front, with where its latency comes from."""
+    """A network of a front, with where each of its costs comes from, by key."""
 
-    source: Source = "predicted"
-    extrapolated: bool = False
+    costs: dict[str, Cost] = field(default_factory=dict, compare=False)

@@ -2,65 +2,74 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, Literal
 
 from modnas_fast.config import Config
-from modnas_fast.datasets import ImageTask
-from modnas_fast.devices import Device, Fingerprint, Latencies
+from modnas_fast.devices import Device, Fingerprint
+from modnas_fast.devices.cost_source import Source, Values
 from modnas_fast.evaluation.fronts import REFERENCE, Bounds, Point, front, hypervolume, nondominated
 from modnas_fast.runtime.objective import Objective, costs_of
 from modnas_fast.search.history import History
 from modnas_fast.spaces import SearchSpace
-from modnas_fast.tasks.quality import QUALITY
 
-SCHEMA = 1
-#: what errors are: those of a supernet's inherited weights, or true ones of trained networks
-ErrorKind = Literal["inherited", "true"]
-#: networks whose error is at least this share of that of a uniform guess learned nothing
+SCHEMA = 2
+#: what qualities are: those of a supernet's inherited weights, or true ones of trained networks
+QualityKind = Literal["inherited", "true"]
+#: networks whose quality is at least this share of that of a uniform guess learned nothing
 DEGENERATE_SHARE = 0.95
-NORMALIZATION = (
-    "error from the least to the largest among all networks that the run evaluated, those no better than a guess "
-    "left out; latency from the fastest to the slowest network of the space as predicted for the device"
+PREDICTED_RANGE = (
+    "the first objective from the least to the largest among all networks that the run evaluated, those no better than "
+    "a guess left out; costs from the least to the largest of the space as known or predicted for the device"
+)
+TRUE_RANGE = (
+    "networks that learned nothing are left out; every objective from the least to the largest of the rest of the "
+    "table, per device (the published protocol)"
 )
 
 
-def objectives_on(device: Device) -> tuple[Objective, ...]:
+def objectives_on(device: Device, quality: Objective) -> tuple[Objective, ...]:
     """The objectives of a network on a device: the task's quality, then the device's metrics."""
-    return (QUALITY, *costs_of(device.metrics))
+    return (quality, *costs_of(device.metrics))
 
 
 def points_of(entries: Sequence[dict[str, Any]], objectives: Sequence[Objective]) -> list[Point]:
     """Points from their plain form, in which each objective stands under its key."""
     keys = [objective.key for objective in objectives]
     return [
-        Point(e["architecture"], tuple(e[key] for key in keys), tuple(e["preference"]) if "preference" in e else None)
-        for e in entries
+        Point(
+            entry["architecture"],
+            tuple(entry[key] for key in keys),
+            tuple(entry["preference"]) if "preference" in entry else None,
+            tuple(entry["sources"].get(key, "predicted") for key in keys[1:]) if "sources" in entry else (),
+        )
+        for entry in entries
     ]
 
 
 def plain_points(points: Sequence[Point], objectives: Sequence[Objective]) -> list[dict[str, Any]]:
-    """Points as plain values for JSON; `preference` only where there is one."""
+    """Points as plain values for JSON; `preference` and `sources` only where there are any."""
     keys = [objective.key for objective in objectives]
     return [
         {
             "architecture": point.architecture,
             **dict(zip(keys, point.values, strict=True)),
             **({} if point.preference is None else {"preference": point.preference}),
+            **({"sources": dict(zip(keys[1:], point.sources, strict=True))} if point.sources else {}),
         }
         for point in points
     ]
 
 
-def common_bounds(evaluation: dict[str, Any], classes: int) -> dict[str, Bounds]:
-    """The hypervolume's bounds per device: errors of all evaluated networks in common, costs of each device."""
-    chance = 100 * (1 - 1 / classes)
+def common_bounds(evaluation: dict[str, Any], quality: Objective, chance: float) -> dict[str, Bounds]:
+    """The hypervolume's bounds per device: qualities of all evaluated networks in common, costs of each device.
+
+    `chance` is the quality of a guess, in the unit of `quality`.
+    """
     entries = evaluation["devices"].values()
-    errors = [p[QUALITY.key] for entry in entries for p in (*entry["rays"], *entry["random"])]
-    learned = [error for error in errors if error < DEGENERATE_SHARE * chance] or [0.0]
+    values = [p[quality.key] for entry in entries for p in (*entry["rays"], *entry["random"])]
+    learned = [value for value in values if value < DEGENERATE_SHARE * chance] or [0.0]
     low, high = min(learned), max(learned)
     found = {}
     for name, entry in evaluation["devices"].items():
@@ -69,10 +78,13 @@ def common_bounds(evaluation: dict[str, Any], classes: int) -> dict[str, Bounds]
     return found
 
 
-def compose_history(history: History, bounds: dict[str, Bounds]) -> dict[str, Any]:
+def compose_history(history: History, bounds: dict[str, Bounds], costs: Sequence[Objective]) -> dict[str, Any]:
     """What was logged during the search, with the hypervolume over time in the bounds of the final evaluation."""
     content = history.to_dict()
     tracked = content.pop("tracked")
+    content["costs"] = {
+        cost.key: [[values[column] for values in row] for row in history.costs] for column, cost in enumerate(costs)
+    }
     content["hypervolume"] = {
         "step": [entry["step"] for entry in tracked],
         "devices": list(bounds),
@@ -84,143 +96,117 @@ def compose_history(history: History, bounds: dict[str, Bounds]) -> dict[str, An
     return content
 
 
-def compose_result(
-    config: Config,
-    space: SearchSpace,
-    task: ImageTask,
-    machine: Fingerprint,
-    devices: Sequence[Device],
-    latencies: Latencies,
-    quality: dict[str, dict[str, Any]],
-    evaluation: dict[str, Any],
-    verification: dict[str, Any],
-    predicted: dict[str, dict[str, float]],
-    bounds: dict[str, Bounds],
-    notes: Sequence[str],
-    seconds: dict[str, float],
-) -> dict[str, Any]:
-    """The content of result.json.
-
-    Args:
-        latencies: everything measured, before and after the search.
-        quality: the predictor's, per device.
-        evaluation: per device `rays`, `random` and `cost_bounds`.
-        verification: `test_error` by architecture.
-        predicted: latency in ms of the verified architectures, per device.
-        bounds: the hypervolume's, per device.
-        notes: in words, what was done in measuring that nobody asked for.
-        seconds: per stage.
-    """
-    test_error = verification["test_error"]
-    entries = []
-    for device in devices:
-        measured = latencies[device.name]
-        noise = statistics.median(m.noise for m in measured.values())
-        found = evaluation["devices"][device.name]
-        entry = device_entry(device, found["rays"], found["random"], quality[device.name], bounds[device.name], noise)
-        for point in entry["front"]:
-            text = point["architecture"]
-            if text in test_error:
-                point |= {"test_error": test_error[text], "measured_latency_ms": measured[text].latency_ms}
-        entry["measured_latency_ms"] = {text: value.latency_ms for text, value in measured.items()}
-        entries.append(entry)
-    content = {
-        "name": task.name,
-        "classes": task.num_classes,
-        "image": list(task.image_shape),
-        "sizes": {part: len(getattr(task, part)) for part in ("train", "validation", "test")},
-        "notes": [*task.notes, *notes],
-    }
-    verified = [_verified_entry(text, error, entries, latencies, predicted) for text, error in test_error.items()]
-    objectives = objectives_on(devices[0])
-    return result_content(
-        config, space, content, objectives, "inherited", machine, entries, verified, NORMALIZATION, seconds
-    )
-
-
 def result_content(
     config: Config,
     space: SearchSpace,
     task: dict[str, Any],
     objectives: Sequence[Objective],
-    error_kind: ErrorKind,
+    kinds: Mapping[str, Source],
+    quality_kind: QualityKind,
     machine: Fingerprint,
     devices: list[dict[str, Any]],
     verified: list[dict[str, Any]],
-    normalization: str,
     seconds: dict[str, float],
 ) -> dict[str, Any]:
     """The content of result.json from its parts.
 
     Args:
-        task: name, classes, image [channels, height, width], sizes, notes.
+        config: the run's.
+        space: the search space.
+        task: name, notes, `network` (what `SearchSpace.build` is told of the task), and what else the task tells.
         objectives: in the order of preferences.
-        error_kind: what the errors of rays, fronts and random networks are.
+        kinds: by metric, where costs come from that are not predicted.
+        quality_kind: what the qualities of rays, fronts and random networks are.
+        machine: where it ran.
         devices: of `device_entry`, search devices first.
-        verified: networks trained from scratch.
-        normalization: words on the hypervolume's bounds.
+        verified: of `verified_entry`.
         seconds: per stage.
     """
     return {
         "schema": SCHEMA,
         "package": {"name": "modnas-fast", "version": version("modnas-fast")},
         "space": {
-            "name": space.name,
+            "name": config.space.name,
             **config.space.model_dump(exclude={"name"}),
             "num_architectures": space.num_architectures,
         },
         "task": task,
-        "error_kind": error_kind,
-        "objectives": [asdict(objective) for objective in objectives],
+        "quality_kind": quality_kind,
+        "objectives": [plain_objective(objective) for objective in objectives],
+        "cost_sources": {cost.key: kinds[cost.name] for cost in objectives[1:]},
         "seed": config.seed,
         "configuration": config.model_dump(mode="json"),
         "machine": machine.to_dict(),
         "seconds": seconds,
         "hypervolume_protocol": {
             "reference_point": [REFERENCE] * len(objectives),
-            "normalisation": normalization,
+            "normalisation": TRUE_RANGE if any("hypervolume_exact" in d for d in devices) else PREDICTED_RANGE,
         },
         "devices": devices,
         "verified": verified,
     }
 
 
+def plain_objective(objective: Objective) -> dict[str, str]:
+    """Name, unit and key."""
+    return {"name": objective.name, "unit": objective.unit, "key": objective.key}
+
+
 def device_entry(
     device: Device,
-    rays: list[dict[str, Any]],
-    random: list[dict[str, Any]],
-    quality: dict[str, Any],
+    quality: Objective,
+    found: dict[str, Any],
+    predictor: Mapping[str, dict[str, Any]],
     bounds: Bounds,
-    noise: float | None,
+    *,
+    noise: Mapping[str, float],
+    measured: Mapping[str, Values],
+    exact: float | None = None,
+    tested: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """What result.json holds of a device.
 
     Args:
         device: searched or unseen.
-        rays: plain points of the evaluation's rays.
-        random: plain points of random networks.
-        quality: the predictor's; `judged_ms` is the range of the latencies that judge it, where these are not all
-            in `measured_ms`.
+        quality: the first objective.
+        found: plain points, `rays` of the evaluation and `random` networks.
+        predictor: how well the device's costs are predicted, by key: `spearman`, `networks`, and the range `judged` of
+            the costs that judge it; without an entry for exact costs.
         bounds: the hypervolume's.
-        noise: relative, of a measurement; None where it is not known.
+        noise: relative, of a measurement, by metric.
+        measured: costs by network.
+        exact: hypervolume of the exact front, where it is known.
+        tested: quality on the test part of networks that were trained from scratch.
     """
-    objectives = objectives_on(device)
-    chosen, drawn = points_of(rays, objectives), points_of(random, objectives)
+    objectives = objectives_on(device, quality)
+    costs = objectives[1:]
+    chosen, drawn = points_of(found["rays"], objectives), points_of(found["random"], objectives)
     best = plain_points(front(chosen), objectives)
-    judged = [*device.ranges["latency"], *quality.get("judged_ms", quality["measured_ms"])]
+    for point in best:
+        text = point["architecture"]
+        if text in (tested or {}):
+            point["test"] = {quality.key: (tested or {})[text]}
+            point |= {"measured": keyed(costs, measured[text])} if text in measured else {}
+    ranges = {cost.key: list(device.ranges[cost.name]) for cost in costs}
+    judged = {key: [*ranges[key], *entry["judged"]] for key, entry in predictor.items()}
+    value = hypervolume(chosen, bounds)
     return {
         "name": device.name,
         "split": device.split,
         "metrics": device.metrics,
         "embedding": list(device.embedding),
-        "latency_range_ms": list(device.ranges["latency"]),
-        "judged_latency_ms": [min(judged), max(judged)],
-        "noise": noise,
-        "spearman": quality["spearman"],
-        "spearman_networks": quality.get("networks", len(quality["measured_ms"])),
+        "ranges": ranges,
+        "judged": {key: [min(values), max(values)] for key, values in judged.items()},
+        "noise": {cost.key: noise[cost.name] for cost in costs if cost.name in noise},
+        "predictor": {
+            key: {"spearman": entry["spearman"], "networks": entry["networks"]}
+            for key, entry in predictor.items()
+            if entry["networks"]
+        },
         "hypervolume_bounds": {o.key: [low, high] for o, low, high in zip(objectives, bounds.low, bounds.high)},
-        "hypervolume": hypervolume(chosen, bounds),
+        "hypervolume": value,
         "hypervolume_random": hypervolume(drawn, bounds),
+        **({} if exact is None else {"hypervolume_exact": exact, "hypervolume_ratio": value / exact}),
         "distinct_nondominated": len(best),
         "rays": [
             {**entry, "nondominated": keep}
@@ -228,7 +214,13 @@ def device_entry(
         ],
         "front": best,
         "random": plain_points(drawn, objectives),
+        "measured": {text: keyed(costs, values) for text, values in measured.items()},
     }
+
+
+def keyed(costs: Sequence[Objective], values: Sequence[float]) -> dict[str, float]:
+    """Costs of a network by key."""
+    return {cost.key: value for cost, value in zip(costs, values, strict=True)}
 
 
 def nondominated_anywhere(points: Sequence[Point]) -> list[bool]:
@@ -237,21 +229,32 @@ def nondominated_anywhere(points: Sequence[Point]) -> list[bool]:
     return [point.values in best for point in points]
 
 
-def _verified_entry(
+def verified_entry(
     text: str,
-    test_error: float,
+    tested: float,
     entries: Sequence[dict[str, Any]],
-    latencies: Latencies,
-    predicted: dict[str, dict[str, float]],
+    quality: Objective,
+    predicted: Mapping[str, Mapping[str, dict[str, float]]],
 ) -> dict[str, Any]:
-    """A network trained from scratch: its errors, and its latency on every device as predicted and as measured."""
-    inherited = next(p["error"] for e in entries for p in e["rays"] if p["architecture"] == text)
+    """A network trained from scratch: its qualities, and its costs on every device as predicted and as measured.
+
+    Args:
+        text: of the network.
+        tested: its quality on the test part.
+        entries: of all devices.
+        quality: the first objective.
+        predicted: costs by key, by device and network.
+    """
+    inherited = next(p[quality.key] for e in entries for p in e["rays"] if p["architecture"] == text)
     return {
         "architecture": text,
-        "supernet_error": inherited,
-        "test_error": test_error,
-        "latency_ms": {
-            device: {"predicted": values[text], "measured": latencies[device][text].latency_ms}
-            for device, values in predicted.items()
+        "inherited": inherited,
+        "test": tested,
+        "costs": {
+            entry["name"]: {
+                key: {"predicted": value, "measured": entry["measured"].get(text, {}).get(key)}
+                for key, value in predicted[entry["name"]][text].items()
+            }
+            for entry in entries
         },
     }

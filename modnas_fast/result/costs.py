@@ -1,4 +1,4 @@
-"""Costs of networks on devices as a run's folder knows them: measured before tabulated before predicted."""
+"""Costs of networks on devices as a run's folder knows them: exact, measured, tabulated, else predicted."""
 
 from __future__ import annotations
 
@@ -9,31 +9,37 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from modnas_fast.devices import Device, embeddings
-from modnas_fast.result.answers import Cost, Source
+from modnas_fast.devices.cost_source import Source
+from modnas_fast.predictors.metapredictor import CostModel
+from modnas_fast.result.answers import Cost
 from modnas_fast.result.kept_table import kept_costs
+from modnas_fast.runtime.objective import Objective
 from modnas_fast.spaces import SearchSpace
 
-UNIT = "ms"
+#: (value, where it comes from) by architecture
+Known = dict[str, tuple[float, Source]]
 
 
-class KnownLatencies:
-    """Latencies of networks on the devices of a run and on others, each with its source.
+class BestCosts:
+    """Costs of networks on the devices of a run and on others, each with its source.
 
-    A prediction is extrapolated where nothing judges it. On a device of the run: outside the range of the latencies
-    measured there, of reference and held-out networks (of a table: of all its networks). On another device: outside
-    the range of all devices of the run, in normalised units, or anywhere if the device is farther (by its embedding)
-    from the nearest device of the run than any of these is from its own nearest. Results without ranges judge nothing.
+    A prediction is extrapolated where nothing judges it. On a device of the run: outside the range of the costs known
+    there, of reference and held-out networks (of a table: of all its networks). On another device: outside the range
+    of all devices of the run, in normalised units, or anywhere if the device is farther (by its embedding) from the
+    nearest device of the run than any of these is from its own nearest.
 
     Args:
         content: of result.json.
         table: file of the run's table, which need not exist.
         space: of the run.
         devices: of the run, by name.
-        written: whether networks were measured as they are written, see `GraphMetaPredictor`.
-        predictor: called for the run's predictor when a prediction is needed.
+        costs: the objectives behind the first.
+        references: the reference networks as they were measured.
+        model: called for the run's predictors when a prediction is needed.
+        formulas: exact costs by name, float64 [n], of canonical one-hots [n, N].
     """
 
     def __init__(
@@ -42,81 +48,83 @@ class KnownLatencies:
         table: Path,
         space: SearchSpace,
         devices: dict[str, Device],
-        written: bool,
-        predictor: Callable[[], nn.Module],
+        costs: Sequence[Objective],
+        references: Sequence[str],
+        model: Callable[[], CostModel],
+        formulas: Callable[[Tensor], dict[str, Tensor]],
     ) -> None:
         self._content = content
         self._table = table
         self._space = space
         self._devices = devices
-        self._written = written
-        self._predictor = predictor
-        self._known: dict[str, dict[str, tuple[float, Source]]] = {}
+        self._costs = costs
+        self._references = references
+        self._model = model
+        self._formulas = formulas
+        self._kinds: dict[str, Source] = content["cost_sources"]
+        self._known: dict[tuple[str, str], Known] = {}
 
-    def __call__(self, device: Device, texts: Sequence[str], onehot: Tensor) -> list[Cost]:
-        """The latency of each of n architectures, strings [n] and one-hots [n, N]."""
-        known = self._known_on(device)
+    def __call__(self, device: Device, texts: Sequence[str], onehot: Tensor) -> list[dict[str, Cost]]:
+        """The costs by key of each of n architectures, strings [n] and one-hots [n, N]."""
+        columns = [self._column(device, cost, texts, onehot) for cost in self._costs]
+        return [dict(zip((cost.key for cost in self._costs), row)) for row in zip(*columns, strict=True)]
+
+    def _column(self, device: Device, cost: Objective, texts: Sequence[str], onehot: Tensor) -> list[Cost]:
+        if self._kinds[cost.key] == "exact":
+            exact = self._formulas(self._space.canonical(onehot))[cost.name].tolist()
+            return [Cost(value, cost.unit, "exact") for value in exact]
+        known = self._known_on(device, cost)
         unknown = [row for row, text in enumerate(texts) if text not in known]
-        predicted = iter(self._predict(device, onehot[unknown]) if unknown else [])
+        predicted = iter(self.predict(device, cost, onehot[unknown]) if unknown else [])
         found = [known.get(text) or (next(predicted), "predicted") for text in texts]
-        return [Cost(ms, UNIT, kind, kind == "predicted" and self._beyond(device, ms)) for ms, kind in found]
+        return [
+            Cost(value, cost.unit, source, source == "predicted" and self._beyond(device, cost, value))
+            for value, source in found
+        ]
 
     @torch.no_grad()
-    def _predict(self, device: Device, onehot: Tensor) -> list[float]:
-        return device.denormalize(self._predictor()(onehot, embeddings([device]))).tolist()
+    def predict(self, device: Device, cost: Objective, onehot: Tensor) -> list[float]:
+        """What the run's predictors say of networks [n, N] on a device, in the unit of the cost."""
+        normalized = self._model()(onehot, embeddings([device]))[:, list(device.metrics).index(cost.name)]
+        return device.denormalize(normalized, cost.name).tolist()
 
     # ---- what is known ----
 
-    def _known_on(self, device: Device) -> dict[str, tuple[float, Source]]:
-        """(ms, source) by architecture of all that the run's files, or the device itself, tell."""
+    def _known_on(self, device: Device, cost: Objective) -> Known:
+        """All that the run's files, or the device itself, tell."""
         if device != self._devices.get(device.name):
-            return self._of_references(device, "measured")
-        if device.name not in self._known:
-            self._known[device.name] = self._from_files(device)
-        return self._known[device.name]
+            return self._of_references(device, cost, "measured")
+        place = (device.name, cost.key)
+        if place not in self._known:
+            self._known[place] = self._from_files(device, cost)
+        return self._known[place]
 
-    def _from_files(self, device: Device) -> dict[str, tuple[float, Source]]:
+    def _from_files(self, device: Device, cost: Objective) -> Known:
         entry = next(entry for entry in self._content["devices"] if entry["name"] == device.name)
-        on_table = self._content.get("error_kind") == "true"
-        listed: Source = "tabulated" if on_table else "predicted"
-        points = {
-            point["architecture"]: (point["latency_ms"], listed)
+        points: Known = {
+            point["architecture"]: (point[cost.key], point.get("sources", {}).get(cost.key, "predicted"))
             for point in (*entry["rays"], *entry["random"])
-            if point["latency_ms"] > 0  # earlier versions listed predictions below zero
         }
-        if on_table:
-            kept = {text: (ms, listed) for text, ms in kept_costs(self._table, device.name).items()}
-            return {**self._of_references(device, listed), **points, **kept}
-        measured = {
-            network["architecture"]: network["latency_ms"][device.name]["measured"]
-            for network in self._content.get("verified", [])
-            if device.name in network.get("latency_ms", {})
+        kept: Known = {
+            text: (value, "tabulated") for text, value in kept_costs(self._table, device.name, cost.key).items()
         }
-        measured |= entry.get("measured_latency_ms", {})
-        return {
-            **points,
-            **self._of_references(device, "measured"),
-            **{text: (ms, "measured") for text, ms in measured.items()},
+        measured: Known = {
+            text: (values[cost.key], "measured") for text, values in entry["measured"].items() if cost.key in values
         }
+        return {**points, **self._of_references(device, cost, self._kinds[cost.key]), **kept, **measured}
 
-    def _of_references(self, device: Device, source: Source) -> dict[str, tuple[float, Source]]:
+    def _of_references(self, device: Device, cost: Objective, source: Source) -> Known:
         """The reference networks, whose costs the embedding holds."""
-        latencies = device.denormalize(torch.tensor(device.embedding, dtype=torch.float64)).tolist()
-        return {text: (ms, source) for text, ms in zip(self._references, latencies)}
-
-    @cached_property
-    def _references(self) -> list[str]:
-        """The reference networks as they were measured."""
-        if self._written:
-            return list(self._space.references)
-        onehot = self._space.encode([self._space.parse(text) for text in self._space.references])
-        return [architecture.text for architecture in self._space.decode(self._space.canonical(onehot))]
+        width, column = len(self._references), list(device.metrics).index(cost.name)
+        normalized = torch.tensor(device.embedding[column * width : (column + 1) * width], dtype=torch.float64)
+        values = device.denormalize(normalized, cost.name).tolist()
+        return {text: (value, source) for text, value in zip(self._references, values)}
 
     # ---- where predictions are judged ----
 
-    def _beyond(self, device: Device, latency_ms: float) -> bool:
-        """Whether a predicted latency is extrapolated."""
-        judged = self._judged
+    def _beyond(self, device: Device, cost: Objective, value: float) -> bool:
+        """Whether a predicted cost is extrapolated."""
+        judged = self._judged(cost)
         if not judged:
             return False
         if device == self._devices.get(device.name):
@@ -125,17 +133,16 @@ class KnownLatencies:
             if self._distance_to_nearest(device) > self._largest_gap:
                 return True
             ranges = list(judged.values())
-        value = float(device.normalize(torch.tensor(latency_ms, dtype=torch.float64)))
-        return bool(ranges) and not min(low for low, _ in ranges) <= value <= max(high for _, high in ranges)
+        normalized = float(device.normalize(torch.tensor(value, dtype=torch.float64), cost.name))
+        return bool(ranges) and not min(low for low, _ in ranges) <= normalized <= max(high for _, high in ranges)
 
-    @cached_property
-    def _judged(self) -> dict[str, tuple[float, float]]:
+    def _judged(self, cost: Objective) -> dict[str, tuple[float, float]]:
         """Per device of the run, lowest and highest judged cost in its normalised range."""
         found = {}
         for entry in self._content["devices"]:
-            if "judged_latency_ms" in entry:
-                judged = torch.tensor(entry["judged_latency_ms"], dtype=torch.float64)
-                low, high = self._devices[entry["name"]].normalize(judged).tolist()
+            if cost.key in entry["judged"]:
+                judged = torch.tensor(entry["judged"][cost.key], dtype=torch.float64)
+                low, high = self._devices[entry["name"]].normalize(judged, cost.name).tolist()
                 found[entry["name"]] = (low, high)
         return found
 

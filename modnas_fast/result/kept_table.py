@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,28 +12,37 @@ from torch import Tensor
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.files import replacing
 
-_COST = "cost: "
+_QUALITY = "quality"
 
 
-def keep_table(file: Path, architectures: Sequence[str], errors: Tensor, costs: dict[str, Tensor]) -> None:
-    """Writes errors in percent [n] and one cost per device [n] of n networks, by rename."""
-    columns = {"architecture": pa.array(architectures), "error": errors.double().numpy()}
-    columns |= {_COST + device: values.double().numpy() for device, values in costs.items()}
+def keep_table(
+    file: Path, architectures: Sequence[str], quality: Tensor | None, costs: Mapping[str, Mapping[str, Tensor]]
+) -> None:
+    """Writes n networks by rename: qualities [n] where they are known, and costs [n] by device and key."""
+    columns = {"architecture": pa.array(architectures)}
+    if quality is not None:
+        columns[_QUALITY] = quality.double().numpy()
+    for device, values in costs.items():
+        columns |= {_column(device, key): column.double().numpy() for key, column in values.items()}
     with replacing(file) as temporary:
         pq.write_table(pa.table(columns), temporary, compression="zstd")
 
 
-def kept_errors(file: Path) -> dict[str, float]:
-    """Error in percent by architecture; empty without the file. Raises InputError where it is damaged."""
-    return _column(file, "error")
+def kept_qualities(file: Path) -> dict[str, float]:
+    """Quality by architecture; empty without the file. Raises InputError where it is damaged."""
+    return _read(file, _QUALITY)
 
 
-def kept_costs(file: Path, device: str) -> dict[str, float]:
-    """Cost on a device by architecture; empty without file or device. Raises InputError where it is damaged."""
-    return _column(file, _COST + device)
+def kept_costs(file: Path, device: str, key: str) -> dict[str, float]:
+    """Cost on a device by architecture; empty without file or column. Raises InputError where it is damaged."""
+    return _read(file, _column(device, key))
 
 
-def _column(file: Path, name: str) -> dict[str, float]:
+def _column(device: str, key: str) -> str:
+    return f"{key} on {device}"
+
+
+def _read(file: Path, name: str) -> dict[str, float]:
     if not file.exists():
         return {}
     try:

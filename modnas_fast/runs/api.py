@@ -12,9 +12,6 @@ from modnas_fast.config import Config, find_choices, make_config, with_absolute_
 from modnas_fast.result import Result
 from modnas_fast.result.folder import create_numbered_run, create_run, discard_unstarted, open_run
 from modnas_fast.runs.run import Run
-from modnas_fast.runs.stages import StagedRun
-from modnas_fast.runs.table_run import TableRun
-from modnas_fast.runtime.choices import SPACES
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.progress import Reporter
 from modnas_fast.runtime.stopping import Stopper
@@ -34,7 +31,7 @@ def search(
     remeasure: bool = False,
     reporter: Reporter | None = None,
     stopper: Stopper | None = None,
-    started: Callable[[StagedRun], None] | None = None,
+    started: Callable[[Run], None] | None = None,
     **sections: Mapping[str, Any],
 ) -> Result:
     """The result of a search, whose folder with report and all is `result.run`.
@@ -65,13 +62,10 @@ def search(
         file = Path(config).expanduser() if isinstance(config, (str, Path)) else None
         tree = None if isinstance(config, (str, Path)) else config
         configuration = with_absolute_paths(make_config(tree, preset=preset, file=file, overrides=overrides, **changes))
-    if configuration.devices.table is not None:
-        _refuse_on_tables(verify=bool(sections.get("verify", {}).get("networks")), remeasure=remeasure)
-        if configuration.space.name not in SPACES:
-            raise InputError("space.name: with devices.table, networks are those of the table's space; leave it out")
+    _refuse_needless(configuration, bool(sections.get("verify", {}).get("networks")), remeasure)
     find_choices(configuration)
     folder = resume if resume is not None else out
-    run = _make_run(Path(folder or RUNS).expanduser(), configuration, reporter, stopper, remeasure)
+    run = Run(Path(folder or RUNS).expanduser(), configuration, reporter, stopper, remeasure)
     if resume is None:
         run.check()  # before there is a folder
         run.folder = create_run(run.folder, configuration) if out else _numbered(configuration)
@@ -89,20 +83,12 @@ def search(
     return result
 
 
-def _refuse_on_tables(**given: bool) -> None:
-    """What means nothing where costs come from a table."""
-    for name, value in given.items():
-        if value:
-            raise InputError(f"{name}: with devices.table, errors and latencies are the table's; leave --{name} out")
-
-
-def _make_run(
-    folder: Path, config: Config, reporter: Reporter | None, stopper: Stopper | None, remeasure: bool
-) -> StagedRun:
-    """The stages that the configuration asks for."""
-    if config.devices.table is None:
-        return Run(folder, config, reporter, stopper, remeasure)
-    return TableRun(folder, config, reporter, stopper)
+def _refuse_needless(config: Config, verify: bool, remeasure: bool) -> None:
+    """Options that mean nothing for what is searched."""
+    if verify and config.task.table is not None:
+        raise InputError(f"verify: the true errors of {config.task.table} are known (task.table); leave --verify out")
+    if remeasure and config.devices.table is not None:
+        raise InputError("remeasure: with devices.table, costs are the table's; leave --remeasure out")
 
 
 def _numbered(config: Config) -> Path:

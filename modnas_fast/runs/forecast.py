@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from modnas_fast.config import Config
-from modnas_fast.datasets import ImageTask
 from modnas_fast.method.architect import make_architect, samples_per_device
 from modnas_fast.runtime.errors import InputError
-from modnas_fast.runtime.free_memory import free_memory
+from modnas_fast.runtime.free_memory import SHARE, free_memory
 from modnas_fast.spaces import SearchSpace
-from modnas_fast.spaces.nb201.memory import SHARE, training_bytes
+from modnas_fast.tasks.task import Task
 from modnas_fast.tasks.task_objective import SupernetObjective, network_arguments
+from modnas_fast.tasks.training import training_bytes
 
 #: a pass that takes longer is not repeated to leave out what its first time prepares
 LONG = 0.5
@@ -41,18 +41,19 @@ class Forecast(NamedTuple):
         return ", ".join(parts)
 
 
-def foresee(config: Config, space: SearchSpace, task: ImageTask, searched: int, unseen: int) -> Forecast:
+def foresee(config: Config, space: SearchSpace, task: Task, searched: int, unseen: int) -> Forecast:
     """Seconds that search, evaluation and verification will take about, on as many threads as torch uses now.
 
     Args:
         config: the run's configuration.
         space: the search space.
-        task: images.
+        task: with its data.
         searched, unseen: how many devices there are.
 
     Raises InputError where there is too little memory for a stage; it names the setting.
     """
-    _check_verification(config, task)
+    if config.verify.networks:
+        _check_verification(config, space, task)
     objective = SupernetObjective(config, space, task)
     generator = torch.Generator().manual_seed(0)
     options, devices = config.search, searched + unseen
@@ -65,7 +66,7 @@ def foresee(config: Config, space: SearchSpace, task: ImageTask, searched: int, 
         search=(options.warmup_steps + options.steps) * step_of_w
         + options.steps * step_of_phi
         + (on_the_way + refined) * network,
-        evaluate=devices * (DISTINCT_PER_DEVICE + config.evaluation.rays) * network,
+        evaluate=devices * (DISTINCT_PER_DEVICE + config.num_rays) * network,
         verify=_verification_seconds(config, space, task, objective.device) if config.verify.networks else 0.0,
     )
 
@@ -101,36 +102,38 @@ def _phi_pass(
         loss.sum().backward()
 
 
-def _check_verification(config: Config, task: ImageTask) -> None:
-    if not config.verify.networks:
-        return
+def _check_verification(config: Config, space: SearchSpace, task: Task) -> None:
+    """Refuses where training the largest of the reference networks takes too much memory."""
     free = free_memory(torch.device("cpu"))
-    needed = training_bytes(config.space.channels, config.space.cells, config.verify.batch_size, task.image_shape)
+    batch = next(task.batches("train", config.verify.batch_size))
+    networks = (_reference(config, space, task, text).to("meta") for text in space.references)
+    needed = max(training_bytes(network, task, batch) for network in networks)
     if free is not None and needed > SHARE * free:
         raise InputError(
-            f"verify.batch_size: training a network on {config.verify.batch_size} images at a time takes about "
+            f"verify.batch_size: training a network on {config.verify.batch_size} samples at a time takes about "
             f"{needed / 1e9:.3g} GB, of which {free / 1e9:.3g} GB are free; lower it, or set space.channels or "
             "task.resize lower"
         )
 
 
-def _verification_seconds(config: Config, space: SearchSpace, task: ImageTask, device: torch.device) -> float:
+def _verification_seconds(config: Config, space: SearchSpace, task: Task, device: torch.device) -> float:
     """Of training the chosen networks, were all like the mean of the first and the last reference network."""
-    options, images = config.verify, len(task.train) + len(task.validation)
-    batch = min(options.batch_size, images, len(task.train))
-    x, y = next(task.to(device).batches(task.to(device).train, batch))
+    options, samples = config.verify, task.size("train+validation")
+    x, y = next(task.to(device).batches("train", options.batch_size))
     seconds = 0.0
     for text in (space.references[0], space.references[-1]):
-        with torch.random.fork_rng(devices=[]):
-            network = space.build(
-                space.parse(text), **network_arguments(config, task.image_shape[0], task.num_classes)
-            ).to(device)
-        seconds += _seconds(partial(_training_pass, network, x, y)) / 2
-    return seconds * options.networks * options.epochs * max(1, images // options.batch_size)
+        network = _reference(config, space, task, text).to(device)
+        seconds += _seconds(partial(_training_pass, network, task, x, y)) / 2
+    return seconds * options.networks * options.epochs * max(1, samples // options.batch_size)
 
 
-def _training_pass(network: nn.Module, x: Tensor, y: Tensor) -> None:
-    nn.functional.cross_entropy(network(x), y).backward()
+def _training_pass(network: nn.Module, task: Task, x: Tensor, y: Tensor) -> None:
+    task.loss(network(x), y).backward()
+
+
+def _reference(config: Config, space: SearchSpace, task: Task, text: str) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        return space.build(space.parse(text), **network_arguments(config, task))
 
 
 def _duration(seconds: float) -> str:

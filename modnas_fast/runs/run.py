@@ -1,45 +1,29 @@
-"""One run from start to answer: measure, predict, search, evaluate, verify, report.
+"""One run from start to answer: prepare, predict, search, evaluate, verify, report.
 
-Every stage leaves its outcome in the run's folder by rename (see `runfolder`), and a stage whose outcome is there
-is not repeated, so that a killed run continues where it was.
+It is the same whatever the costs come from (this machine, a table, formulas), whatever the task objective is (shared
+weights or a surrogate), and whether a truth is known that judges the answer. Every stage leaves its outcome in the
+run's folder by rename (see `result.folder`), and a stage whose outcome is there is not repeated.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
-from functools import cached_property
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor
 
 from modnas_fast.baselines import random_architectures
-from modnas_fast.config import Config
-from modnas_fast.datasets.look import look_at
-from modnas_fast.devices import (
-    Campaign,
-    Device,
-    Latencies,
-    Measurement,
-    MeasurementCache,
-    Profiler,
-    Setting,
-    embeddings,
-    fingerprint,
-    machine_settings,
-    plan_campaign,
-)
-from modnas_fast.evaluation.fronts import front
-from modnas_fast.evaluation.verify import choose_spread, train_network
-from modnas_fast.predictors.make import make_metapredictor
-from modnas_fast.predictors.metapredictor import CostModel, predictor_quality, train_metapredictor
+from modnas_fast.config import Config, with_absolute_paths
+from modnas_fast.devices import Device, threads_restored
+from modnas_fast.evaluation.fronts import Point, front
+from modnas_fast.evaluation.verify import choose_spread
+from modnas_fast.predictors.metapredictor import CostModel
+from modnas_fast.result import Result
 from modnas_fast.result.content import (
-    common_bounds,
-    compose_history,
-    compose_result,
     objectives_on,
     plain_points,
     points_of,
@@ -48,39 +32,43 @@ from modnas_fast.result.folder import (
     CHECKPOINT_FILE,
     COSTS_FILE,
     EVALUATION_FILE,
-    HISTORY_FILE,
     HYPERNETWORK_FILE,
     MEASUREMENTS_FILE,
     PREDICTOR_FILE,
-    QUALITY_FILE,
+    RESULT_FILE,
     SUPERNET_FILE,
     VERIFICATION_FILE,
 )
+from modnas_fast.runs.compose import compose
 from modnas_fast.runs.forecast import foresee
-from modnas_fast.runs.stages import StagedRun, read_kept
-from modnas_fast.runtime.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
-from modnas_fast.runtime.errors import InputError
+from modnas_fast.runs.inputs import Inputs
+from modnas_fast.runs.judging import predictor_entries
+from modnas_fast.runs.kept import once, read_kept, undamaged
+from modnas_fast.runs.preparation import Preparation, Prepared
+from modnas_fast.runs.searching import Answer, search_on, start
+from modnas_fast.runtime.allocator import keep_freed_memory
+from modnas_fast.runtime.checkpoint import load_weights, save_weights
+from modnas_fast.runtime.errors import one_line
 from modnas_fast.runtime.files import write_json
-from modnas_fast.runtime.progress import Reporter, behind
+from modnas_fast.runtime.lock import locked
+from modnas_fast.runtime.progress import Reporter, Silent, behind
 from modnas_fast.runtime.stopping import Stopper
-from modnas_fast.search.bilevel import Search, initial_hypernet
 from modnas_fast.search.evaluator import Evaluator
-from modnas_fast.search.history import History
-from modnas_fast.spaces import Architecture, make_space
-from modnas_fast.supernets import Supernet
-from modnas_fast.tasks.task_objective import SupernetObjective, initial_supernet, network_arguments, supernet_errors
+from modnas_fast.tasks.task_objective import SupernetObjective
+from modnas_fast.tasks.training import train_network
 
-#: networks to measure per setting
-Wanted = Sequence[tuple[Setting, list[Architecture]]]
 #: seconds from which on a run is told how to be made shorter
 LONG_RUN = 1800
 
 
-class Run(StagedRun):
-    """The stages of one run on this machine.
+class Run:
+    """The stages of one run in its folder.
 
     Args:
-        folder, config, reporter, stopper: see `StagedRun`.
+        folder: made by `result.folder.create_run`, before `execute`.
+        config: its configuration.
+        reporter: where progress is told; silent by default.
+        stopper: asked after each search step whether to stop; a checkpoint is written first.
         remeasure: forget this machine's cached measurements first.
     """
 
@@ -92,98 +80,73 @@ class Run(StagedRun):
         stopper: Stopper | None = None,
         remeasure: bool = False,
     ) -> None:
-        super().__init__(folder, config, reporter, stopper)
-        self._remeasure = remeasure
-        self._space = make_space(config.space.name, config.space.options)
+        self.folder = folder
+        self.config = with_absolute_paths(config)
+        self._reporter: Reporter = reporter or Silent()
+        self._stopper = stopper or Stopper()
+        self._inputs = Inputs(self.config, self._reporter, remeasure)
+        self._checked = False
+        #: why `execute` could write no report, in one line; the result stands without one
+        self.report_fault: str | None = None
 
-    def _check(self) -> None:
-        """See `StagedRun.check`: the images' place and classes, and names of devices."""
-        super()._check()
-        _ = self._campaign
-        look_at(self.config.task.data)
+    def execute(self) -> Result:
+        """Runs what is missing and returns the result; the report stands in the folder too, or see `report_fault`.
+
+        Raises InputError for input that cannot be used, and where another process works in the folder.
+        """
+        with locked(self.folder):
+            self._reporter.say(f"Run folder: {self.folder}")
+            if not (self.folder / RESULT_FILE).exists():
+                self.check()
+                write_json(self.folder / RESULT_FILE, self._run_stages())
+            result = Result.load(self.folder)
+            self._report()
+        return result
+
+    def check(self) -> None:
+        """Raises InputError for what a quick look at the inputs shows: minutes of measuring shall not come first."""
+        if not self._checked:
+            self._inputs.check()
+        self._checked = True
+
+    def _report(self) -> None:
+        try:
+            from modnas_fast.report import write_report
+
+            with self._reporter.stage("Writing the report", 1):
+                write_report(self.folder)
+        except Exception as error:  # whatever it is, hours of search are not lost for it
+            self.report_fault = one_line(error)
 
     def _run_stages(self) -> dict[str, Any]:
+        """The content of result.json."""
         self._foresee()
-        measured = self._measure()
-        devices = self._campaign.devices(measured["latencies"])
+        self._begin()
         with self._search_threads():
-            predictor = self._train_predictor(measured["latencies"], devices)
-            history, search_seconds = self._search(devices, predictor)
-            evaluation = self._evaluate(devices, predictor)
-            verification = self._verify(evaluation, devices)
-        costs = self._measure_chosen(verification)
-        merged = {name: {**measured["latencies"][name], **values} for name, values in costs["latencies"].items()}
-        quality = self._quality(merged, devices, predictor)
-        bounds = common_bounds(evaluation, self._task.num_classes)
-        write_json(self.folder / QUALITY_FILE, {"devices": quality})
-        write_json(self.folder / HISTORY_FILE, compose_history(history, bounds))
-        return compose_result(
-            self.config,
-            self._space,
-            self._task,
-            fingerprint(),
-            devices,
-            merged,
-            quality,
-            evaluation,
-            verification,
-            self._predicted(list(verification["test_error"]), devices, predictor),
-            bounds,
-            [*measured["notes"], *costs["notes"]],
-            {
-                "measure": measured["seconds"],
-                "search": search_seconds,
-                "evaluate": evaluation["seconds"],
-                "verify": verification["seconds"] + costs["seconds"],
-            },
-        )
+            prepared = self._prepare()
+            answer = self._search(prepared)
+            evaluation = once(self.folder / EVALUATION_FILE, lambda: self._evaluate(answer))
+            verification = self._verify(evaluation, prepared.devices)
+        self._finish(evaluation, prepared.devices)
+        seconds = self._seconds(answer, evaluation, verification)
+        return compose(self._inputs, self.folder, answer, evaluation, verification, seconds)
 
-    # ---- what the stages rest on ----
-
-    @cached_property
-    def _campaign(self) -> Campaign:
-        options = self.config.devices
-        return plan_campaign(
-            self._space,
-            machine_settings(),
-            options.unseen,
-            networks=options.networks,
-            heldout=options.heldout,
-            seed=self.config.seed,
-        )
-
-    @cached_property
-    def _profiler(self) -> Profiler:
-        family: dict[str, object] = {
-            "space": self._space.name,
-            "image": list(self._task.image_shape),
-            **self._network_arguments,
-        }
-        cache = MeasurementCache(fingerprint(), family, note=lambda line: self._reporter.say(f"  note: {line}"))
-        if self._remeasure:
-            cache.clear()
-        cache.try_writing()
-        options = self.config.devices
-        return Profiler(
-            self._space, self._network_arguments, self._task.image_shape, cache, options.repeats, options.minutes
-        )
-
-    @property
-    def _network_arguments(self) -> dict[str, int | str]:
-        return network_arguments(self.config, self._task.image_shape[0], self._task.num_classes)
-
-    def _evaluator(self, supernet: Supernet, predictor: nn.Module) -> Evaluator:
-        task = self._task.to(self._device)
-        errors = supernet_errors(self.config, supernet.to(self._device), task)
-        return Evaluator(self._space, errors, CostModel([predictor]))
+    @contextmanager
+    def _search_threads(self) -> Iterator[None]:
+        """The CPU threads that `search.threads` asks for, until the end of the context."""
+        with threads_restored():
+            if self.config.search.threads is not None:
+                torch.set_num_threads(self.config.search.threads)
+            yield
 
     def _foresee(self) -> None:
         """Tells what a new search will take, and refuses it where there is too little memory."""
-        if (self.folder / CHECKPOINT_FILE).exists():
+        if not self._inputs.trains or (self.folder / CHECKPOINT_FILE).exists():
             return
+        splits = list(self._inputs.source.splits.values())
         with self._search_threads():
             forecast = foresee(
-                self.config, self._space, self._task, len(self._campaign.search), len(self._campaign.unseen)
+                self._as_verified, self._inputs.space, self._inputs.task, splits.count("search"), splits.count("unseen")
             )
         self._reporter.say(f"Expected behind the measuring, about: {forecast}")
         if sum(forecast) > LONG_RUN:
@@ -192,209 +155,189 @@ class Run(StagedRun):
                 "search.refine_networks"
             )
 
-    # ---- measuring ----
+    @property
+    def _as_verified(self) -> Config:
+        """The configuration, without a verification where the truth is known."""
+        if self._inputs.truth is None:
+            return self.config
+        return self.config.model_copy(update={"verify": self.config.verify.model_copy(update={"networks": 0})})
 
-    def _measure(self) -> dict[str, Any]:
-        return self._latencies_once(
-            MEASUREMENTS_FILE, "Measuring this machine", lambda: self._campaign.before_search(), refuse=True
-        )
+    # ---- prepare and predict ----
 
-    def _measure_chosen(self, verification: dict[str, Any]) -> dict[str, Any]:
-        """Latencies of the verified networks on all devices, and of the held-out networks on the unseen ones."""
-        chosen = [self._space.parse(text) for text in verification["test_error"]]
-        return self._latencies_once(
-            COSTS_FILE, "Measuring chosen networks", lambda: self._campaign.after_search(chosen), refuse=False
-        )
+    @property
+    def _measurements(self) -> Path:
+        return self.folder / MEASUREMENTS_FILE
 
-    def _latencies_once(self, file: str, title: str, wanted: Callable[[], Wanted], refuse: bool) -> dict[str, Any]:
-        def compute() -> dict[str, Any]:
-            notes: list[str] = []
+    def _begin(self) -> None:
+        """Learns what costs the search rests on, or restores what an earlier process learned."""
+        if self._measurements.exists():
+            with undamaged(self._measurements):
+                self._inputs.source.restore(read_kept(self._measurements)["source"])
+            return
+        begun = time.monotonic()
+        self._inputs.source.begin(self._reporter)
+        if self._inputs.measures:
+            self._keep_measurements({"measure": time.monotonic() - begun}, None)
 
-            def note(line: str) -> None:
-                notes.append(line)
-                self._reporter.say(f"  note: {line}")
+    def _keep_measurements(self, seconds: dict[str, float], queried: dict[str, float] | None) -> None:
+        content = {"seconds": seconds, "source": self._inputs.source.state(), "queried": queried}
+        write_json(self._measurements, content)
 
-            with self._reporter.stage(title, 100) as advance:
-                latencies = self._profiler.latencies(wanted(), advance, note, refuse=refuse)
-            plain = {
-                device: {text: [value.latency_ms, value.noise] for text, value in values.items()}
-                for device, values in latencies.items()
-            }
-            return {"latencies": plain, "notes": notes}
+    def _prepare(self) -> Prepared:
+        objective = None
+        if self._inputs.trains:
+            if not self._inputs.measures:
+                keep_freed_memory()  # nothing is measured here that it would change
+            objective = SupernetObjective(self.config, self._inputs.space, self._inputs.task)
+        inputs = self._inputs
+        stage = Preparation(self.config, inputs.source, objective, inputs.truth, lambda: inputs.network, self._reporter)
+        seconds: dict[str, float] = {}
+        if self._measurements.exists():
+            content = read_kept(self._measurements)
+            with undamaged(self._measurements):
+                seconds = {name: float(value) for name, value in content["seconds"].items()}
+                if content["queried"] is not None:
+                    queried = {text: float(value) for text, value in content["queried"].items()}
+                    return stage.prepared_before(self._load_predictors, queried, seconds)
+        prepared = stage.prepare()
+        prepared.seconds = {**seconds, **prepared.seconds}
+        save_weights(self.folder / PREDICTOR_FILE, prepared.costs)
+        self._keep_measurements(prepared.seconds, prepared.queried)
+        self._tell_quality(prepared)
+        return prepared
 
-        content = self._once(file, compute)
-        for setting in (*self._campaign.search, *self._campaign.unseen):
-            if setting.name not in content["latencies"]:
-                raise InputError(
-                    f"{self.folder / file} lacks {setting.name}: the run began on another machine; start a new one"
-                )
-        content["latencies"] = {
-            device: {text: Measurement(*value) for text, value in values.items()}
-            for device, values in content["latencies"].items()
-        }
-        return content
+    def _load_predictors(self, model: CostModel) -> None:
+        load_weights(self.folder / PREDICTOR_FILE, model)
 
-    # ---- predictor ----
-
-    def _train_predictor(self, latencies: Latencies, devices: Sequence[Device]) -> nn.Module:
-        options = self.config.predictor
-        generator = torch.Generator().manual_seed(self.config.seed + 4)
-        width = len(devices[0].embedding)
-        predictor = make_metapredictor(options, self._space, width, generator, executes="live")
-        path = self.folder / PREDICTOR_FILE
-        if path.exists():
-            load_weights(path, predictor)
-            return predictor.requires_grad_(False)
-        with self._reporter.stage("Training the metapredictor", options.steps) as advance:
-            train_metapredictor(
-                predictor,
-                *self._campaign.training_table(latencies),
-                steps=options.steps,
-                learning_rate=options.learning_rate,
-                on_step=advance,
-            )
-        save_weights(path, predictor)
-        for name, values in self._quality(latencies, devices[: len(self._campaign.search)], predictor).items():
-            self._reporter.say(f"  {name}: Spearman {values['spearman']:.3f} on held-out networks")
-        return predictor
-
-    def _quality(
-        self, latencies: Latencies, devices: Sequence[Device], predictor: nn.Module
-    ) -> dict[str, dict[str, Any]]:
-        """Per device, predictions beside measurements of the held-out networks."""
-        networks = self._campaign.canonical(self._campaign.heldout)
-        onehot = self._space.encode(networks)
-        quality = {}
-        for device in devices:
-            with torch.no_grad():
-                predicted = device.denormalize(predictor(onehot, embeddings([device]))).tolist()
-            measured = [latencies[device.name][architecture.text].latency_ms for architecture in networks]
-            quality[device.name] = {
-                "split": device.split,
-                **asdict(predictor_quality(predicted, measured)),
-                "architectures": [architecture.text for architecture in networks],
-                "predicted_ms": predicted,
-                "measured_ms": measured,
-            }
-        return quality
-
-    @torch.no_grad()
-    def _predicted(
-        self, texts: Sequence[str], devices: Sequence[Device], predictor: nn.Module
-    ) -> dict[str, dict[str, float]]:
-        """Latency in ms that the predictor gives each architecture, per device."""
-        onehot = self._space.encode([self._space.parse(text) for text in texts])
-        return {
-            device.name: dict(zip(texts, device.denormalize(predictor(onehot, embeddings([device]))).tolist()))
-            for device in devices
-        }
+    def _tell_quality(self, prepared: Prepared) -> None:
+        """How well networks are predicted that no predictor was trained on."""
+        if self._inputs.source.held_out:
+            devices, seed = prepared.search_devices, self.config.seed + 6
+            entries = predictor_entries(self._inputs.source, devices, prepared.costs, seed)
+            for name, entry in entries.items():
+                for key, quality in entry["costs"].items():
+                    self._reporter.say(f"  {name}: Spearman {quality['spearman']:.3f} on held-out networks ({key})")
 
     # ---- search ----
 
-    def _search(self, devices: Sequence[Device], predictor: nn.Module) -> tuple[History, float]:
-        """Searches from the last checkpoint on; the history, and the seconds spent, those before it included."""
-        path = self.folder / CHECKPOINT_FILE
-        search_devices = [device for device in devices if device.split == "search"]
-        objective = SupernetObjective(self.config, self._space, self._task)
-        search = Search(self.config, self._space, objective, search_devices, CostModel([predictor]))
-        seconds = 0.0
-        if path.exists():
-            state = load_checkpoint(path)
-            search.load_state_dict(state["search"])
-            seconds = state["seconds"]
-        if not search.done:
-            if path.exists():
-                self._reporter.say(f"Continuing at step {search.finished_steps} of {search.total_steps}")
-            evaluator = Evaluator(self._space, objective.errors, CostModel([predictor]))
-            seconds = self._advance(search, devices, evaluator, seconds)
-        save_weights(self.folder / HYPERNETWORK_FILE, search.hypernet)
-        save_weights(self.folder / SUPERNET_FILE, objective.supernet)
-        return search.history, seconds
+    def _search(self, prepared: Prepared) -> Answer:
+        """Searches from the last checkpoint on."""
+        evaluator = self._evaluator(prepared)
 
-    def _advance(self, search: Search, devices: Sequence[Device], evaluator: Evaluator, seconds: float) -> float:
-        start = time.monotonic() - seconds
-        every = self.config.search.checkpoint_every
-        with (
-            self._reporter.stage("Searching", search.total_steps, search.finished_steps) as advance,
-            self._stopper.deferred(),
-        ):
-            while not search.done:
-                search.step()
-                if search.evaluation_due:
-                    self._track(search, evaluator, devices)
-                if search.done or self._stopper.requested or search.finished_steps % every == 0:
-                    state = {"search": search.state_dict(), "seconds": time.monotonic() - start}
-                    save_checkpoint(self.folder / CHECKPOINT_FILE, state)
-                self._stopper.check()
-                advance(search.finished_steps)
-        return time.monotonic() - start
+        def track(answer: Answer) -> None:
+            """Adds an evaluation of the current hypernetwork to the history."""
+            evaluator.forget()
+            chosen = evaluator.ray_points(answer.hypernet, prepared.devices, self.config.num_rays)
+            points = {d.name: [list(p.values) for p in row] for d, row in zip(prepared.devices, chosen)}
+            answer.search.history.tracked.append({"step": answer.search.finished_steps, "points": points})
 
-    def _track(self, search: Search, evaluator: Evaluator, devices: Sequence[Device]) -> None:
-        """Adds an evaluation of the current hypernetwork to the history."""
-        evaluator.forget()
-        chosen = evaluator.ray_points(search.hypernet, devices, self.config.evaluation.rays)
-        points = {d.name: [list(p.values) for p in row] for d, row in zip(devices, chosen)}
-        search.history.tracked.append({"step": search.finished_steps, "points": points})
+        answer = search_on(
+            start(self.config, prepared),
+            self.folder / CHECKPOINT_FILE,
+            self.config.search.checkpoint_every,
+            self._reporter,
+            self._stopper,
+            track,
+        )
+        save_weights(self.folder / HYPERNETWORK_FILE, answer.hypernet)
+        if isinstance(prepared.objective, SupernetObjective):
+            save_weights(self.folder / SUPERNET_FILE, prepared.objective.supernet)
+        return answer
+
+    def _evaluator(self, prepared: Prepared) -> Evaluator:
+        """True qualities where they are known, else those of the task objective."""
+        truth = self._inputs.truth
+
+        def true(onehot: Tensor) -> Tensor:
+            assert truth is not None
+            return truth.of([architecture.text for architecture in self._inputs.space.decode(onehot)])
+
+        errors = true if truth else prepared.objective.errors
+        return Evaluator(self._inputs.space, errors, prepared.costs, self._inputs.source)
 
     # ---- evaluation and verification ----
 
-    def _evaluate(self, devices: Sequence[Device], predictor: nn.Module) -> dict[str, Any]:
-        """Per device the rays' networks, as many random ones, and the hypervolumes of both."""
+    def _evaluate(self, answer: Answer) -> dict[str, Any]:
+        """Per device the rays' networks, as many random ones, and the bounds of the costs."""
+        devices, count = answer.prepared.devices, self.config.num_rays
+        evaluator = self._evaluator(answer.prepared)
+        generator = torch.Generator().manual_seed(self.config.seed + 5)
+        entries = {}
+        with self._reporter.stage("Evaluating", 1 + len(devices)) as advance:
+            points = evaluator.ray_points(answer.hypernet, devices, count)
+            advance(1)
+            for done, (device, chosen) in enumerate(zip(devices, points)):
+                onehot = random_architectures(self._inputs.space, count, generator)
+                evaluator.compute_errors(onehot)
+                drawn = evaluator.points(onehot, device)
+                objectives = objectives_on(device, self._inputs.quality)
+                entries[device.name] = {
+                    "rays": plain_points(chosen, objectives),
+                    "random": plain_points(drawn, objectives),
+                    "cost_bounds": self._cost_bounds(evaluator, device, [*chosen, *drawn]),
+                }
+                advance(2 + done)
+        return {"devices": entries}
 
-        def compute() -> dict[str, Any]:
-            hypernet = initial_hypernet(self.config, self._space, len(devices[0].embedding))
-            supernet = initial_supernet(self.config, self._space, self._task)
-            load_weights(self.folder / HYPERNETWORK_FILE, hypernet)
-            load_weights(self.folder / SUPERNET_FILE, supernet)
-            evaluator = self._evaluator(supernet, predictor)
-            count = self.config.evaluation.rays
-            generator = torch.Generator().manual_seed(self.config.seed + 5)
-            entries = {}
-            with self._reporter.stage("Evaluating", 1 + len(devices)) as advance:
-                points = evaluator.ray_points(hypernet, devices, count)
-                advance(1)
-                for done, (device, chosen) in enumerate(zip(devices, points)):
-                    onehot = random_architectures(self._space, count, generator)
-                    evaluator.compute_errors(onehot)
-                    entries[device.name] = {
-                        "rays": plain_points(chosen, objectives_on(device)),
-                        "random": plain_points(evaluator.points(onehot, device), objectives_on(device)),
-                        "cost_bounds": evaluator.cost_bounds(device),
-                    }
-                    advance(2 + done)
-            return {"devices": entries}
+    def _cost_bounds(self, evaluator: Evaluator, device: Device, points: Sequence[Point]) -> list[tuple[float, float]]:
+        """Per cost, the least and the largest that is predicted or known; empty where the exact fronts tell."""
+        if self._inputs.truth is not None and self._inputs.source.complete:
+            return []
+        bounds = evaluator.cost_bounds(device)
+        columns = zip(*(point.values[1:] for point in points))
+        return [(min(low, *column), max(high, *column)) for (low, high), column in zip(bounds, columns)]
 
-        return self._once(EVALUATION_FILE, compute)
+    def _fronts(self, evaluation: dict[str, Any], devices: Sequence[Device]) -> list[list[Point]]:
+        found, quality = evaluation["devices"], self._inputs.quality
+        return [front(points_of(found[device.name]["rays"], objectives_on(device, quality))) for device in devices]
 
     def _verify(self, evaluation: dict[str, Any], devices: Sequence[Device]) -> dict[str, Any]:
-        """Test errors of networks spread over the fronts, trained from scratch; kept network by network."""
+        """Test qualities of networks spread over the fronts, trained from scratch; kept network by network."""
         path = self.folder / VERIFICATION_FILE
-        content: dict[str, Any] = read_kept(path) if path.exists() else {"seconds": 0.0, "test_error": {}}
-        found = evaluation["devices"]
-        fronts = [front(points_of(found[device.name]["rays"], objectives_on(device))) for device in devices]
-        options = self.config.verify
-        chosen = choose_spread(fronts, options.networks)
-        left = [text for text in chosen if text not in content["test_error"]]
+        content: dict[str, Any] = read_kept(path) if path.exists() else {"seconds": 0.0, "test": {}}
+        options = self._as_verified.verify
+        chosen = choose_spread(self._fronts(evaluation, devices), options.networks)
+        left = [text for text in chosen if text not in content["test"]]
         if left:
             with self._reporter.stage("Training chosen networks", len(left) * options.epochs) as advance:
                 for number, text in enumerate(left):
-                    start = time.monotonic()
-                    error = self._train_chosen(text, behind(advance, number * options.epochs))
-                    content["test_error"][text] = error
-                    content["seconds"] += time.monotonic() - start
+                    begun = time.monotonic()
+                    content["test"][text] = self._train_chosen(text, behind(advance, number * options.epochs))
+                    content["seconds"] += time.monotonic() - begun
                     write_json(path, content)
         return content
 
     def _train_chosen(self, text: str, on_epoch: Callable[[int], None]) -> float:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
-            network = self._space.build(self._space.parse(text), **self._network_arguments)
+            network = self._inputs.space.build(self._inputs.space.parse(text), **self._inputs.network)
         return train_network(
             network,
-            self._task,
+            self._inputs.task,
             self.config.verify,
             augment=self.config.task.augment,
             seed=self.config.seed,
-            device=self._device,
+            device=self._inputs.device,
             on_epoch=on_epoch,
         )
+
+    def _finish(self, evaluation: dict[str, Any], devices: Sequence[Device]) -> None:
+        """Measures chosen networks on all devices of this machine, and what judges the predictor on the unseen ones."""
+        if not self._inputs.measures:
+            return
+        chosen = choose_spread(self._fronts(evaluation, devices), self.config.verify.networks)
+
+        def measure() -> dict[str, Any]:
+            self._inputs.source.finish(chosen, self._reporter)
+            return {"source": self._inputs.source.state()}
+
+        content = once(self.folder / COSTS_FILE, measure)
+        with undamaged(self.folder / COSTS_FILE):
+            self._inputs.source.restore(content["source"])
+
+    def _seconds(self, answer: Answer, evaluation: dict[str, Any], verification: dict[str, Any]) -> dict[str, float]:
+        """Per stage; measuring chosen networks counts as verification."""
+        found = {**answer.prepared.seconds, "search": answer.seconds, "evaluate": evaluation["seconds"]}
+        costs = self.folder / COSTS_FILE
+        verify = verification["seconds"] + (read_kept(costs)["seconds"] if costs.exists() else 0.0)
+        return {**found, "verify": verify} if verify else found

@@ -13,7 +13,7 @@ from torch import nn
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.files import replacing
 
-SCHEMA = 2
+SCHEMA = 3
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 import torch
 
 GROUPS = Path("/sys/fs/cgroup")
+#: share of the free memory that may be used
+SHARE = 0.8
 
 
 def free_memory(device: torch.device) -> int | None:

@@ -24,6 +24,11 @@ class Objective:
         return f"{self.name}_{unit}" if unit else self.name
 
 
+def whole(quality: Objective, chance: float) -> float:
+    """What a quality is divided by to be a share: 100 for percents, else the quality of a guess, `chance`."""
+    return 100.0 if quality.unit == "%" else chance
+
+
 def costs_of(metrics: dict[str, str]) -> tuple[Objective, ...]:
     """The objectives of a device's metrics, units by name, in their order.
 

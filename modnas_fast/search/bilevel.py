@@ -137,10 +137,10 @@ class Search:
         evaluator = Evaluator(self._space, self._objective.errors, costs)
         return Refinement(
             self._space,
-            Archive(self._space, evaluator, costs, self._d, measured or {}, most),
+            Archive(self._space, evaluator, costs, self._d, measured or {}, most, self._objective.whole),
             self._scalarize,
             ObjectiveScale(candidate_costs, options.normalize, ERROR_FLOOR, options.task_tail),
-            self._objective.chance_error / 100,
+            self._objective.chance_error / self._objective.whole,
             first,
         )
 
@@ -288,11 +288,11 @@ class Search:
 
     def _log(self, task_loss: Tensor, cost: Tensor, combination: Combination) -> None:
         history = self.history
-        task_loss, latency, *conflict = to_host(task_loss, cost[:, 0], combination.weights, combination.cosines)
+        task_loss, cost, *conflict = to_host(task_loss, cost, combination.weights, combination.cosines)
         weights, cosine = _conflict(*conflict)
         history.step.append(self.finished_steps)
         history.task_loss.append(task_loss.tolist())
-        history.latency.append(latency.tolist())
+        history.costs.append(cost.tolist())
         history.mgd_weights.append(weights)
         history.gradient_cosine.append(cosine)
         history.learning_rate_w.append(self._objective.learning_rate)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from modnas_fast.devices import Device, embeddings
+from modnas_fast.devices.cost_source import CostSource, Source
 from modnas_fast.evaluation.fronts import Point
 from modnas_fast.method.metahypernet import logits_on_host
 from modnas_fast.method.preferences import rays
@@ -27,12 +28,20 @@ class Evaluator:
         space: the search space.
         source: errors in percent [n] of canonical one-hots [n, N].
         costs: frozen, one per metric of the devices, in their order.
+        known: where some costs are known and stand before predictions.
     """
 
-    def __init__(self, space: SearchSpace, source: Callable[[Tensor], Tensor], costs: CostModel) -> None:
+    def __init__(
+        self,
+        space: SearchSpace,
+        source: Callable[[Tensor], Tensor],
+        costs: CostModel,
+        known: CostSource | None = None,
+    ) -> None:
         self._space = space
         self._source = source
         self._costs = costs
+        self._known = known
         self._errors: dict[str, float] = {}
 
     def forget(self) -> None:
@@ -47,17 +56,31 @@ class Evaluator:
 
     def points(self, onehot: Tensor, device: Device, preferences: Tensor | None = None) -> list[Point]:
         """The points of canonical architectures [n, N] on a device; errors must be known by `compute_errors`."""
-        costs = self.costs(onehot, device).tolist()
         names = [architecture.text for architecture in self._space.decode(onehot)]
+        costs, sources = self._best_known(onehot, names, device)
         chosen = [None] * len(names) if preferences is None else [tuple(r) for r in preferences.tolist()]
-        return [Point(name, (self._errors[name], *row), r) for name, row, r in zip(names, costs, chosen)]
+        return [
+            Point(name, (self._errors[name], *row), r, source)
+            for name, row, r, source in zip(names, costs, chosen, sources)
+        ]
 
-    @torch.no_grad()
+    def _best_known(
+        self, onehot: Tensor, names: Sequence[str], device: Device
+    ) -> tuple[list[list[float]], list[tuple[Source, ...]]]:
+        """Costs in the units of the metrics, [n] of [C], and where each comes from."""
+        predicted = self.costs(onehot, device).double()
+        if self._known is None:
+            return predicted.tolist(), [()] * len(names)
+        listed, kinds = self._known.listed(device.name, names), tuple(self._known.kinds.values())
+        unknown = listed.isnan()
+        sources: list[tuple[Source, ...]] = [
+            tuple("predicted" if missing else kind for missing, kind in zip(row, kinds)) for row in unknown.tolist()
+        ]
+        return torch.where(unknown, predicted, listed).tolist(), sources
+
     def costs(self, onehot: Tensor, device: Device) -> Tensor:
         """Predicted costs in the units of the device's metrics, [n, C]."""
-        normalized = self._costs(onehot, embeddings([device])).unbind(-1)
-        values = [device.denormalize(value, metric) for value, metric in zip(normalized, device.metrics, strict=True)]
-        return torch.stack(values, dim=-1)
+        return predicted_costs(self._costs, onehot, device)
 
     @torch.no_grad()
     def compute_errors(
@@ -98,3 +121,11 @@ class Evaluator:
         chosen = [self.map_architectures(hypernet, device, preferences) for device in devices]
         self.compute_errors(torch.cat(chosen), on_chunk=on_chunk)
         return [self.points(onehot, device, preferences) for onehot, device in zip(chosen, devices)]
+
+
+@torch.no_grad()
+def predicted_costs(costs: CostModel, onehot: Tensor, device: Device) -> Tensor:
+    """Costs [n, C] that predictors give networks [n, N] on a device, in the units of its metrics."""
+    normalized = costs(onehot, embeddings([device])).unbind(-1)
+    values = [device.denormalize(value, metric) for value, metric in zip(normalized, device.metrics, strict=True)]
+    return torch.stack(values, dim=-1)

@@ -16,9 +16,9 @@ class History:
     devices: list[str]
     step: list[int] = field(default_factory=list)
     task_loss: list[list[float]] = field(default_factory=list)
-    """Cross-entropy in nats on the validation minibatch, per device."""
-    latency: list[list[float]] = field(default_factory=list)
-    """Predicted, in the device's normalised range, per device."""
+    """On the validation minibatch, per device."""
+    costs: list[list[list[float]]] = field(default_factory=list)
+    """Predicted, in the device's normalised ranges, per device and cost."""
     mgd_weights: list[list[float]] = field(default_factory=list)
     """γ per device."""
     gradient_cosine: list[float | None] = field(default_factory=list)
@@ -27,7 +27,7 @@ class History:
     refinement: list[dict[str, Any]] = field(default_factory=list)
     """Steps of the refinement: `step`, `mgd_weights` per device, `gradient_cosine` as above."""
     tracked: list[dict[str, Any]] = field(default_factory=list)
-    """Evaluations during the search: `step`, and `points` as (error, latency in ms) of every ray by device name."""
+    """Evaluations during the search: `step`, and `points` as the objectives of every ray by device name."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON and the checkpoint."""

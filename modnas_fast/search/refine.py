@@ -40,6 +40,7 @@ class Archive:
         d: embeddings of the T search devices, [T, E].
         measured: costs [T, C] in the devices' normalised ranges by architecture string; they go before predictions.
         most: networks at most; further ones are left out.
+        whole: what qualities are divided by to be shares.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Archive:
         d: Tensor,
         measured: Mapping[str, Tensor],
         most: int,
+        whole: float = 100.0,
     ) -> None:
         self._space = space
         self._evaluator = evaluator
@@ -57,13 +59,14 @@ class Archive:
         self._d = d
         self._measured = measured
         self._most = most
+        self._whole = whole
         self._clear()
 
     def _clear(self) -> None:
         self.onehot = torch.empty(0, self._space.num_options)
         """Canonical, [A, N]."""
         self.errors = torch.empty(0)
-        """Share of wrong answers, [A]."""
+        """Qualities as shares, such as that of wrong answers, [A]."""
         self.costs = torch.empty(0, len(self._d), len(self._cost_model.predictors))
         """[A, T, C]."""
         self._known: set[str] = set()
@@ -88,7 +91,7 @@ class Archive:
         if new:
             self._known.update(texts[row] for row in new)
             self.onehot = torch.cat([self.onehot, distinct[new]])
-            self.errors = torch.cat([self.errors, self._evaluator.errors(distinct[new]) / 100])
+            self.errors = torch.cat([self.errors, self._evaluator.errors(distinct[new]) / self._whole])
             self.costs = torch.cat([self.costs, self._costs(distinct[new], [texts[row] for row in new])])
             self._front = None
 

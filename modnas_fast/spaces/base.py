@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from modnas_fast.config import SpaceKeys
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.spaces.counting import Counts, count
+from modnas_fast.spaces.published import Published
 from modnas_fast.supernets.supernet import Supernet
 
 
@@ -127,6 +128,11 @@ class SearchSpace(ABC):
         """
         raise InputError(f"space {self.name} has no supernet: search it on a table with task.source=surrogate")
 
+    @property
+    def published(self) -> Published | None:
+        """What others trained and measured of the space; None where nothing is known."""
+        return None
+
     def analytic(self, onehot: Tensor, *, input_shape: Sequence[int], **network: Any) -> dict[str, Tensor]:
         """What networks cost wherever they run: `parameters`, `flops` and `memory` (MB), float64 [...] each.
 
@@ -156,7 +162,9 @@ class SearchSpace(ABC):
     def _counts(self, indices: tuple[int, ...], input_shape: tuple[int, ...], network: dict[str, Any]) -> Counts:
         key = (indices, input_shape, repr(sorted(network.items())))
         if key not in self._counted:
-            self._counted[key] = count(lambda: self.build(self.architecture(indices), **network), input_shape)
+            self._counted[key] = count(
+                lambda: self.build(self.architecture(indices), input_shape=input_shape, **network), input_shape
+            )
         return self._counted[key]
 
     @cached_property

@@ -1,6 +1,6 @@
 """What supernetworks of several spaces use: entangled layers, passes a part of the devices at a time, CUDA graphs."""
 
 from modnas_fast.supernets.entangled_linear import entangled_linear
-from modnas_fast.supernets.supernet import Supernet, cross_entropies
+from modnas_fast.supernets.supernet import Plan, Supernet, cross_entropies
 
-__all__ = ["Supernet", "cross_entropies", "entangled_linear"]
+__all__ = ["Plan", "Supernet", "cross_entropies", "entangled_linear"]

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from modnas_fast.supernets.passes import PartLosses, Passes
-from modnas_fast.supernets.supernet import How, Supernet
+from modnas_fast.supernets.supernet import How, Losses, Supernet, cross_entropies
 
 if TYPE_CHECKING:
     from torch.cuda import _POOL_HANDLE
@@ -27,11 +27,12 @@ class CapturedPasses(Passes):
     """The passes through a supernet on a GPU, replayed from graphs; values and gradients are those of `Passes`.
 
     Args:
-        supernet: on a GPU; must compute losses without reading samples. Its weights must stay where they are in memory.
+        supernet: on a GPU, and `capturable`. Its weights must stay where they are in memory.
+        losses: the task's; they read no values either.
     """
 
-    def __init__(self, supernet: Supernet) -> None:
-        super().__init__(supernet)
+    def __init__(self, supernet: Supernet, losses: Losses = cross_entropies) -> None:
+        super().__init__(supernet, losses)
         self._weights = dict(supernet.named_parameters())
         self._graphs: dict[tuple[object, ...], Callable[..., Tensor]] = {}
         self._memory: _POOL_HANDLE | None = None
@@ -57,12 +58,12 @@ class CapturedPasses(Passes):
 
     def _frozen(self, how: How, x: Tensor, onehot: Tensor, y: Tensor) -> Tensor:
         weights = {name: weight.detach() for name, weight in self._weights.items()}
-        losses: Tensor = functional_call(self._supernet, weights, (x, onehot, y), dict(how))
+        losses: Tensor = functional_call(self._supernet, weights, (x, onehot, y, self._losses), dict(how))
         return losses
 
     def _trained(self, how: How, x: Tensor, onehot: Tensor, y: Tensor, *weights: Tensor) -> Tensor:
         named = dict(zip(self._weights, weights))
-        losses: Tensor = functional_call(self._supernet, named, (x, onehot, y), dict(how))
+        losses: Tensor = functional_call(self._supernet, named, (x, onehot, y, self._losses), dict(how))
         return losses
 
     def _replay(self, function: Callable[..., Tensor], how: How, inputs: tuple[Tensor, ...]) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from modnas_fast.supernets.memo import Memo
 from modnas_fast.supernets.parallel import in_parallel, workers
-from modnas_fast.supernets.supernet import How, Supernet, cross_entropies
+from modnas_fast.supernets.supernet import How, Losses, Supernet, cross_entropies
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -27,12 +27,17 @@ PartLosses = Callable[[Tensor], Tensor]
 class Passes:
     """The passes through one supernet.
 
-    Both methods take images x, samples onehot [T, N] and labels y as `Supernet.forward` does, the number of devices
-    whose activations exist at a time (`chunk`; None: all), and the keywords of `Supernet.predict`.
+    Args:
+        supernet: whose outputs are wanted.
+        losses: the task's, of outputs.
+
+    Both methods take x, samples onehot [T, N] and y as `Supernet.forward` does, the number of devices whose activations
+    exist at a time (`chunk`; None: all), and the keywords of `Supernet.predict_from`.
     """
 
-    def __init__(self, supernet: Supernet) -> None:
+    def __init__(self, supernet: Supernet, losses: Losses = cross_entropies) -> None:
         self._supernet = supernet
+        self._losses = losses
 
     def device_losses(
         self, x: Tensor, onehot: Tensor, y: Tensor, chunk: int | None = None, **how: Unpack[How]
@@ -51,12 +56,12 @@ class Passes:
     ) -> Tensor:
         """Task losses [T] without a gradient; that of their mean is added to `.grad` of the weights."""
         state = self._supernet.embed(x)
-        leaf = state.detach().requires_grad_()
-        wanted = [leaf, *(p for p in self._supernet.parameters() if p.requires_grad)]
+        leaf = state.detach().requires_grad_(state.requires_grad)
+        wanted = [tensor for tensor in (leaf, *self._supernet.parameters()) if tensor.requires_grad]
 
         def part_of_sum(part: Tensor) -> tuple[Tensor, tuple[Tensor | None, ...]]:
             with torch.enable_grad():
-                losses = cross_entropies(self._supernet.predict_from(leaf, part, **how), y)
+                losses = self._losses(self._supernet.predict_from(leaf, part, **how), y)
                 mean = losses.sum() / len(onehot)
                 return losses.detach(), torch.autograd.grad(mean, wanted, allow_unused=True)
 
@@ -77,7 +82,7 @@ class Passes:
 
     def _frozen_losses(self, x: Tensor, y: Tensor, how: How) -> PartLosses:
         state, memo = self._supernet.embed(x), Memo()
-        return lambda part: cross_entropies(self._supernet.predict_from(state, part, memo_of_state=memo, **how), y)
+        return lambda part: self._losses(self._supernet.predict_from(state, part, memo_of_state=memo, **how), y)
 
 
 class _DeviceLosses(torch.autograd.Function):

@@ -1,8 +1,9 @@
-"""What the passes of a search ask of a supernetwork of any space."""
+"""What a search asks of a supernetwork of any space."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypedDict
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypedDict
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,9 +13,14 @@ from modnas_fast.supernets.memo import Memo
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+#: mean losses [S] of outputs [S, B, ...] for the y of a minibatch
+Losses = Callable[[Tensor, Tensor], Tensor]
+#: what a pass computes of hard samples: the options chosen, for the gradient by weights or for that by samples, or all
+Computed = Literal["weights", "samples", "all"]
+
 
 class How(TypedDict, total=False):
-    """Keywords of `Supernet.predict`: how samples are computed."""
+    """Keywords of `Supernet.predict_from`: how samples are computed."""
 
     #: whether every sample is an exact one-hot; None: to be looked at
     hard: bool | None
@@ -24,12 +30,39 @@ class How(TypedDict, total=False):
     recompute: bool
 
 
+class Plan(NamedTuple):
+    """How a pass is made."""
+
+    #: samples whose activations exist at a time
+    chunk: int
+    #: as in `How`
+    recompute: bool
+
+
 class Supernet(nn.Module):
-    """Shared weights of a whole search space. What is its own is in `embed` and `predict_from`."""
+    """Shared weights of a whole search space, and the outputs of S sampled networks on one minibatch.
+
+    A subclass implements one of the two:
+
+    - `predict(x, onehot)`, and nothing else. It returns outputs [S, B, ...] of samples [S, N], which may be soft: then
+      options are mixed by their shares. Outputs are differentiable in the samples and in the weights, and rows do not
+      mix: that of a sample depends on no other sample.
+    - `embed(x)`, what all networks share of a minibatch, and `predict_from(embedded, onehot, **how)`. What is embedded
+      is then computed once per minibatch, and the keywords of `How` tell what may be left out.
+
+    Parts of the samples are computed one after the other, and on a CPU in several threads at a time: equal arguments
+    give equal outputs, without dropout or running statistics. By default each part is a single network, which is the
+    safe side of memory; `plan` and `networks_at_a_time` tell where more fit.
+    """
+
+    #: whether passes may be captured as CUDA graphs: they read no values, and shapes follow from shapes
+    capturable = False
+    #: whether x may be bfloat16 while the weights are float32
+    takes_bfloat16 = False
 
     def embed(self, x: Tensor) -> Tensor:
-        """What all architectures share of a minibatch."""
-        raise NotImplementedError
+        """What all networks share of a minibatch; x itself, unless overridden."""
+        return x
 
     def predict_from(
         self,
@@ -41,16 +74,36 @@ class Supernet(nn.Module):
         recompute: bool = False,
         memo_of_state: Memo | None = None,
     ) -> Tensor:
-        """Logits [S, B, classes] of samples [S, N] behind `embed`; `memo_of_state` may hold what was computed of it."""
-        raise NotImplementedError
+        """Outputs [S, B, ...] of samples [S, N] behind `embed`; `memo_of_state` may hold what was computed of it."""
+        if type(self).predict is Supernet.predict:
+            raise NotImplementedError(f"{type(self).__name__}: implement predict, or embed and predict_from")
+        return self.predict(state, onehot)
 
-    def predict(self, x: Tensor, onehot: Tensor, **how: Unpack[How]) -> Tensor:
-        """Logits [S, B, classes] of samples [S, N] on one minibatch."""
-        return self.predict_from(self.embed(x), onehot, **how)
+    def predict(self, x: Tensor, onehot: Tensor) -> Tensor:
+        """Outputs [S, B, ...] of samples [S, N] on one minibatch x."""
+        return self.predict_from(self.embed(x), onehot)
 
-    def forward(self, x: Tensor, onehot: Tensor, y: Tensor, **how: Unpack[How]) -> Tensor:
-        """Task losses [S] of samples [S, N]: mean cross-entropy in nats over the minibatch with labels y [B]."""
-        return cross_entropies(self.predict(x, onehot, **how), y)
+    def forward(self, x: Tensor, onehot: Tensor, y: Tensor, losses: Losses | None = None, **how: Unpack[How]) -> Tensor:
+        """Mean losses [S] of samples [S, N] on a minibatch (x, y); without `losses`, cross-entropies in nats."""
+        return (losses or cross_entropies)(self.predict_from(self.embed(x), onehot, **how), y)
+
+    def plan(self, x: Tensor, samples: int, computed: Computed, free: int | None, workers: int = 1) -> Plan:
+        """How many of S samples have their activations in memory at a time.
+
+        Args:
+            x: the minibatch; its shape, type and device matter alone.
+            samples: S.
+            computed: what of them is.
+            free: bytes, None where not known.
+            workers: parts that are worked on at the same time.
+
+        Raises InputError where not even one fits.
+        """
+        return Plan(1, recompute=False)
+
+    def networks_at_a_time(self, x: Tensor, free: int | None) -> int:
+        """How many networks are predicted side by side without a gradient; arguments and errors as of `plan`."""
+        return 1
 
 
 def cross_entropies(outputs: Tensor, y: Tensor) -> Tensor:

@@ -1,1 +1,7 @@
-"""What the first objective is: the loss of sampled architectures, from a supernet or from a surrogate."""
+"""What the first objective is: a task and its quality, told by shared weights, by training alone, or by a surrogate."""
+
+from modnas_fast.tasks.images import ImageClassification
+from modnas_fast.tasks.task import Batch, Part, Stream, Task
+from modnas_fast.tasks.training import network_quality, train_network
+
+__all__ = ["Batch", "ImageClassification", "Part", "Stream", "Task", "network_quality", "train_network"]

@@ -1,52 +1,49 @@
-"""Errors of networks with the inherited weights of a supernet."""
+"""The quality of networks with the inherited weights of a supernet."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from modnas_fast.datasets import ImageTask, Split
 from modnas_fast.supernets.supernet import Supernet
+from modnas_fast.tasks.task import Part, Task
 
 
-def even_batch_size(images: int, most: int) -> int:
+def even_batch_size(samples: int, most: int) -> int:
     """At most `most`, so that the last batch is as large as the others: it has statistics of its own.
 
     >>> even_batch_size(300, 256)
     150
     """
-    count = -(-images // most)
-    return -(-images // count)
+    count = -(-samples // most)
+    return -(-samples // count)
 
 
 class SupernetErrors:
-    """Errors in percent [n] of one-hots [n, N] on the CPU with the supernet's inherited weights.
+    """The task's quality [n], such as errors in percent, of one-hots [n, N] on the CPU with inherited weights.
 
     Args:
         supernet: with trained weights; on the task's device.
-        task: errors are those on `split`, with the batch statistics of batches in fixed order.
-        split: usually the validation part: the test part stays for the verification.
-        batch_size: images per batch, at most.
-        at_a_time: networks that are computed side by side, at most; errors do not depend on it.
+        task: what is judged.
+        part: on which, in minibatches of fixed order; usually validation: the test part stays for the verification.
+        batch_size: samples per minibatch, at most.
+        at_a_time: networks that are computed side by side, at most; quality does not depend on it.
     """
 
     def __init__(
-        self, supernet: Supernet, task: ImageTask, split: Split, batch_size: int, at_a_time: int | None = None
+        self, supernet: Supernet, task: Task, part: Part, batch_size: int, at_a_time: int | None = None
     ) -> None:
         self._supernet = supernet
         self._task = task
-        self._split = split
-        self._batch_size = batch_size
+        self._part = part
+        self._batch_size = even_batch_size(task.size(part), batch_size)
         self._at_a_time = at_a_time
 
     @torch.no_grad()
     def __call__(self, onehot: Tensor) -> Tensor:
-        wrong = torch.zeros(len(onehot), dtype=torch.long, device=self._split.labels.device)
         parts = onehot.split(self._at_a_time or max(1, len(onehot)))
-        for x, y in self._task.batches(self._split, self._even_batch_size):
-            wrong += torch.cat([(self._supernet.predict(x, part).argmax(-1) != y).sum(dim=1) for part in parts])
-        return 100 * wrong.cpu().double() / len(self._split)
-
-    @property
-    def _even_batch_size(self) -> int:
-        return even_batch_size(len(self._split), self._batch_size)
+        counts = [
+            torch.cat([self._task.counts(self._supernet.predict(x, part), y) for part in parts])
+            for x, y in self._task.batches(self._part, self._batch_size)
+        ]
+        return self._task.quality_of(torch.stack(counts).sum(dim=0), self._part).cpu()

@@ -124,7 +124,8 @@ class ErrorSurrogate:
     @staticmethod
     def _cholesky(distances: Tensor, parameters: Tensor) -> Tensor:
         noise = (parameters[2].exp() + JITTER) * torch.eye(len(distances), dtype=torch.float64)
-        return torch.linalg.cholesky(_matern(distances, parameters) + noise)
+        factor: Tensor = torch.linalg.cholesky(_matern(distances, parameters) + noise)
+        return factor
 
     def log_error(self, onehot: Tensor) -> Tensor:
         """Mean of ln(error in percent) [n] of canonical one-hots [n, N], with a gradient where they have one."""
@@ -212,25 +213,34 @@ class SurrogateObjective:
         surrogate: fitted.
         known: true errors in percent by architecture string; they go before the surrogate's.
         chance_error: error in percent of a guess.
+        whole: what errors are divided by to be shares.
     """
 
     trains = False
     learning_rate = 0.0
     device = torch.device("cpu")
 
-    def __init__(self, space: SearchSpace, surrogate: Regression, known: dict[str, float], chance_error: float) -> None:
+    def __init__(
+        self,
+        space: SearchSpace,
+        surrogate: Regression,
+        known: dict[str, float],
+        chance_error: float,
+        whole: float = 100.0,
+    ) -> None:
         self._space = space
         self._surrogate = surrogate
         self._known = known
         self.chance_error = chance_error
-        self.chance_loss = chance_error / 100
+        self.whole = whole
+        self.chance_loss = chance_error / whole
 
     def new_batch(self) -> None:
         """Nothing changes: a surrogate knows no minibatches."""
 
     def loss(self, onehot: Tensor, hard: bool | None = None) -> Tensor:
         """Predicted error [S], as a share, of samples [S, N], with a gradient where they have one; cut ones guess."""
-        predicted = self._surrogate.log_error(self._space.canonical(onehot)).exp().to(onehot.dtype) / 100
+        predicted = self._surrogate.log_error(self._space.canonical(onehot)).exp().to(onehot.dtype) / self.whole
         alive = self._space.viable(onehot)
         return alive * predicted + (1 - alive) * self.chance_loss
 

@@ -6,28 +6,25 @@
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from modnas_fast.config import Config
-from modnas_fast.datasets import BatchStream, ImageTask
+from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.free_memory import free_memory
-from modnas_fast.runtime.implementations import chosen
+from modnas_fast.runtime.objective import whole
 from modnas_fast.runtime.optimizers import cosine_decay, set_learning_rate
 from modnas_fast.runtime.placement import search_device
 from modnas_fast.spaces import SearchSpace
-from modnas_fast.spaces.nb201.memory import Plan, networks_at_a_time, plan
 from modnas_fast.supernets.captured import CapturedPasses
 from modnas_fast.supernets.parallel import workers
 from modnas_fast.supernets.passes import Passes
-from modnas_fast.supernets.supernet import How, Supernet
+from modnas_fast.supernets.supernet import Computed, How, Plan, Supernet
 from modnas_fast.tasks.supernet_errors import SupernetErrors, even_batch_size
-
-if TYPE_CHECKING:
-    from modnas_fast.spaces.nb201.supernet import NB201Supernet
+from modnas_fast.tasks.task import Task
 
 
 class TaskObjective(Protocol):
@@ -35,8 +32,10 @@ class TaskObjective(Protocol):
 
     #: loss of a guess
     chance_loss: float
-    #: error in percent of a guess
+    #: quality of a guess, such as its error in percent
     chance_error: float
+    #: what a quality is divided by to be a share, see `whole`
+    whole: float
     #: whether there are weights w to train
     trains: bool
     #: where it computes: samples and losses lie there
@@ -59,7 +58,7 @@ class TaskObjective(Protocol):
         """One step of w on architectures [T, N]; `share` of the schedule is over; `hard` as above."""
 
     def errors(self, onehot: Tensor) -> Tensor:  # pragma: no cover - protocol
-        """Errors in percent [n] of canonical architectures [n, N]; both are on the CPU."""
+        """Quality [n], such as errors in percent, of canonical architectures [n, N]; both are on the CPU."""
 
     def state_dict(self) -> dict[str, Any]:  # pragma: no cover - protocol
         """What `load_state_dict` needs to continue here."""
@@ -69,35 +68,35 @@ class TaskObjective(Protocol):
 
 
 class SupernetObjective:
-    """Cross-entropy and errors with the shared weights w of a supernet.
+    """The task's loss and quality with the shared weights w of a supernet.
 
     Args:
         config: the run's configuration.
         space: the search space.
-        task: images; `train` is for w, `validation` for losses and errors.
-        device: for weights and images; None: the one that `config.search.device` asks for.
+        task: `train` is for w, `validation` for losses and quality.
+        device: for weights and data; None: the one that `config.search.device` asks for.
 
     On a GPU nothing but `errors` waits for it, and the supernet's passes are captured if `config.search.capture`.
     """
 
     trains = True
 
-    def __init__(self, config: Config, space: SearchSpace, task: ImageTask, device: torch.device | None = None) -> None:
+    def __init__(self, config: Config, space: SearchSpace, task: Task, device: torch.device | None = None) -> None:
         options = config.search
         self.device = device or search_device(options.device)
         task = task.to(self.device)
         self.supernet = initial_supernet(config, space, task).to(self.device)
-        captured = options.capture and self.device.type == "cuda"
-        self._passes = CapturedPasses(self.supernet) if captured else Passes(self.supernet)
-        self._activations = _activations(options.activations, self.device)
+        captured = options.capture and self.device.type == "cuda" and self.supernet.capturable
+        self._passes = (CapturedPasses if captured else Passes)(self.supernet, task.losses)
+        self._activations = _activations(options.activations, self.device, self.supernet)
         self._exact = config.architect.gradient == "exact"
         self._chunk = options.device_chunk
         self._plans: dict[tuple[object, ...], Plan] = {}
-        self.chance_loss = math.log(task.num_classes)
-        self.chance_error = 100 * (1 - 1 / task.num_classes)
+        self.chance_loss, self.chance_error = task.chance_loss, task.chance
+        self.whole = whole(task.quality, task.chance)
         self.errors = supernet_errors(config, self.supernet, task)
-        self._train = BatchStream(task, task.train, options.batch_size, config.seed + 1, config.task.augment)
-        self._validation = BatchStream(task, task.validation, options.batch_size, config.seed + 2)
+        self._train = task.stream("train", options.batch_size, config.seed + 1, config.task.augment)
+        self._validation = task.stream("validation", options.batch_size, config.seed + 2)
         self._highest_rate = options.weight_learning_rate
         self._gradient_clip = options.gradient_clip
         self._optimizer = torch.optim.SGD(
@@ -110,22 +109,23 @@ class SupernetObjective:
     @property
     def learning_rate(self) -> float:
         """Of the last step of w."""
-        return self._optimizer.param_groups[0]["lr"]
+        rate: float = self._optimizer.param_groups[0]["lr"]
+        return rate
 
     def new_batch(self) -> None:
         """Further losses are those on the next validation minibatch."""
         self._x, self._y = next(self._validation)
 
     def loss(self, onehot: Tensor, hard: bool | None = None) -> Tensor:
-        """Cross-entropy in nats [S] of samples [S, N]."""
-        x = self._x.to(self._activations)
+        """The task's loss [S] of samples [S, N]."""
+        x = self._in_format(self._x)
         chunk, how = self._plan(x, onehot, hard)
         return self._passes.device_losses(x, onehot, self._y, chunk, **how)
 
     def train_step(self, onehot: Tensor, share: float, hard: bool | None = None) -> None:
         """One SGD step on the mean loss of architectures [T, N] on the next training minibatch."""
         x, y = next(self._train)
-        x, onehot = x.to(self._activations), onehot.detach()
+        x, onehot = self._in_format(x), onehot.detach()
         set_learning_rate(self._optimizer, cosine_decay(self._highest_rate, self._highest_rate / 25, share))
         self._optimizer.zero_grad(set_to_none=True)
         chunk, how = self._plan(x, onehot, hard)
@@ -133,21 +133,20 @@ class SupernetObjective:
         nn.utils.clip_grad_norm_(self.supernet.parameters(), self._gradient_clip)
         self._optimizer.step()
 
+    def _in_format(self, x: Tensor) -> Tensor:
+        """Numbers in the format of the activations; ids, such as those of tokens, as they are."""
+        return x.to(self._activations) if x.is_floating_point() else x
+
     def _plan(self, x: Tensor, onehot: Tensor, hard: bool | None) -> tuple[int, How]:
         """Devices at a time, and how; made once per kind of pass, so that a search repeats itself bit for bit."""
         if self._chunk is not None:
             return self._chunk, {"hard": hard, "exact": self._exact}
         by_samples = onehot.requires_grad
-        computed = "weights" if hard and not by_samples else "samples" if hard and not self._exact else "all"
+        computed: Computed = "weights" if hard and not by_samples else "samples" if hard and not self._exact else "all"
         key = (x.shape, len(onehot), computed)
         if key not in self._plans:
-            implementation = chosen("mixed_cell", self.device.type).name
-            free = free_memory(self.device)
-            count = workers(self.device, len(onehot))
-            supernet = cast("NB201Supernet", self.supernet)
-            self._plans[key] = plan(
-                supernet, x.shape, x.element_size(), len(onehot), implementation, computed, free, count
-            )
+            free, count = free_memory(self.device), workers(self.device, len(onehot))
+            self._plans[key] = self.supernet.plan(x, len(onehot), computed, free, count)
         found = self._plans[key]
         return found.chunk, {"hard": hard, "exact": self._exact, "recompute": found.recompute}
 
@@ -168,42 +167,40 @@ class SupernetObjective:
         self._validation.load_state_dict(state["validation"])
 
 
-def initial_supernet(config: Config, space: SearchSpace, task: ImageTask) -> Supernet:
+def initial_supernet(config: Config, space: SearchSpace, task: Task) -> Supernet:
     """The supernet of a run with weights drawn from the run's seed; the global generator stays untouched."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        arguments = network_arguments(config, task.image_shape[0], task.num_classes)
-        return space.supernet(**arguments, **config.space.supernet)
+        supernet = space.supernet(**network_arguments(config, task), **config.space.supernet)
+    if not isinstance(supernet, Supernet):
+        kind = type(supernet).__name__
+        raise InputError(f"space.name: the supernet of {space.name} is a {kind}, no modnas_fast.supernets.Supernet")
+    return supernet
 
 
-def supernet_errors(config: Config, supernet: Supernet, task: ImageTask) -> SupernetErrors:
-    """Errors on the validation part, as many networks at a time as fit into the free memory.
+def supernet_errors(config: Config, supernet: Supernet, task: Task) -> SupernetErrors:
+    """Quality on the validation part, as many networks at a time as the supernet takes.
 
     Args:
         config: the run's configuration.
         supernet, task: on one device.
 
-    Raises InputError where not even one network fits.
+    Raises InputError where not even one network fits into the free memory.
     """
-    device = task.validation.images.device
-    batch = even_batch_size(len(task.validation), config.evaluation.batch_size)
-    count = networks_at_a_time(
-        cast("NB201Supernet", supernet),
-        torch.Size([batch, *task.image_shape]),
-        torch.float32.itemsize,
-        chosen("mixed_cell", device.type).name,
-        free_memory(device),
-    )
-    return SupernetErrors(supernet, task, task.validation, config.evaluation.batch_size, count)
+    batch = even_batch_size(task.size("validation"), config.evaluation.batch_size)
+    count = supernet.networks_at_a_time(task.inputs(batch, "meta"), free_memory(task.device))
+    return SupernetErrors(supernet, task, "validation", config.evaluation.batch_size, count)
 
 
-def network_arguments(config: Config, image_channels: int, classes: int) -> dict[str, Any]:
-    """What `space.build` and the supernet are built with."""
-    return {"image_channels": image_channels, "classes": classes, **config.space.network}
+def network_arguments(config: Config, task: Task | Mapping[str, Any]) -> dict[str, Any]:
+    """What `space.build` and `space.supernet` are called with: the task's `network`, or that of its description."""
+    return {**(task.network if isinstance(task, Task) else task), **config.space.network}
 
 
-def _activations(choice: str, device: torch.device) -> torch.dtype:
+def _activations(choice: str, device: torch.device, supernet: Supernet) -> torch.dtype:
     """The number format that `search.activations` asks for."""
     if choice == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
+        return torch.bfloat16 if device.type == "cuda" and supernet.takes_bfloat16 else torch.float32
+    if choice == "bfloat16" and not supernet.takes_bfloat16:
+        raise InputError(f"search.activations: {type(supernet).__name__} takes float32 alone; set it to auto")
     return {"float32": torch.float32, "bfloat16": torch.bfloat16}[choice]

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from modnas_fast.baselines import BASELINES, Problem
-from modnas_fast.evaluation.benchmark import load_benchmark
 from modnas_fast.evaluation.known_space import KnownSpace
+from modnas_fast.reproduction.tables import load_benchmark
 from modnas_fast.runtime.errors import InputError
 
 needs_tables = pytest.mark.skipif("MODNAS_DATA" not in os.environ, reason="MODNAS_DATA does not name the tables")

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from made_up_tables import write_tables
 
-from modnas_fast.devices.table import PAPER_SEARCH, PAPER_UNSEEN
 from modnas_fast.report.reproduction.contents import read_reproduction
+from modnas_fast.spaces.nb201.published import PAPER_SEARCH, PAPER_UNSEEN
 
 needs_tables = pytest.mark.skipif("MODNAS_DATA" not in os.environ, reason="MODNAS_DATA does not name the tables")
 

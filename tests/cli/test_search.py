@@ -51,7 +51,7 @@ def result(run: Path) -> dict[str, Any]:
 def cache_of_digits(cli: Any) -> Path:
     """The file of measurements for the shared run: other images have files of their own."""
     files = (cli.cache / "measurements").glob("*.json")
-    (found,) = [f for f in files if json.loads(f.read_text(encoding="utf-8"))["networks"]["image"] == [1, 8, 8]]
+    (found,) = [f for f in files if json.loads(f.read_text(encoding="utf-8"))["networks"]["input_shape"] == [1, 8, 8]]
     return found
 
 
@@ -87,7 +87,7 @@ def test_progress_is_plain_lines_on_stderr(finished: Any) -> None:
 
 
 def test_the_head_of_the_result(result: dict[str, Any]) -> None:
-    assert result["schema"] == 1
+    assert result["schema"] == 2
     assert result["space"]["name"] == "nb201" and result["space"]["num_architectures"] == 15625
     assert result["task"]["name"] == "digits" and result["task"]["classes"] == 10
     assert result["task"]["image"] == [1, 8, 8] and sum(result["task"]["sizes"].values()) == 200
@@ -112,7 +112,7 @@ def test_every_device_has_its_numbers(result: dict[str, Any]) -> None:
         assert len(device["embedding"]) == 10
         assert min(device["embedding"]) == 0 and max(device["embedding"]) == 1
         assert device["metrics"] == {"latency": "ms"}
-        assert -1 <= device["spearman"] <= 1 and device["noise"] >= 0
+        assert -1 <= device["predictor"]["latency_ms"]["spearman"] <= 1 and device["noise"]["latency_ms"] >= 0
         assert 0 <= device["hypervolume"] <= 1.0001 and 0 <= device["hypervolume_random"] <= 1.0001
         assert set(device["hypervolume_bounds"]) == {"error", "latency_ms"}
         assert all(low < high for low, high in device["hypervolume_bounds"].values())
@@ -134,17 +134,17 @@ def test_every_front_is_sorted_distinct_and_nondominated(result: dict[str, Any])
 
 def test_the_verified_network_is_measured_on_every_device(result: dict[str, Any]) -> None:
     (network,) = result["verified"]
-    assert set(network["latency_ms"]) == {device["name"] for device in result["devices"]}
-    for pair in network["latency_ms"].values():
-        assert pair["measured"] > 0 and math.isfinite(pair["predicted"])
-    assert 0 <= network["test_error"] <= 100 and 0 <= network["supernet_error"] <= 100
+    assert set(network["costs"]) == {device["name"] for device in result["devices"]}
+    for costs in network["costs"].values():
+        assert costs["latency_ms"]["measured"] > 0 and math.isfinite(costs["latency_ms"]["predicted"])
+    assert 0 <= network["test"] <= 100 and 0 <= network["inherited"] <= 100
     shown = [p for d in result["devices"] for p in d["front"] if p["architecture"] == network["architecture"]]
-    assert shown and all(point["test_error"] == network["test_error"] for point in shown)
-    assert all(point["measured_latency_ms"] > 0 for point in shown)
+    assert shown and all(point["test"] == {"error": network["test"]} for point in shown)
+    assert all(point["measured"]["latency_ms"] > 0 for point in shown)
 
 
 def test_of_unseen_devices_only_the_reference_networks_are_measured_before(run: Path, result: dict[str, Any]) -> None:
-    measured = json.loads((run / "measurements.json").read_text(encoding="utf-8"))["latencies"]
+    measured = json.loads((run / "measurements.json").read_text(encoding="utf-8"))["source"]["latencies"]
     for device in result["devices"]:
         if device["split"] == "unseen":
             assert set(measured[device["name"]]) == canonical(REFERENCES)
@@ -206,7 +206,7 @@ def test_remeasure_forgets_the_cached_latencies(other: tuple[Any, Path]) -> None
     anew = json.loads(stale.read_text(encoding="utf-8"))["measurements"]
     values = [value[0] for networks in anew.values() for value in networks.values()]
     assert values and max(values) < 1e6
-    assert all(max(device["latency_range_ms"]) < 1e6 for device in own.result("other")["devices"])
+    assert all(max(device["ranges"]["latency_ms"]) < 1e6 for device in own.result("other")["devices"])
 
 
 def test_without_a_folder_to_write_to_but_the_run_nothing_is_lost(
@@ -223,5 +223,5 @@ def test_without_a_folder_to_write_to_but_the_run_nothing_is_lost(
     (note,) = [line for line in ended.err.splitlines() if "cache" in line]
     assert note.startswith("  note: the cache /proc/nothing/cache/measurements cannot be used (")
     assert all(": " in line for line in ended.err.splitlines())
-    assert len(json.loads((tmp_path / "run" / "measurements.json").read_text())["latencies"]) >= 8
+    assert len(json.loads((tmp_path / "run" / "measurements.json").read_text())["source"]["latencies"]) >= 8
     assert (tmp_path / "run" / "report.html").exists() and list((tmp_path / "run" / "plots").iterdir())

@@ -40,7 +40,7 @@ def whole(cli: Any) -> tuple[Path, Any]:
 def test_the_folder_and_the_terminal(whole: tuple[Path, Any]) -> None:
     run, ended = whole
     assert {path.name for path in run.iterdir()} == FILES
-    assert "true errors and measured latencies" in " ".join(ended.out.split())
+    assert "by true error and tabulated latency" in " ".join(ended.out.split())
     assert all(name in ended.out for name in ("pixel3", "gold_6240", "fpga", "of exact"))
     assert ended.out.rstrip().endswith("Report: tables/report.html")
     assert "Measuring this machine" not in ended.err and "Loading images" not in ended.err
@@ -89,12 +89,12 @@ def test_the_page_in_a_browser(whole: tuple[Path, Any], tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "texts"),
     [
-        (("--set", "task.source=surrogate"), ("task.source", "devices.table", "--preset nb201")),
+        (("--set", "task.source=surrogate"), ("task.source", "task.table", "--preset nb201")),
         (("--preset", "nb201", "--data", "photos"), ("task.data", "--data", "nb201-supernet")),
         (("--preset", "nb201", "--remeasure"), ("--remeasure", "devices.table")),
-        (("--preset", "nb201", "--verify", "3"), ("--verify", "devices.table")),
+        (("--preset", "nb201", "--verify", "3"), ("--verify", "cifar10", "task.table")),
         (("--set", "devices.search=[pixel3]"), ("devices.search", "devices.table")),
-        (("--set", "devices.metrics=[energy]"), ("devices.metrics", "devices.table")),
+        (("--set", "devices.metrics=[energy]"), ("devices.metrics", "objectives=[error,latency]")),
         (("--preset", "nb201", "--set", "predictor.kind=tree"), ("predictor.kind", "'additive'")),
         (("--preset", "nb201", "--set", "task.queries=3"), ("task.queries",)),
     ],

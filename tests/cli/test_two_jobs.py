@@ -107,7 +107,7 @@ def test_a_folder_of_many_searches_is_worked_on_by_one_command(
     from modnas_fast.runtime.lock import locked
 
     known = Mock(**{"return_value.known_space.return_value.fronts": {"a": None}})
-    monkeypatch.setattr("modnas_fast.evaluation.benchmark.load_benchmark", known)
+    monkeypatch.setattr("modnas_fast.reproduction.tables.load_benchmark", known)
     monkeypatch.setattr("modnas_fast.baselines.contest.Problem", Mock())
     with locked(tmp_path / "shared"):
         ended = command(name, "nb201", "--out", "shared")

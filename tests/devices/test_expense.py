@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from modnas_fast.devices import Setting
 from modnas_fast.devices import measure as measure_module
 from modnas_fast.devices.expense import LIVE_OUTPUTS, check_memory, parameter_bytes, seconds_per_round
-from modnas_fast.devices.measure import Job
+from modnas_fast.devices.measure import Job, zeros_of
 from modnas_fast.runtime.errors import InputError
 
 SHAPE = (3, 8, 8)
+INPUTS = zeros_of(SHAPE)
 
 
 class PerImage(nn.Module):
@@ -44,19 +45,19 @@ def jobs_of(clock: SimpleNamespace, batches: tuple[int, ...], seconds: list[floa
 
 def test_seconds_of_a_round(clock: SimpleNamespace) -> None:
     jobs = jobs_of(clock, (32, 1), [1.0, 2.0, 3.0])
-    assert seconds_per_round(jobs, SHAPE) == pytest.approx(6 + 32 * 6)
+    assert seconds_per_round(jobs, INPUTS) == pytest.approx(6 + 32 * 6)
     assert sum(job.network.calls for job in jobs) == 12
 
 
 def test_of_many_networks_few_are_timed(clock: SimpleNamespace) -> None:
     jobs = jobs_of(clock, (1,), [float(i) for i in range(1, 102)])
-    assert seconds_per_round(jobs, SHAPE) == pytest.approx(101 * 51)  # the first, the middle and the last
+    assert seconds_per_round(jobs, INPUTS) == pytest.approx(101 * 51)  # the first, the middle and the last
     assert [i for i, job in enumerate(jobs) if job.network.calls] == [0, 50, 100]
 
 
 def test_large_batches_are_not_tried_where_small_ones_tell_enough(clock: SimpleNamespace) -> None:
     jobs = jobs_of(clock, (1, 256), [1.0] * 4)
-    assert seconds_per_round(jobs, SHAPE, enough=100) == pytest.approx(4 + 256)  # a quarter of 4 networks on 256 images
+    assert seconds_per_round(jobs, INPUTS, enough=100) == pytest.approx(4 + 256)  # a quarter of 4 × 256 images
     assert all(job.network.calls == 0 for job in jobs if job.setting.batch == 256)
 
 
@@ -66,9 +67,9 @@ def test_memory_by_hand() -> None:
     assert parameter_bytes(network) == 4 * 3 * 16 * 9
     inputs = (1 + 8) * (4 + 2) * 3 * 64
     needed = 5 * parameter_bytes(network) + LIVE_OUTPUTS * 8 * 4 * 16 * 64 + inputs
-    check_memory([network], 5, settings, SHAPE, int(needed / 0.8) + 1)
-    check_memory([network], 5, settings, SHAPE, None)
+    check_memory([network], 5, settings, INPUTS, int(needed / 0.8) + 1)
+    check_memory([network], 5, settings, INPUTS, None)
     with pytest.raises(
-        InputError, match=r"task.resize: measuring 5 networks with batches of up to 8 images of 8×8 takes"
+        InputError, match=r"task.resize: measuring 5 networks with batches of up to 8 inputs of 3×8×8 takes"
     ):
-        check_memory([network], 5, settings, SHAPE, int(needed / 0.8) - 1)
+        check_memory([network], 5, settings, INPUTS, int(needed / 0.8) - 1)

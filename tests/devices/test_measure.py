@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from modnas_fast.devices import Setting
 from modnas_fast.devices import measure as measure_module
-from modnas_fast.devices.measure import Job, measure
+from modnas_fast.devices.measure import Job, measure, zeros_of
 
 SINGLE = Setting("cpu", 1, 1, torch.float32)
 SHAPE = (3, 4, 4)
+INPUTS = zeros_of(SHAPE)
 
 
 class Clock:
@@ -57,7 +58,7 @@ def threads() -> object:
 def test_median_and_noise_by_hand(clock: Clock) -> None:
     warmup, counted = [9.0, 9.0], [0.004, 0.002, 0.003, 0.010, 0.001]
     network = Recorder("a", [], clock, warmup + counted)
-    measured = measure([Job(SINGLE, "a", network)], SHAPE, repeats=5)
+    measured = measure([Job(SINGLE, "a", network)], INPUTS, repeats=5)
     assert list(measured) == [(SINGLE.name, "a")]
     result = measured[SINGLE.name, "a"]
     assert result.latency_ms == pytest.approx(3.0)  # deviations 1, 1, 0, 7, 2: median 1
@@ -73,7 +74,7 @@ def test_every_round_visits_every_network_once_in_changing_order(clock: Clock) -
     log: list = []
     jobs = [Job(SINGLE, name, Recorder(name, log, clock, [0.001])) for name in "abcde"]
     done: list[int] = []
-    measure(jobs, SHAPE, 4, done.append)
+    measure(jobs, INPUTS, 4, done.append)
     rounds = rounds_of([entry[0] for entry in log], 5)
     assert len(rounds) == 2 + 4 and all(sorted(visited) == list("abcde") for visited in rounds)
     assert all(first != second for first, second in pairwise(rounds))
@@ -88,7 +89,7 @@ def test_progress_within_a_round_goes_by_the_time_that_networks_take(clock: Cloc
     ]
     told: list[tuple[int, float]] = []
     began = clock.now
-    measure(jobs, SHAPE, 2, lambda percent: told.append((percent, clock.now - began)))
+    measure(jobs, INPUTS, 2, lambda percent: told.append((percent, clock.now - began)))
     assert told[:2] == [(12, 1.0), (25, 10.0)]  # one of eight passes, then the round
     assert all(percent == pytest.approx(100 * seconds / 40, abs=1) for percent, seconds in told[1:])
 
@@ -103,7 +104,7 @@ def test_settings_of_one_kind_share_an_input(clock: Clock) -> None:
 
     settings = [Setting("cpu", threads, 4, torch.float32) for threads in (1, 2)]
     jobs = [Job(setting, f"{i}", Looking(f"{i}", [], clock, [0.001])) for setting in settings for i in range(5)]
-    measure(jobs, SHAPE, 1)
+    measure(jobs, INPUTS, 1)
     assert len(seen) == 1
 
 
@@ -111,7 +112,7 @@ def test_a_slow_phase_of_the_machine_touches_all_networks_alike(clock: Clock) ->
     """Rounds 4 to 6 of 2 + 9 are ten times slower: a minority of the samples of each network."""
     seconds = [0.001] * 4 + [0.01] * 3 + [0.001] * 4
     jobs = [Job(SINGLE, name, Recorder(name, [], clock, seconds)) for name in "abc"]
-    for result in measure(jobs, SHAPE, 9).values():
+    for result in measure(jobs, INPUTS, 9).values():
         assert result.latency_ms == pytest.approx(1.0) and result.noise == pytest.approx(0.0)
 
 
@@ -119,7 +120,7 @@ def test_settings_decide_threads_batch_and_number_format(clock: Clock) -> None:
     log: list = []
     settings = [Setting("cpu", t, b, d) for t in (1, 2) for b in (1, 4) for d in (torch.float32, torch.bfloat16)]
     jobs = [Job(setting, "net", Recorder(setting.name, log, clock, [0.001])) for setting in settings]
-    measured = measure(jobs, SHAPE, 3)
+    measured = measure(jobs, INPUTS, 3)
     assert set(measured) == {(setting.name, "net") for setting in settings}
     by_name = {setting.name: setting for setting in settings}
     for name, shape, dtype, threads, training in log:
@@ -144,7 +145,7 @@ def test_the_first_pass_with_another_thread_count_is_not_measured(clock: Clock) 
         Job(Setting("cpu", threads, 1, torch.float32), name, Sensitive(name, log, clock, [0.0]))
         for threads, name in ((1, "a"), (1, "b"), (2, "c"), (2, "d"))
     ]
-    for result in measure(jobs, SHAPE, 3).values():
+    for result in measure(jobs, INPUTS, 3).values():
         assert result.latency_ms == pytest.approx(1.0)
     changes = sum(first[3] != second[3] for first, second in pairwise(log))
     assert changes <= 2 + 3 + 1  # about one per round, not one per network
@@ -157,7 +158,7 @@ def test_threads_are_restored_after_a_failure(clock: Clock) -> None:
 
     job = Job(Setting("cpu", 2, 1, torch.float32), "a", Broken("a", [], clock, [0.0]))
     with pytest.raises(RuntimeError, match="broken network"):
-        measure([job], SHAPE, 1)
+        measure([job], INPUTS, 1)
     assert torch.get_num_threads() == 1
 
 
@@ -167,8 +168,8 @@ def test_no_gradient_is_recorded(clock: Clock) -> None:
             assert not torch.is_grad_enabled()
             return super().forward(x)
 
-    assert measure([Job(SINGLE, "a", Checking("a", [], clock, [0.001]))], SHAPE, 1)
+    assert measure([Job(SINGLE, "a", Checking("a", [], clock, [0.001]))], INPUTS, 1)
 
 
 def test_nothing_to_measure() -> None:
-    assert measure([], SHAPE, 3) == {}
+    assert measure([], INPUTS, 3) == {}

@@ -15,17 +15,12 @@ import torch
 from torch import Tensor
 
 from modnas_fast.devices import Device
-from modnas_fast.devices.table import (
-    PAPER_SEARCH,
-    PAPER_UNSEEN,
-    CostTable,
-    load_cost_file,
-    load_help,
-    load_hw_nas_bench_360,
-)
+from modnas_fast.devices.table import devices_of, load_cost_file
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.spaces import NB201Space
 from modnas_fast.spaces.nb201.error_table import load_nats_bench
+from modnas_fast.spaces.nb201.published import PAPER_SEARCH, PAPER_UNSEEN, load_help, load_hw_nas_bench_360
+from modnas_fast.spaces.published import CostTable
 
 SPACE = NB201Space()
 OTHERS = tuple(SPACE.architecture([i, 0, 0, 3, 0, 0]).text for i in range(3))
@@ -49,7 +44,7 @@ def make_table() -> CostTable:
 
 def test_devices_are_embedded_by_the_reference_networks_alone() -> None:
     table = make_table()
-    devices = table.devices(SPACE, ["server", "phone"], ["board"])
+    devices = devices_of(table, SPACE, ["server", "phone"], ["board"])
     assert [(d.name, d.split) for d in devices] == [("server", "search"), ("phone", "search"), ("board", "unseen")]
     for device in devices:
         references = table.values[device.name][3:]
@@ -73,13 +68,13 @@ def test_devices_are_embedded_by_the_reference_networks_alone() -> None:
 )
 def test_names_that_do_not_fit(search: list[str], unseen: list[str], text: str) -> None:
     with pytest.raises(InputError, match=text):
-        make_table().devices(SPACE, search, unseen)
+        devices_of(make_table(), SPACE, search, unseen)
 
 
 def test_a_table_without_a_reference_network_embeds_no_device() -> None:
     table = CostTable(TEXTS[:-1], {"latency": "ms"}, {"phone": values(0)[:-1]})
     with pytest.raises(InputError, match=r"no measurements of \|nor_conv_3x3~0\|\+\|nor_conv_3x3~0\|nor_conv"):
-        table.devices(SPACE, ["phone"], [])
+        devices_of(table, SPACE, ["phone"], [])
 
 
 def test_rows_are_those_of_the_strings() -> None:
@@ -215,7 +210,7 @@ def test_a_table_of_one_s_own(tmp_path: Path, name: str) -> None:
     rows_of = table.rows(TEXTS)
     assert table.values["b"][rows_of, 0].tolist() == [100.0 * (row + 2) for row in range(len(TEXTS))]
     assert table.values["a"][rows_of, 1].tolist() == [5.0 + row for row in range(len(TEXTS))]
-    assert [device.name for device in table.devices(SPACE, ["b"], ["a"])] == ["b", "a"]
+    assert [device.name for device in devices_of(table, SPACE, ["b"], ["a"])] == ["b", "a"]
 
 
 def changed(place: int, **columns: object) -> list[dict[str, object]]:
@@ -265,7 +260,7 @@ def test_names_of_devices_stay_the_text_that_they_are(tmp_path: Path, name: str)
     rows = [{"architecture": t, "device": d, "latency_ms": 1.0 + k} for d in NAMES for k, t in enumerate(TEXTS)]
     table = load_cost_file(write(tmp_path / name, rows), SPACE)
     assert list(table.values) == NAMES
-    assert [d.name for d in table.devices(SPACE, NAMES[:6], NAMES[6:])] == NAMES
+    assert [d.name for d in devices_of(table, SPACE, NAMES[:6], NAMES[6:])] == NAMES
 
 
 HEADING = ("architecture", "device", "latency_ms")
@@ -409,7 +404,7 @@ def test_folders_of_a_file_add_no_column(tmp_path: Path) -> None:
 
 def test_an_unknown_device_is_told_with_what_is_close() -> None:
     with pytest.raises(InputError, match="no 'phon'; did you mean phone\\? it has phone, board, server"):
-        make_table().devices(SPACE, ["phon"], [])
+        devices_of(make_table(), SPACE, ["phon"], [])
 
 
 @pytest.mark.parametrize("name", ["own.csv", "own.parquet"])
@@ -433,7 +428,7 @@ def test_help_s_settings_hold_the_paper_s_devices() -> None:
     assert (len(PAPER_SEARCH), len(PAPER_UNSEEN)) == (13, 6)
     indices = torch.load(folder / "hardware_embedding_index.pt", weights_only=True)
     assert table.rows(SPACE.references).tolist() == list(indices)
-    device = table.devices(SPACE, ["fpga"], [])[0]
+    device = devices_of(table, SPACE, ["fpga"], [])[0]
     assert isinstance(device, Device) and len(device.embedding) == 10
 
 

@@ -11,8 +11,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modnas_fast.evaluation.benchmark import load_benchmark
 from modnas_fast.evaluation.exact import ExactFront, Score
+from modnas_fast.reproduction.tables import load_benchmark
 
 needs_tables = pytest.mark.skipif("MODNAS_DATA" not in os.environ, reason="MODNAS_DATA does not name the tables")
 

@@ -80,10 +80,16 @@ def test_what_is_told_of_a_device_with_two_metrics() -> None:
         {"architecture": "a", "error": 10.0, "latency_ms": 1.0, "energy_mj": 4.0, "preference": [0.5, 0.3, 0.2]},
         {"architecture": "b", "error": 10.0, "latency_ms": 1.0, "energy_mj": 3.0, "preference": [0.4, 0.3, 0.3]},
     ]
-    bounds = Bounds((0.0, 0.0, 0.0), (20.0, 2.0, 6.0))
-    assert [objective.key for objective in objectives_on(device)] == ["error", "latency_ms", "energy_mj"]
-    entry = device_entry(device, rays, rays[:1], {"spearman": 0.9, "measured_ms": [1.0, 2.0]}, bounds, None)
+    bounds, error = Bounds((0.0, 0.0, 0.0), (20.0, 2.0, 6.0)), Objective("error", "%")
+    assert [objective.key for objective in objectives_on(device, error)] == ["error", "latency_ms", "energy_mj"]
+    predictor = {"latency_ms": {"spearman": 0.9, "networks": 2, "judged": [0.5, 2.0]}}
+    found = {"rays": rays, "random": rays[:1]}
+    entry = device_entry(device, error, found, predictor, bounds, noise={"latency": 0.1}, measured={"b": (1.5, 3.5)})
     assert [point["architecture"] for point in entry["front"]] == ["b"]
     assert entry["hypervolume"] == pytest.approx(0.5 * 0.5 * 0.5)
     assert entry["hypervolume_bounds"] == {"error": [0.0, 20.0], "latency_ms": [0.0, 2.0], "energy_mj": [0.0, 6.0]}
     assert [ray["nondominated"] for ray in entry["rays"]] == [False, True]
+    assert entry["ranges"] == {"latency_ms": [1.0, 3.0], "energy_mj": [2.0, 4.0]}
+    assert entry["judged"] == {"latency_ms": [0.5, 3.0]} and entry["noise"] == {"latency_ms": 0.1}
+    assert entry["predictor"] == {"latency_ms": {"spearman": 0.9, "networks": 2}}
+    assert entry["measured"] == {"b": {"latency_ms": 1.5, "energy_mj": 3.5}}

@@ -13,6 +13,7 @@ from report.reading import HOSTILE, Page, check_loads_nothing, read_page, read_p
 
 import modnas_fast.report
 from modnas_fast.report import write_report
+from modnas_fast.report.marks import preference_colour
 from modnas_fast.report.run.contents import read_run
 from modnas_fast.report.run.page import page_html
 from modnas_fast.runtime.errors import InputError
@@ -41,8 +42,8 @@ def test_the_page_loads_nothing(run: Path) -> None:
 
 
 def test_every_figure_has_its_place_and_every_place_its_figure(page: Page) -> None:
-    expected = {f"{kind}-{i}" for kind in ("front", "predictor") for i in range(5)}
-    expected |= {"hypervolume", "mgd-weights", "task-loss", "latency", "gradient-cosine", "predictor"}
+    expected = {f"front-{i}" for i in range(5)} | {f"predictor-{i}-0" for i in range(5)}
+    expected |= {"hypervolume", "mgd-weights", "task-loss", "cost-0", "gradient-cosine", "predictor-all-0"}
     assert sorted(page.places()) == sorted(expected)
     assert set(page.figures) == expected
 
@@ -57,7 +58,7 @@ def test_axes_carry_their_units(page: Page) -> None:
 
 def test_a_device_has_one_colour_in_every_figure(page: Page) -> None:
     colours: dict[int, set[str]] = {}
-    for name in ("hypervolume", "mgd-weights", "task-loss", "latency", "predictor"):
+    for name in ("hypervolume", "mgd-weights", "task-loss", "cost-0", "predictor-all-0"):
         for trace in page.figures[name]["data"]:
             if "meta" in trace:
                 colour = trace.get("fillcolor") or trace["marker"]["color"]
@@ -73,11 +74,12 @@ def test_front_figures_hold_the_numbers_of_the_result(page: Page) -> None:
     assert front["line"]["shape"] == "hv"
     assert front["x"] == [point["latency_ms"] for point in device["front"]]
     assert rays["y"] == [ray["error"] for ray in device["rays"]]
-    assert rays["marker"]["color"] == [ray["preference"][0] for ray in device["rays"]]
+    assert rays["marker"]["color"] == [preference_colour(ray["preference"]) for ray in device["rays"]]
     assert len(random["x"]) == 24
-    checked = [point for point in device["front"] if "measured_latency_ms" in point]
-    assert measured["x"] == [point["measured_latency_ms"] for point in checked]
-    assert tie["x"][:3] == [checked[0]["latency_ms"], checked[0]["measured_latency_ms"], None]
+    checked = [point for point in device["front"] if "measured" in point]
+    assert measured["x"] == [point["measured"]["latency_ms"] for point in checked]
+    assert measured["y"] == [point["test"]["error"] for point in checked]
+    assert tie["x"][:3] == [checked[0]["latency_ms"], checked[0]["measured"]["latency_ms"], None]
 
 
 def test_the_page_says_what_matters(page: Page) -> None:
@@ -85,7 +87,7 @@ def test_the_page_says_what_matters(page: Page) -> None:
         assert text in page.text
     device = make_result()["devices"][0]
     assert f"{device['hypervolume']:.3f}" in page.text
-    network = make_result()["verified"][0]["latency_ms"][device["name"]]
+    network = make_result()["verified"][0]["costs"][device["name"]]["latency_ms"]
     error = (network["predicted"] - network["measured"]) / network["measured"]
     assert f"{100 * error:+.0f} %".replace("-", "−") in page.text
     assert '"scheme": "mgd"' in page.text
@@ -117,7 +119,7 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
     result["task"] |= {"name": HOSTILE, "notes": [HOSTILE, "\u2028 line"]}
     result["space"]["name"] = HOSTILE
     result["machine"]["cpu"] = HOSTILE
-    result["objectives"][0] = {"name": HOSTILE, "unit": HOSTILE}
+    result["objectives"][0] = {"name": HOSTILE, "unit": HOSTILE, "key": "error"}
     result["seconds"][HOSTILE] = 1.0
     result["configuration"][HOSTILE] = HOSTILE
     result["devices"][0]["hypervolume_bounds"][HOSTILE] = [0.0, 1.0]
@@ -149,7 +151,7 @@ def test_history_and_predictor_may_be_absent(tmp_path: Path) -> None:
 def test_a_device_may_lack_front_random_and_figures_of_merit(tmp_path: Path) -> None:
     result = make_result(("only",), ())
     device = result["devices"][0]
-    device |= {"front": [], "random": [], "rays": device["rays"][:1], "hypervolume": None, "spearman": None}
+    device |= {"front": [], "random": [], "rays": device["rays"][:1], "hypervolume": None, "predictor": {}}
     result |= {"verified": [], "seconds": {}}
     history = make_history(("only",), ())
     history["gradient_cosine"] = [None] * len(history["step"])
@@ -227,13 +229,16 @@ def test_a_file_cut_short(tmp_path: Path, name: str, text: bytes) -> None:
 
 
 def test_another_schema_version(tmp_path: Path) -> None:
-    message = broken(tmp_path, "result.json", json.dumps(make_result() | {"schema": 2}))
-    assert message.endswith("has schema 2, wanted 1: use the modnas-fast that wrote this run")
+    message = broken(tmp_path, "result.json", json.dumps(make_result() | {"schema": 1}))
+    assert message.endswith(
+        "result.json has schema 1, this version reads 2: make the run again, or ask it with the version that made it "
+        "(modnas-fast 0.1.0)"
+    )
 
 
 def test_no_schema_version(tmp_path: Path) -> None:
     message = broken(tmp_path, "result.json", "{}")
-    assert "has schema (none), wanted 1" in message
+    assert "has schema (none), this version reads 2" in message
 
 
 @pytest.mark.parametrize(
@@ -265,7 +270,7 @@ def test_a_history_with_too_few_rows(tmp_path: Path, name: str) -> None:
 
 def test_a_predictor_with_unequal_columns(tmp_path: Path) -> None:
     predictor = make_predictor()
-    predictor["devices"]["cpu_threads1_batch1_float32"]["measured_ms"].pop()
+    predictor["devices"]["cpu_threads1_batch1_float32"]["costs"]["latency_ms"]["measured"].pop()
     assert "24 predicted but 23 measured" in broken(tmp_path, "predictor.json", json.dumps(predictor))
 
 

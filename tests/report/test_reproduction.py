@@ -288,7 +288,7 @@ def test_a_file_cut_short(tmp_path: Path, text: bytes) -> None:
 @pytest.mark.parametrize(
     ("change", "where"),
     [
-        ({"schema": 2}, "has schema 2, wanted 1"),
+        ({"schema": 2}, "has schema 2, this version reads 1"),
         ({"methods": small()["methods"][:1] * 2}, "two methods share one name"),
         ({"devices": small()["devices"][:1] * 2}, "two devices share one name"),
         ({"devices": [{"name": "gpu", "split": "both"}]}, "devices.0.split"),

@@ -31,7 +31,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tables(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Made-up tables in the place of the real ones, and a sample in the place of the whole space."""
     monkeypatch.setenv("MODNAS_DATA", str(home))
-    monkeypatch.setattr("modnas_fast.runs.table_search.CANDIDATES", 500)
+    monkeypatch.setattr("modnas_fast.runs.preparation.CANDIDATES", 500)
     monkeypatch.setattr("modnas_fast.search.bilevel.CANDIDATES", 500)
     return home
 

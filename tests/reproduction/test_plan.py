@@ -8,9 +8,9 @@ import pytest
 
 from modnas_fast.baselines import BASELINES
 from modnas_fast.config import make_config
-from modnas_fast.devices.table import PAPER_SEARCH, PAPER_UNSEEN
 from modnas_fast.reproduction.compose import LABELS
 from modnas_fast.reproduction.plan import DEFAULT, FACTORS, FAST_BASELINES, Plan, make_plan
+from modnas_fast.spaces.nb201.published import PAPER_SEARCH, PAPER_UNSEEN
 
 SETTINGS = [*PAPER_SEARCH, *PAPER_UNSEEN, *(f"other_{k}" for k in range(8))]
 FULL = make_plan(SETTINGS, list(BASELINES), 3, quick=False)
@@ -47,7 +47,7 @@ def test_a_full_plan_has_every_seed_task_and_baseline() -> None:
         "cifar100": ["cifar100"] * 3, "imagenet16-120": ["imagenet16-120"] * 3,
     }  # fmt: skip
     assert FULL.baselines == tuple(BASELINES) and set(BASELINES) <= set(LABELS)
-    assert all(group.config(DEFAULT).hypernetwork.kind == "mlp" and group.metrics is None for group in FULL.three)
+    assert {group.metrics for group in FULL.three} == {("latency", "energy")}
 
 
 def test_splits_part_all_settings_anew() -> None:

@@ -12,15 +12,16 @@ from typing import Any
 
 import pytest
 
-from modnas_fast.evaluation.benchmark import HELP, load_benchmark
 from modnas_fast.report.reproduction.contents import read_reproduction
 from modnas_fast.reproduction import run as module
 from modnas_fast.reproduction.plan import Plan, make_plan
 from modnas_fast.reproduction.run import keep_settings, reproduce_with_surrogate
+from modnas_fast.reproduction.tables import load_benchmark
 from modnas_fast.reproduction.trial import Group
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.files import read_json, write_json
 from modnas_fast.runtime.progress import Silent
+from modnas_fast.spaces.nb201.published import HELP
 
 DEVICES = {"search": ("1080ti_1", "pixel3"), "unseen": ("raspi4",)}
 

@@ -89,8 +89,8 @@ def test_what_is_there_is_not_run_again(done: tuple[Group, Path], monkeypatch: p
 
 
 def test_three_objectives_have_fronts_of_triples(tables: Path, tiny: tuple[str, ...], tmp_path: Path) -> None:
-    mlp = ("hypernetwork.kind=mlp", "predictor.kind=plain_graph")
-    made = Group("three-0", 0, VARIANTS[:1], overrides=(*tiny, *mlp), table="hw-nas-bench-360", metrics=None)
+    overrides, metrics = (*tiny, "predictor.kind=plain_graph"), ("latency", "energy")
+    made = Group("three-0", 0, VARIANTS[:1], overrides=overrides, table="hw-nas-bench-360", metrics=metrics)
     run_group(made, tmp_path)
     (entry,) = entries(made, tmp_path).values()
     assert list(entry["devices"]) == ["pi5_litert", "pi5_onnx"] and entry["ratio"]["unseen"] is None

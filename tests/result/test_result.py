@@ -17,7 +17,7 @@ from modnas_fast.config import Config, to_yaml, validate
 from modnas_fast.devices import embeddings
 from modnas_fast.evaluation.fronts import Point, front
 from modnas_fast.method.preferences import rays
-from modnas_fast.predictors.metapredictor import MetaPredictor
+from modnas_fast.predictors.metapredictor import CostModel, MetaPredictor
 from modnas_fast.result.answers import Cost, FrontPoint
 from modnas_fast.result.content import plain_points
 from modnas_fast.result.kept_table import keep_table
@@ -62,7 +62,9 @@ def entry(device: Device, hypernet: torch.nn.Module, predictor: MetaPredictor) -
         "split": device.split,
         "metrics": device.metrics,
         "embedding": list(device.embedding),
-        "latency_range_ms": list(device.ranges["latency"]),
+        "ranges": {"latency_ms": list(device.ranges["latency"])},
+        "judged": {},
+        "measured": {},
         "rays": points(chosen, [tuple(row) for row in r.tolist()]),
         "random": points(random, [None] * RAYS),
     }
@@ -79,13 +81,16 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for parameter in hypernet.parameters():
             parameter.add_(0.5 * torch.randn(parameter.shape, generator=generator))
     save_weights(folder / "hypernetwork.safetensors", hypernet)
-    save_weights(folder / "metapredictor.safetensors", predictor)
+    save_weights(folder / "metapredictor.safetensors", CostModel([predictor]))
     (folder / "config.yaml").write_text(to_yaml(config))
     content = {
-        "schema": 1,
+        "schema": 2,
+        "package": {"name": "modnas-fast", "version": "0.1.0"},
         "space": {"name": "nb201"},
-        "task": {"image": [3, 8, 8], "classes": 7},
+        "task": {"network": {"image_channels": 3, "classes": 7, "input_shape": [3, 8, 8]}},
+        "quality_kind": "inherited",
         "objectives": [{"name": "error", "unit": "%"}, {"name": "latency", "unit": "ms"}],
+        "cost_sources": {"latency_ms": "measured"},
         "configuration": config.model_dump(mode="json"),
         "devices": [entry(device, hypernet, predictor) for device in (FAST, SLOW)],
     }
@@ -107,7 +112,7 @@ def measured_references(device: Device) -> dict[str, float]:
 
 def predicted_latencies(result: Result, device: Device, texts: list[str]) -> list[float]:
     predictor = MetaPredictor(space, 10, configuration().predictor.hidden)
-    load_weights(result.run / "metapredictor.safetensors", predictor)
+    load_weights(result.run / "metapredictor.safetensors", CostModel([predictor]))
     with torch.no_grad():
         onehot = space.encode([space.parse(text) for text in texts])
         return device.denormalize(predictor(onehot, embeddings([device]))).tolist()
@@ -140,7 +145,9 @@ def test_the_front_of_a_device_is_that_of_its_rays(result: Result, name: str) ->
     everything = [(ray["error"], known_latency(result, device, ray["architecture"])) for ray in own]
     for point in points:
         assert any(point.values == (error, pytest.approx(ms, rel=1e-5)) for error, ms in everything)
-        assert point.source == ("measured" if point.architecture in measured_references(device) else "predicted")
+        assert point.costs["latency_ms"].source == (
+            "measured" if point.architecture in measured_references(device) else "predicted"
+        )
         assert point.preference in [tuple(ray["preference"]) for ray in own]
     for error, latency in everything:  # brute force: each is on the front or dominated by a point of it
         assert any(p.values[0] <= error and p.values[1] <= latency * (1 + 1e-5) for p in points)
@@ -154,7 +161,7 @@ def test_the_front_of_a_device_that_the_run_never_saw(result: Result) -> None:
     preferences = rays(RAYS, 2).tolist()
     chosen = [(result.pick(PHONE, preference=r), r) for r in preferences]
     kept = [
-        FrontPoint(p.text, (known[p.text], p.costs["latency_ms"].value), tuple(r), p.costs["latency_ms"].source)
+        FrontPoint(p.text, (known[p.text], p.costs["latency_ms"].value), tuple(r), costs=p.costs)
         for p, r in chosen
         if p.text in known
     ]
@@ -175,8 +182,8 @@ def test_a_preference_on_a_ray_gives_the_network_of_the_ray(result: Result, name
     for ray in result.content["devices"][["fast", "slow"].index(name)]["rays"]:
         chosen = result.pick(name, preference=ray["preference"])
         assert isinstance(chosen, Pick)
-        assert (chosen.text, chosen.device, chosen.error) == (ray["architecture"], name, ray["error"])
-        assert chosen.error_kind == "inherited" and set(chosen.costs) == {"latency_ms"}
+        assert (chosen.text, chosen.device, chosen.quality) == (ray["architecture"], name, ray["error"])
+        assert chosen.quality_kind == "inherited" and set(chosen.costs) == {"latency_ms"}
         wanted = known_latency(result, result.devices[name], chosen.text)
         assert chosen.costs["latency_ms"].value == pytest.approx(wanted, rel=1e-5)
         assert space.architecture(chosen.indices).text == chosen.text == str(chosen)
@@ -197,11 +204,11 @@ def test_a_budget_gives_the_least_error_within_it(result: Result, device: str | 
         limit = limit * (1 + 1e-5)
         chosen = result.pick(device, max={"latency_ms": limit})
         assert 0 < chosen.costs["latency_ms"].value <= limit
-        assert chosen.error == min(e for e, ms in zip(known.values(), latencies) if ms <= limit)
-    with pytest.raises(InputError, match="no evaluated network takes at most") as caught:
+        assert chosen.quality == min(e for e, ms in zip(known.values(), latencies) if ms <= limit)
+    with pytest.raises(InputError, match="no evaluated network has latency_ms of at most") as caught:
         result.pick(device, max={"latency_ms": min(latencies) * 0.99})
-    assert ("is predicted to take" in str(caught.value)) == (min(latencies) == min(predicted))
-    named = float(str(caught.value).split(" ms")[-2].split()[-1])
+    assert ("(predicted)" in str(caught.value)) == (min(latencies) == min(predicted))
+    named = float(str(caught.value).partition("least there is: latency_ms ")[2].split()[0])
     assert named == pytest.approx(min(latencies), rel=1e-3)
 
 
@@ -241,7 +248,9 @@ def test_bad_questions(result: Result) -> None:
     for ask in (result.front, lambda device: result.pick(device, preference=[1, 0])):
         with pytest.raises(InputError, match="unknown device 'tpu'; this run has fast, slow"):
             ask("tpu")
-        with pytest.raises(InputError, match="phone: wanted an embedding of 10 reference networks, got 9"):
+        with pytest.raises(
+            InputError, match="phone: wanted an embedding of 10 numbers, 10 reference networks of latency_ms, got 9"
+        ):
             ask(Device.from_reference_latencies("phone", range(1, 10)))
 
 
@@ -274,69 +283,55 @@ def ray_that_was_not_measured(result: Result) -> dict[str, Any]:
     return next(r for r in result.content["devices"][0]["rays"] if r["architecture"] not in known)
 
 
-@pytest.mark.parametrize("form", ["verified", "all that was measured"])
-def test_what_was_measured_beats_what_was_predicted(result: Result, changed: Callable[..., Result], form: str) -> None:
+def test_what_was_measured_beats_what_was_predicted(result: Result, changed: Callable[..., Result]) -> None:
     ray = ray_that_was_not_measured(result)
     text, slower = ray["architecture"], 1.3 * ray["latency_ms"]
-    pair = {"predicted": ray["latency_ms"], "measured": slower}
-    asked = (
-        changed({"verified": [{"architecture": text, "latency_ms": {"fast": pair}}]})
-        if form == "verified"
-        else changed(measured_latency_ms={text: slower})
-    )
+    asked = changed(measured={text: {"latency_ms": slower}})
     chosen = asked.pick("fast", preference=ray["preference"])
     assert chosen.costs == {"latency_ms": Cost(slower, "ms", "measured")}
     onehot = space.encode([space.parse(text)])
-    assert asked._latencies(SLOW, [text], onehot)[0].source == "predicted", "measured on the other device alone"
+    assert asked._costs(SLOW, [text], onehot)[0]["latency_ms"].source == "predicted", (
+        "measured on the other device alone"
+    )
     between = {"latency_ms": (ray["latency_ms"] + slower) / 2}
     assert asked.pick("fast", max=between).text != text
-    assert asked.pick("fast", max={"latency_ms": slower}).error <= ray["error"]
+    assert asked.pick("fast", max={"latency_ms": slower}).quality <= ray["error"]
     on_front = [point for point in asked.front("fast") if point.architecture == text]
-    assert all((point.values[1], point.source) == (slower, "measured") for point in on_front)
-
-
-def test_predictions_below_zero_of_earlier_versions_are_made_anew(
-    result: Result, changed: Callable[..., Result]
-) -> None:
-    ray = ray_that_was_not_measured(result)
-    entry = result.content["devices"][0]
-    listed = {kind: [{**p, "latency_ms": -0.489} for p in entry[kind]] for kind in ("rays", "random")}
-    older = changed(**listed)
-    assert older.pick("fast", preference=ray["preference"]).costs["latency_ms"].value > 0
-    assert all(point.values[1] > 0 for point in older.front("fast"))
-    with pytest.raises(InputError, match="no evaluated network takes at most 0 ms"):
-        older.pick("fast", max={"latency_ms": 0.0})
+    assert all((point.values[1], point.costs["latency_ms"].source) == (slower, "measured") for point in on_front)
 
 
 def test_the_ten_measurements_of_a_new_device_are_measured(result: Result) -> None:
     references = measured_references(PHONE)
     texts = list(references)
-    costs = result._latencies(PHONE, texts, space.encode([space.parse(text) for text in texts]))
+    onehot = space.encode([space.parse(text) for text in texts])
+    costs = [row["latency_ms"] for row in result._costs(PHONE, texts, onehot)]
     assert [cost.source for cost in costs] == ["measured"] * len(texts)
     assert sorted({round(cost.value, 9) for cost in costs}) == sorted({round(ms, 9) for ms in references.values()})
 
 
 def table_run(changed: Callable[..., Result], asked: str, latency_ms: float) -> Result:
     """The run as one on a table that also knows a network which the run does not list."""
-    result = changed({"error_kind": "true"})
-    keep_table(result.run / "table.parquet", [asked], torch.tensor([12.5]), {"fast": torch.tensor([latency_ms])})
+    result = changed({"quality_kind": "true", "cost_sources": {"latency_ms": "tabulated"}})
+    costs = {"fast": {"latency_ms": torch.tensor([latency_ms])}}
+    keep_table(result.run / "table.parquet", [asked], torch.tensor([12.5]), costs)
     return result
 
 
 def test_a_table_beats_what_was_predicted_for_networks_that_the_run_does_not_list(
     changed: Callable[..., Result],
 ) -> None:
-    listed = changed()._errors
+    listed = changed()._qualities
     asked = next(a.text for a in space.decode(space.enumerate()) if a.text not in listed)
     result = table_run(changed, asked, 17.25)
     onehot = space.encode([space.parse(asked)])
-    assert result._latencies(result.device("fast"), [asked], onehot) == [Cost(17.25, "ms", "tabulated")]
-    (elsewhere,) = result._latencies(result.device("slow"), [asked], onehot)
-    assert elsewhere.source == ("tabulated" if asked in measured_references(SLOW) else "predicted")
-    assert result._error(asked) == 12.5
+    assert result._costs(result.device("fast"), [asked], onehot) == [{"latency_ms": Cost(17.25, "ms", "tabulated")}]
+    (elsewhere,) = result._costs(result.device("slow"), [asked], onehot)
+    assert elsewhere["latency_ms"].source == ("tabulated" if asked in space.references else "predicted")
+    assert result._quality(asked) == 12.5
     (result.run / "table.parquet").unlink()
     without = Result.load(result.run)
-    assert without._latencies(FAST, [asked], onehot)[0].source == "predicted" and without._error(asked) is None
+    (cost,) = without._costs(FAST, [asked], onehot)
+    assert cost["latency_ms"].source == "predicted" and without._quality(asked) is None
 
 
 def test_a_damaged_table_is_named(changed: Callable[..., Result]) -> None:
@@ -353,20 +348,23 @@ def test_a_prediction_outside_of_what_was_judged_is_extrapolated(
     value = ray["latency_ms"]
     for judged, outside in (([0.9 * value, 2 * value], False), ([1.1 * value, 2 * value], True),
                             ([0.1 * value, 0.9 * value], True)):  # fmt: skip
-        chosen = changed(judged_latency_ms=judged).pick("fast", preference=ray["preference"])
+        chosen = changed(judged={"latency_ms": judged}).pick("fast", preference=ray["preference"])
         assert chosen.costs["latency_ms"].extrapolated == outside
         assert chosen.to_dict()["extrapolated"] == (["latency_ms"] if outside else [])
-    measured = changed(judged_latency_ms=[2 * value, 3 * value], measured_latency_ms={ray["architecture"]: value})
+    measured = changed(
+        judged={"latency_ms": [2 * value, 3 * value]}, measured={ray["architecture"]: {"latency_ms": value}}
+    )
     assert not measured.pick("fast", preference=ray["preference"]).costs["latency_ms"].extrapolated
     assert not result.pick("fast", preference=ray["preference"]).costs["latency_ms"].extrapolated, "not judged"
 
 
 def test_a_device_far_from_those_of_the_run_is_answered_by_extrapolation(changed: Callable[..., Result]) -> None:
-    wide = changed(judged_latency_ms=[1e-9, 1e9])
+    wide = changed(judged={"latency_ms": [1e-9, 1e9]})
     texts = [a.text for a in space.decode(space.canonical(space.sample(40, torch.Generator().manual_seed(3))))]
 
     def extrapolated(device: Device) -> set[bool]:
-        costs = wide._latencies(device, texts, space.encode([space.parse(text) for text in texts]))
+        onehot = space.encode([space.parse(text) for text in texts])
+        costs = [row["latency_ms"] for row in wide._costs(device, texts, onehot)]
         return {cost.extrapolated for cost in costs if cost.source == "predicted"}
 
     near = [low * 1.01 if i == 3 else low for i, low in enumerate([1.2, 1.0, 1.4, 1.1, 1.9, 2.0, 1.6, 2.9, 1.5, 3.0])]
@@ -377,13 +375,13 @@ def test_a_device_far_from_those_of_the_run_is_answered_by_extrapolation(changed
 
 def test_an_answer_as_plain_values(changed: Callable[..., Result]) -> None:
     text = changed().pick("fast", preference=[1, 0]).text
-    result = changed(measured_latency_ms={text: 1.5})
+    result = changed(measured={text: {"latency_ms": 1.5}})
     chosen = result.pick("fast", preference=[1, 0])
     assert chosen.to_dict() == {
         "device": "fast",
         "architecture": text,
         "latency_ms": 1.5,
-        "error": chosen.error,
+        "error": chosen.quality,
         "units": {"latency_ms": "ms", "error": "%"},
         "sources": {"latency_ms": "measured", "error": "inherited"},
         "extrapolated": [],
@@ -398,8 +396,8 @@ def test_runs_that_cannot_be_loaded(tmp_path: Path, run: Path) -> None:
     with pytest.raises(InputError, match="--resume"):
         Result.load(tmp_path)
     content = json.loads((run / "result.json").read_text())
-    (tmp_path / "result.json").write_text(json.dumps({**content, "schema": 2}))
-    with pytest.raises(InputError, match="schema 2, this version reads 1"):
+    (tmp_path / "result.json").write_text(json.dumps({**content, "schema": 1}))
+    with pytest.raises(InputError, match="schema 1, this version reads 2: make the run again, or .*modnas-fast 0.1.0"):
         Result.load(tmp_path)
     for key in ("schema", "space", "configuration", "devices"):
         lacking = {name: value for name, value in content.items() if name != key}

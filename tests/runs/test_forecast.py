@@ -6,22 +6,23 @@ import pytest
 import torch
 
 from modnas_fast.config import Config, make_config
-from modnas_fast.datasets.task import ImageTask, Split, make_task
+from modnas_fast.datasets.task import Split, make_task
 from modnas_fast.runs import forecast
 from modnas_fast.runs.forecast import Forecast, foresee
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.spaces import NB201Space
 from modnas_fast.tasks import task_objective
+from modnas_fast.tasks.images import ImageClassification
 
 SPACE = NB201Space()
 
 
-def images(count: int = 20, side: int = 8) -> ImageTask:
+def images(count: int = 20, side: int = 8) -> ImageClassification:
     values = torch.randint(
         0, 256, (count, 1, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
     )
     split = Split(values, torch.arange(count) % 2)
-    return make_task("noise", ("a", "b"), train=split, validation=split, test=split)
+    return ImageClassification(make_task("noise", ("a", "b"), train=split, validation=split, test=split))
 
 
 def config(*overrides: str) -> Config:
@@ -58,10 +59,10 @@ def test_stages_that_are_left_out_take_no_time() -> None:
 @pytest.mark.parametrize("kind", ["leave_one_out", "reinmax", "gumbel_softmax"])
 def test_a_forecast_leaves_nothing_behind(kind: str) -> None:
     task, state, grad = images(), torch.get_rng_state(), torch.is_grad_enabled()
-    before = [split.images.clone() for split in (task.train, task.validation)]
+    before = [split.images.clone() for split in (task.images.train, task.images.validation)]
     foresee(config(f"architect.kind={kind}"), SPACE, task, 2, 1)
     assert torch.equal(torch.get_rng_state(), state) and torch.is_grad_enabled() == grad
-    assert all(torch.equal(a, b.images) for a, b in zip(before, (task.train, task.validation)))
+    assert all(torch.equal(a, b.images) for a, b in zip(before, (task.images.train, task.images.validation)))
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def test_a_heading_breaks_between_words() -> None:
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_the_summary_of_a_run(width: int) -> None:
-    content = {**make_result(), "configuration": {}}
+    content = {**make_result(), "configuration": {}, "cost_sources": {"latency_ms": "measured"}}
     for place, device in enumerate(content["devices"]):
         device["name"] = f"cpu_t16_b128_bf16_{place}"
     for entry in content["verified"]:
@@ -83,7 +83,7 @@ def test_the_summary_of_a_run(width: int) -> None:
     assert {"mean of search", "mean of unseen"} <= found
     names = [f"n{number}" for number in range(1, len(content["verified"]) + 1)]
     shown = cells(printed(verified, width))
-    assert set(names) <= shown and {f"{entry['test_error']:.2f} %" for entry in content["verified"]} <= shown
+    assert set(names) <= shown and {f"{entry['test']:.2f} %" for entry in content["verified"]} <= shown
     assert [printed(line, width) for line in networks] == [[f"{name}  {NETWORK}"] for name in names]
 
 

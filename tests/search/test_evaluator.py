@@ -12,13 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from modnas_fast.datasets.task import ImageTask, Split, make_task
+from modnas_fast.datasets.task import Split, make_task
 from modnas_fast.devices import Device, embeddings
 from modnas_fast.evaluation.fronts import Bounds, Point, front, front_membership, hypervolume, nondominated
 from modnas_fast.method.metahypernet import make_metahypernet
 from modnas_fast.predictors.metapredictor import CostModel, MetaPredictor
 from modnas_fast.search.evaluator import Evaluator
 from modnas_fast.spaces import NB201Space
+from modnas_fast.tasks.images import ImageClassification
 from modnas_fast.tasks.supernet_errors import SupernetErrors
 
 space = NB201Space()
@@ -86,23 +87,23 @@ def test_of_equal_points_the_first_is_kept() -> None:
 # ---- the evaluator ----
 
 
-def make_images(count: int = 23, side: int = 6, classes: int = 3) -> ImageTask:
+def make_images(count: int = 23, side: int = 6, classes: int = 3) -> ImageClassification:
     images = torch.randint(0, 256, (count, 1, side, side), generator=seeded(1), dtype=torch.uint8)
     split = Split(images, torch.arange(count) % classes)
-    return make_task("noise", tuple("abc")[:classes], train=split, validation=split, test=split)
+    return ImageClassification(make_task("noise", tuple("abc")[:classes], train=split, validation=split, test=split))
 
 
 def make_device() -> Device:
     return Device.from_reference_latencies("phone", [2.0, 3.0, 1.0, 5.0, 2.5, 2.2, 2.4, 4.0, 1.5, 3.3])
 
 
-def make_evaluator(task: ImageTask, batch_size: int = 10) -> Evaluator:
+def make_evaluator(task: ImageClassification, batch_size: int = 10) -> Evaluator:
     torch_state = torch.get_rng_state()
     torch.manual_seed(0)
-    supernet = space.supernet(image_channels=1, classes=task.num_classes, channels=2, cells=1)
+    supernet = space.supernet(image_channels=1, classes=task.images.num_classes, channels=2, cells=1)
     torch.set_rng_state(torch_state)
     predictor = MetaPredictor(space, 10, 20, seeded()).requires_grad_(False)
-    return Evaluator(space, SupernetErrors(supernet, task, task.validation, batch_size), CostModel([predictor]))
+    return Evaluator(space, SupernetErrors(supernet, task, "validation", batch_size), CostModel([predictor]))
 
 
 def distinct(count: int, seed: int = 0) -> Tensor:
@@ -110,13 +111,13 @@ def distinct(count: int, seed: int = 0) -> Tensor:
     return rows[sorted({a.text: i for i, a in enumerate(space.decode(rows))}.values())][:count]
 
 
-def direct_errors(evaluator: Evaluator, task: ImageTask, onehot: Tensor, batch_size: int) -> list[float]:
+def direct_errors(evaluator: Evaluator, task: ImageClassification, onehot: Tensor, batch_size: int) -> list[float]:
     errors = []
     for row in onehot:
         wrong = 0
-        for x, y in task.batches(task.validation, batch_size):
+        for x, y in task.batches("validation", batch_size):
             wrong += int((evaluator._source._supernet.predict(x, row[None])[0].argmax(-1) != y).sum())
-        errors.append(100 * wrong / len(task.validation))
+        errors.append(100 * wrong / task.size("validation"))
     return errors
 
 
@@ -140,7 +141,7 @@ def test_errors_do_not_depend_on_how_many_networks_are_computed_together(monkeyp
     widths: list[int] = []
     predict = source._supernet.predict
     monkeypatch.setattr(source._supernet, "predict", lambda x, rows: (widths.append(len(rows)), predict(x, rows))[1])
-    parts = SupernetErrors(source._supernet, task, task.validation, 10, at_a_time=3)
+    parts = SupernetErrors(source._supernet, task, "validation", 10, at_a_time=3)
     assert torch.equal(parts(onehot), together) and set(widths) == {3, 1}
 
 
@@ -201,7 +202,11 @@ def test_a_network_that_knows_the_answer_has_no_errors() -> None:
     split = Split(images, labels)
     task = make_task("easy", ("a", "b", "c"), train=split, validation=split, test=split)
     levels = task.normalize(torch.tensor([0, 100, 200], dtype=torch.uint8).view(3, 1, 1, 1)).flatten()
-    evaluator = Evaluator(space, SupernetErrors(Oracle(), task, split, 4), CostModel([MetaPredictor(space, 10)]))
+    evaluator = Evaluator(
+        space,
+        SupernetErrors(Oracle(), ImageClassification(task), "validation", 4),
+        CostModel([MetaPredictor(space, 10)]),
+    )
     onehot = distinct(3)
     evaluator.compute_errors(onehot)
     assert [p.values[0] for p in evaluator.points(onehot, make_device())] == pytest.approx([0.0, 60.0, 60.0])

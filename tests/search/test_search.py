@@ -177,7 +177,7 @@ def test_the_task_loss_falls() -> None:
     losses = torch.tensor(search.history.task_loss)
     assert losses[-15:].mean() < 0.6 * torch.tensor(3.0).log()
     untrained = make_search(options)
-    x, y = next(make_images().batches(make_images().train, 30))
+    x, y = next(make_images().batches("train", 30))
     sample = space.encode([space.architecture([3] * 6)])
     with torch.no_grad():
         assert search._objective.supernet(x, sample, y) < 0.5 * untrained._objective.supernet(x, sample, y)
@@ -189,7 +189,8 @@ def test_history_has_one_entry_per_logged_step(devices: int) -> None:
     history = search.history
     assert history.devices == [f"device {i}" for i in range(devices)]
     assert history.step == [3, 5, 7, 9]
-    for name in ("task_loss", "latency", "mgd_weights"):
+    assert all(len(values) == 1 for row in history.costs for values in row)
+    for name in ("task_loss", "costs", "mgd_weights"):
         rows = getattr(history, name)
         assert [len(row) for row in rows] == [devices] * 4, name
         assert torch.tensor(rows).isfinite().all(), name

@@ -184,7 +184,7 @@ def test_a_logged_step_copies_everything_at_once(make_search: MakeSearch, monkey
     with stand_in_gpu():
         search._hyper_step(log=True)
     assert len(seen) == 1 and all(tensor.device == GPU for tensor in seen[0])
-    assert search.history.task_loss == search.history.latency == [[1.0, 1.0]]
+    assert search.history.task_loss == search.history.costs == [[1.0, 1.0]]
 
 
 def test_the_refinement_s_host_work_gets_tensors_of_the_host(make_search: MakeSearch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
@@ -76,7 +77,7 @@ class Stack(SearchSpace):
     def canonical(self, onehot: Tensor) -> Tensor:
         return onehot
 
-    def build(self, architecture: Architecture, *, inputs: int) -> nn.Module:
+    def build(self, architecture: Architecture, *, inputs: int, input_shape: Sequence[int]) -> nn.Module:
         self.built += 1
         depth, width = (int(choice.options[i]) for choice, i in zip(self.choices, architecture.indices, strict=True))
         widths = [inputs] + [width] * depth

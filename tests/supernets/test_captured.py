@@ -70,6 +70,19 @@ def test_graphs_give_values_and_gradients_of_the_plain_passes() -> None:
     assert_same_passes("cuda", None)
 
 
+def test_losses_are_those_of_the_task(graphs: StandInGraphs) -> None:
+    def squares(outputs: Tensor, y: Tensor) -> Tensor:
+        return (outputs[..., 0] - y).square().mean(dim=1)
+
+    supernet, (x, onehot, y) = make_supernet(), batch()
+    captured, plain = CapturedPasses(supernet, squares), Passes(supernet, squares)
+    found, wanted = (passes.device_losses(x, onehot, y) for passes in (captured, plain))
+    torch.testing.assert_close(found, wanted)
+    assert not torch.allclose(found, Passes(supernet).device_losses(x, onehot, y))
+    torch.testing.assert_close(captured.add_weight_gradients(x, onehot, y), wanted)
+    torch.testing.assert_close(plain.add_weight_gradients(x, onehot, y), wanted)
+
+
 def test_each_combination_of_shapes_is_captured_once(graphs: StandInGraphs) -> None:
     passes = CapturedPasses(make_supernet())
     for seed in range(2):

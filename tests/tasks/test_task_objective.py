@@ -10,24 +10,26 @@ import torch
 from torch.nn import functional
 
 from modnas_fast.config import Config, make_config
-from modnas_fast.datasets.task import ImageTask, Split, make_task
+from modnas_fast.datasets.task import Split, make_task
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.optimizers import cosine_decay, set_learning_rate
 from modnas_fast.spaces import NB201Space
 from modnas_fast.tasks import task_objective
+from modnas_fast.tasks.images import ImageClassification
 from modnas_fast.tasks.task_objective import SupernetObjective, initial_supernet, network_arguments
 
 SPACE = NB201Space()
 
 
-def make_images(count: int = 30, classes: int = 3) -> ImageTask:
+def make_images(count: int = 30, classes: int = 3) -> ImageClassification:
     """Noise, brighter in the rows of the image's class; the validation part holds other images."""
     labels = torch.arange(count) % classes
     images = torch.randint(0, 80, (2, count, 1, 6, 6), generator=torch.Generator().manual_seed(1))
     for label in range(classes):
         images[:, labels == label, :, 2 * label : 2 * label + 2] += 150
     train, other = (Split(part.to(torch.uint8), labels) for part in images)
-    return make_task("stripes", tuple("abc")[:classes], train=train, validation=other, test=other)
+    task = make_task("stripes", tuple("abc")[:classes], train=train, validation=other, test=other)
+    return ImageClassification(task)
 
 
 def config(seed: int = 0, gradient: str = "exact", entangled: bool = False, **search: object) -> Config:
@@ -68,7 +70,7 @@ def test_losses_are_cross_entropies_on_one_validation_minibatch() -> None:
         seen.append(objective._x)
     task = make_images()
     whole = torch.cat(seen).flatten(1)
-    wanted = torch.cat([x for x, _ in task.batches(task.validation, 10)]).flatten(1)
+    wanted = torch.cat([x for x, _ in task.batches("validation", 10)]).flatten(1)
     assert torch.equal(torch.unique(whole, dim=0), torch.unique(wanted, dim=0)), "three minibatches are all images"
     assert not torch.equal(losses[0], losses[1])
 
@@ -184,9 +186,12 @@ def test_the_seed_alone_draws_the_weights() -> None:
 
 
 def test_networks_are_built_as_configured() -> None:
-    assert network_arguments(config(), 3, 7) == {
-        "image_channels": 3, "classes": 7, "channels": 2, "cells": 1, "reduction": "pool",
+    wanted = {
+        "image_channels": 1, "classes": 3, "input_shape": (1, 6, 6), "channels": 2, "cells": 1, "reduction": "pool",
     }  # fmt: skip
+    assert network_arguments(config(), make_images()) == wanted
+    told = network_arguments(config(), make_images().description()["network"])
+    assert told == {**wanted, "input_shape": [1, 6, 6]}
 
 
 # ---- schedules ----

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from modnas_fast.report.own_style import own_style
-from modnas_fast.report.rendering import render, writing
+from modnas_fast.report.rendering import render, write_page
 from modnas_fast.report.reproduction.contents import Reproduction, read_reproduction
 from modnas_fast.report.reproduction.figures import reproduction_figures
 from modnas_fast.report.reproduction.prepared import prepare
-from modnas_fast.runtime.files import write_text
 
 
 def write_reproduction(folder: Path | str) -> Path:
@@ -19,16 +17,14 @@ def write_reproduction(folder: Path | str) -> Path:
     its place. The page needs no network. Raises InputError, in one line with the remedy, where the file is
     absent, cut short or of another schema version, or where the folder cannot be written.
     """
-    folder = Path(folder)
     report = read_reproduction(folder)
-    path = folder / "reproduction.html"
-    with writing(folder):
-        with own_style():
-            from modnas_fast.report.reproduction.plots import write_reproduction_plots  # imports matplotlib
 
-            write_reproduction_plots(report, folder / "plots")
-        write_text(path, reproduction_html(report))
-    return path
+    def plots(into: Path) -> None:
+        from modnas_fast.report.reproduction.plots import write_reproduction_plots  # imports matplotlib
+
+        write_reproduction_plots(report, into)
+
+    return write_page(Path(folder) / "reproduction.html", lambda: reproduction_html(report), plots)
 
 
 def reproduction_html(report: Reproduction) -> str:

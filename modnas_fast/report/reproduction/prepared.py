@@ -12,7 +12,6 @@ from typing import Any
 
 from modnas_fast.report.marks import SPLITS, duration, mean, number
 from modnas_fast.report.prepared import Facts, Place, Tile, averages, machine_words, software_words
-from modnas_fast.report.quantities import ERROR, LATENCY
 from modnas_fast.report.reproduction.contents import Ablation, PredictorQuality, Reproduction, Run, ThreeObjectives
 from modnas_fast.report.reproduction.numbers import (
     SPLIT_NAMES,
@@ -49,8 +48,6 @@ def prepare(report: Reproduction) -> dict[str, Any]:
     return {
         "title": f"MODNAS on NAS-Bench-201{f': {report.task}' if report.task else ''}",
         "about": _facts(report),
-        "error": ERROR,
-        "cost": LATENCY,
         "report": report,
         "tiles": _tiles(report),
         "targets": targets(report),

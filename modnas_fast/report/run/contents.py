@@ -2,52 +2,73 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
 from modnas_fast.report.checked import Machine, Part, read_part
+from modnas_fast.report.quantities import Quantity
 from modnas_fast.runtime.errors import InputError
+
+SourceName = Literal["predicted", "tabulated", "measured", "exact"]
+KNOWN = ("tabulated", "measured", "exact", "true")
+"""Sources of values that are no estimates."""
 
 
 class Point(Part):
-    """One architecture on one device: error in percent and latency in ms, of the result's `source`."""
+    """One architecture on one device: a number under the key of every objective, and where its costs come from."""
+
+    model_config = ConfigDict(extra="allow")
 
     architecture: str
-    error: float
-    latency_ms: float
+    sources: dict[str, SourceName] = {}
+
+    def __getitem__(self, objective: Quantity) -> float:
+        """The value of an objective, in its unit."""
+        value: float = (self.model_extra or {})[objective.key]
+        return value
+
+    def source(self, cost: Quantity) -> SourceName:
+        """Where the value of a cost comes from."""
+        return self.sources.get(cost.key, "predicted")
 
 
 class Ray(Point):
-    """The network chosen for one preference; the first weight is that of the error."""
+    """The network chosen for one preference, a weight per objective."""
 
-    preference: list[float] = Field(min_length=1)
+    preference: list[float]
     nondominated: bool = False
 
 
 class FrontPoint(Ray):
-    """A non-dominated network; where verified, its test error in percent and measured latency in ms."""
+    """A non-dominated network; where verified, what its trained network and its measured costs are, by key."""
 
-    test_error: float | None = None
-    measured_latency_ms: float | None = None
+    test: dict[str, float] = {}
+    measured: dict[str, float] = {}
 
-    @property
-    def verified(self) -> bool:
-        """Whether the network's latency was measured."""
-        return self.measured_latency_ms is not None
+    def checked(self, objective: Quantity) -> float | None:
+        """The value that verification found."""
+        return self.test.get(objective.key, self.measured.get(objective.key))
+
+
+class PredictorMerit(Part):
+    """How good predictions of a cost on a device are, judged on some networks."""
+
+    spearman: float | None = None
+    networks: int | None = None
 
 
 class DeviceResult(Part):
-    """What the search found for one device."""
+    """What the search found for one device; entries of costs stand under their keys."""
 
     name: str
     split: Literal["search", "unseen"]
-    latency_range_ms: tuple[float, float] | None = None
+    ranges: dict[str, tuple[float, float]] = {}
+    noise: dict[str, float | None] = {}
+    predictor: dict[str, PredictorMerit] = {}
     hypervolume_bounds: dict[str, tuple[float, float]] = {}
-    noise: float | None = None
-    spearman: float | None = None
-    spearman_networks: int | None = None
     hypervolume: float | None = None
     hypervolume_random: float | None = None
     hypervolume_ratio: float | None = None
@@ -57,30 +78,42 @@ class DeviceResult(Part):
     random: list[Point] = []
 
     @property
-    def measured(self) -> list[FrontPoint]:
-        """The points of the front with both a test error and a measured latency."""
-        return [p for p in self.front if p.test_error is not None and p.measured_latency_ms is not None]
+    def unseen(self) -> bool:
+        """Whether the device took no part in the search."""
+        return self.split == "unseen"
+
+    @property
+    def points(self) -> list[Point]:
+        """Every network that was found or drawn."""
+        return [*self.rays, *self.front, *self.random]
 
 
-class LatencyPair(Part):
-    """One latency in ms, as predicted and as measured."""
+class Pair(Part):
+    """A cost as predicted and as measured."""
 
-    predicted: float
-    measured: float
+    predicted: float | None = None
+    measured: float | None = None
 
     @property
     def relative_error(self) -> float | None:
-        """(predicted - measured) / measured; None where nothing positive was measured."""
-        return (self.predicted - self.measured) / self.measured if self.measured > 0 else None
+        """(predicted - measured) / measured; None where one is absent or nothing positive was measured."""
+        if self.predicted is None or self.measured is None or self.measured <= 0:
+            return None
+        return (self.predicted - self.measured) / self.measured
 
 
 class VerifiedNetwork(Part):
-    """A network trained from scratch, with its latency on each device it was measured on."""
+    """A network trained from scratch: its quality, and its costs by device and key."""
 
     architecture: str
-    supernet_error: float | None = None
-    test_error: float | None = None
-    latency_ms: dict[str, LatencyPair] = {}
+    inherited: float | None = None
+    test: float | None = None
+    costs: dict[str, dict[str, Pair]] = {}
+
+    def pair(self, device: DeviceResult, cost: Quantity) -> Pair | None:
+        """A cost on a device, where it was measured."""
+        pair = self.costs.get(device.name, {}).get(cost.key)
+        return pair if pair is not None and pair.measured is not None else None
 
 
 class Named(Part):
@@ -91,15 +124,8 @@ class Named(Part):
     name: str
 
 
-class Objective(Part):
-    """One minimised quantity and its unit."""
-
-    name: str
-    unit: str = ""
-
-
 class Task(Named):
-    """The data set searched on."""
+    """What was searched on; a data set of images tells its classes, their shape and its parts."""
 
     classes: int | None = None
     image: list[int] | None = None
@@ -115,14 +141,14 @@ class HypervolumeProtocol(Part):
 
 
 class Result(Part):
-    """`result.json`, version 1."""
+    """`result.json`, version 2."""
 
-    schema_version: Literal[1] = Field(alias="schema")
+    schema_version: Literal[2] = Field(alias="schema")
     package: dict[str, Any] = {}
     space: Named
     task: Task
-    error_kind: Literal["inherited", "true"] = "inherited"
-    objectives: list[Objective] = Field(min_length=1)
+    quality_kind: Literal["inherited", "true"] = "inherited"
+    objectives: list[Quantity] = Field(min_length=2)
     seed: int | None = None
     configuration: dict[str, Any] = {}
     machine: Machine = Machine()
@@ -132,25 +158,51 @@ class Result(Part):
     verified: list[VerifiedNetwork] = []
 
     @property
-    def tabulated(self) -> bool:
-        """Whether errors and latencies of rays, fronts and random networks are those of a table."""
-        return self.error_kind == "true"
+    def quality(self) -> Quantity:
+        """The objective of the task."""
+        return self.objectives[0]
 
     @property
-    def source(self) -> str:
-        """Where errors and latencies of rays, fronts and random networks come from, in a word for legends."""
-        return "table" if self.tabulated else "predicted"
+    def costs(self) -> list[Quantity]:
+        """The objectives of the devices."""
+        return self.objectives[1:]
+
+    @property
+    def exhaustive(self) -> bool:
+        """Whether all networks are known, so that fronts and predictions are judged on all of them."""
+        return any(device.hypervolume_ratio is not None for device in self.devices)
 
     @property
     def judged_on(self) -> str:
-        """The networks that the predictor is judged on."""
-        return "all networks of the table" if self.tabulated else "held-out networks"
+        """The networks that predictors are judged on."""
+        return "all networks of the table" if self.exhaustive else "held-out networks"
+
+    def source(self, point: Point, objective: Quantity) -> str:
+        """Where a point's value comes from, in a word."""
+        return self.quality_kind if objective == self.quality else point.source(objective)
+
+    def known(self, point: FrontPoint, objective: Quantity) -> float | None:
+        """A value that is no estimate: what verification found, else what was not predicted or inherited."""
+        checked = point.checked(objective)
+        return point[objective] if checked is None and self.source(point, objective) in KNOWN else checked
 
     @model_validator(mode="after")
     def _names_differ(self) -> Result:
-        names = [device.name for device in self.devices]
-        if len(set(names)) < len(names):
-            raise ValueError("two devices share one name")
+        for kind, names in (
+            ("devices", [device.name for device in self.devices]),
+            ("objectives", [objective.key for objective in self.objectives]),
+        ):
+            if len(set(names)) < len(names):
+                raise ValueError(f"two {kind} share one name")
+        return self
+
+    @model_validator(mode="after")
+    def _points_are_whole(self) -> Result:
+        keys = [objective.key for objective in self.objectives]
+        for at, device in enumerate(self.devices):
+            for kind in ("rays", "front", "random"):
+                for place, point in enumerate(getattr(device, kind)):
+                    _check_point(f"devices.{at}.{kind}.{place}", point, keys)
         return self
 
 
@@ -176,52 +228,64 @@ class History(Part):
     devices: list[str]
     step: list[int]
     task_loss: list[Row] = []
-    latency: list[Row] = []
+    costs: dict[str, list[Row]] = {}
     mgd_weights: list[Row] = []
     gradient_cosine: Row = []
     hypervolume: HypervolumeHistory = Field(default_factory=HypervolumeHistory)
 
     @model_validator(mode="after")
     def _shapes_agree(self) -> History:
-        for name in ("task_loss", "latency", "mgd_weights"):
-            _check_rows(name, getattr(self, name), len(self.step), len(self.devices))
+        logged = {"task_loss": self.task_loss, "mgd_weights": self.mgd_weights}
+        logged |= {f"costs.{key}": rows for key, rows in self.costs.items()}
+        for name, rows in logged.items():
+            _check_rows(name, rows, len(self.step), len(self.devices))
         if self.gradient_cosine and len(self.gradient_cosine) != len(self.step):
             raise ValueError(f"gradient_cosine has {len(self.gradient_cosine)} of {len(self.step)} steps")
         return self
 
 
-class DevicePredictor(Part):
-    """The predictor on one device's held-out networks, latencies in ms.
+class CostPredictor(Part):
+    """Predictions of a cost on one device's held-out networks.
 
     `networks` is how many the correlations are over where only some of them are listed.
     """
 
-    split: Literal["search", "unseen"]
     networks: int | None = None
     spearman: float | None = None
     kendall: float | None = None
     mape: float | None = None
     architectures: list[str] = []
-    predicted_ms: list[float] = []
-    measured_ms: list[float] = []
+    predicted: list[float] = []
+    measured: list[float] = []
 
     @property
-    def judged(self) -> int:
+    def judged_networks(self) -> int:
         """Networks that the correlations are over."""
-        return len(self.measured_ms) if self.networks is None else self.networks
+        return len(self.measured) if self.networks is None else self.networks
 
     @model_validator(mode="after")
-    def _lengths_agree(self) -> DevicePredictor:
-        if len(self.predicted_ms) != len(self.measured_ms):
-            counts = f"{len(self.predicted_ms)} predicted but {len(self.measured_ms)} measured"
-            raise ValueError(f"{counts} latencies")
+    def _lengths_agree(self) -> CostPredictor:
+        if len(self.predicted) != len(self.measured):
+            raise ValueError(f"{len(self.predicted)} predicted but {len(self.measured)} measured costs")
         return self
+
+
+class DevicePredictor(Part):
+    """The predictors of a device's costs, by their keys."""
+
+    split: Literal["search", "unseen"]
+    costs: dict[str, CostPredictor] = {}
 
 
 class Predictor(Part):
     """`predictor.json`: the quality of the predictor, by device name."""
 
     devices: dict[str, DevicePredictor]
+
+    def of(self, device: DeviceResult, cost: Quantity) -> CostPredictor | None:
+        """The quality of a cost's predictions on a device; None for a cost that needs none."""
+        part = self.devices.get(device.name)
+        return part.costs.get(cost.key) if part is not None else None
 
 
 class RunContents(Part):
@@ -256,3 +320,14 @@ def _check_rows(name: str, rows: list[Row], steps: int, devices: int) -> None:
     for row in rows:
         if len(row) != devices:
             raise ValueError(f"{name} has a row of {len(row)} values for {devices} devices")
+
+
+def _check_point(where: str, point: Point, keys: list[str]) -> None:
+    """The point's numbers stand under keys that only the result knows, so no model of a point can check them."""
+    values = point.model_extra or {}
+    for key in keys:
+        value = values.get(key)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise ValueError(f"{where}.{key} is {value!r:.40}, wanted a finite number")
+    if isinstance(point, Ray) and len(point.preference) != len(keys):
+        raise ValueError(f"{where}.preference has {len(point.preference)} weights for {len(keys)} objectives")

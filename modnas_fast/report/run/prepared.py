@@ -1,66 +1,102 @@
-"""What the page of a run shows, as plain data with the names and units of its metrics."""
+"""What the page of a run shows, as plain data with the names and units of its objectives."""
 
 from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from modnas_fast.report.marks import SPLITS, capital, duration, mean, number, percent, smoothing_window, spread
+from modnas_fast.report.marks import (
+    SOURCES,
+    SPLITS,
+    capital,
+    count,
+    duration,
+    mean,
+    number,
+    percent,
+    signed,
+    smoothing_window,
+    span,
+    spread,
+)
 from modnas_fast.report.prepared import Facts, Place, Tile, averages, machine_words, software_words
-from modnas_fast.report.quantities import ERROR, LATENCY
-from modnas_fast.report.run.contents import DeviceResult, FrontPoint, History, LatencyPair, Result, RunContents
+from modnas_fast.report.quantities import Quantity
+from modnas_fast.report.run.contents import DeviceResult, FrontPoint, Pair, Predictor, Result, RunContents
+from modnas_fast.report.run.fronts import TRIANGLE, front_name, networks_of, pairs_of, value_words
 
 CELLS_SHOWN = 6
-AVERAGED = ("noise", "spearman", "hypervolume", "hypervolume_random", "hypervolume_ratio", "distinct_nondominated")
 
 
-class Group(NamedTuple):
-    """The devices of a split, each with its place among all, and their average where there are several."""
+class Cell(NamedTuple):
+    """A text of a table, "good" or "bad" where it is one of these, and what stands small below it."""
 
-    split: str
+    text: str
+    tone: str = ""
+    below: str = ""
+
+
+class Column(NamedTuple):
+    """A number of every device, how it is written, and whether its mean says anything."""
+
     title: str
-    devices: Sequence[tuple[int, DeviceResult]]
-    average: DeviceResult | None
+    of: Callable[[DeviceResult], Any]
+    text: Callable[[Any], str]
+    averaged: bool = True
+    tone: Callable[[float], str] = lambda _: ""
+
+    def cell(self, value: Any) -> Cell:
+        """The number as a cell; a dash where there is none."""
+        return Cell("–") if value is None else Cell(self.text(value), self.tone(value))
 
 
 def prepare(contents: RunContents) -> dict[str, Any]:
     """The page's data by name, from the checked contents of a run."""
-    result, quality = contents.result, contents.predictor
-    devices = list(enumerate(result.devices))
+    result = contents.result
     configuration = json.dumps(result.configuration, indent=2, ensure_ascii=False)
+    columns = _columns(result)
     return {
         "title": f"MODNAS search: {result.task.name} on {result.space.name}",
         "about": _facts(result),
         "tiles": _tiles(result),
-        "error": ERROR,
-        "cost": LATENCY,
         "result": result,
         "history": contents.history,
-        "quality": quality,
-        "devices": devices,
-        "groups": _groups(devices),
-        "bounds": [_bounds(device) for device in result.devices],
-        "fronts": [front_table(device.front, result.tabulated) for device in result.devices],
-        "chosen": [spread(device.front, CELLS_SHOWN) for device in result.devices],
-        "places": _history(contents.history),
-        "judged": [each for each in devices if quality is not None and each[1].name in quality.devices],
-        "measured": _measured(devices, result),
+        "quality": contents.predictor,
+        "head": ["Device", *(column.title for column in columns)],
+        "groups": _groups(result, columns),
+        "devices": list(enumerate(result.devices)),
+        "panels": [_panel(result, index) for index in range(len(result.devices))],
+        "pairs": pairs_of(result),
+        "mixed": len(result.objectives) == TRIANGLE,
+        "places": _history(contents),
+        "predictors": _predictors(contents.predictor, result) if contents.predictor else [],
+        "matrices": _matrices(result),
         "stages": _stages(result.seconds),
         "configuration": configuration.encode("utf-8", "backslashreplace").decode("utf-8"),
     }
 
 
-def front_table(front: Sequence[FrontPoint], tabulated: bool) -> tuple[list[str], list[list[str]]]:
-    """Titles of the metrics' columns and each network's texts; measured beside predicted unless all are true."""
-    error, cost = ERROR.unit, capital(LATENCY.titled())
-    if tabulated:
-        return [f"True error ({error})", cost], [[ERROR.text(p.error), LATENCY.text(p.latency_ms)] for p in front]
-    head = [f"Error ({error})", f"Test error ({error})", cost, f"Measured ({LATENCY.unit})"]
-    errors = [[ERROR.text(point.error), ERROR.text(point.test_error)] for point in front]
-    costs = [[LATENCY.text(point.latency_ms), LATENCY.text(point.measured_latency_ms)] for point in front]
-    return head, [left + right for left, right in zip(errors, costs, strict=True)]
+def front_table(result: Result, front: Sequence[FrontPoint]) -> tuple[list[str], list[list[Cell]]]:
+    """Titles and cells of every objective's columns, each marked with where its values come from.
+
+    The title names the source where all values of a column share it, else each value does; what verification found has
+    columns of its own.
+    """
+    head: list[str] = []
+    columns: list[list[Cell]] = []
+    for objective in result.objectives:
+        sources = [result.source(point, objective) for point in front]
+        single = len(set(sources)) == 1
+        head.append(capital(objective.titled()) + (f", {sources[0]}" if single else ""))
+        texts = [objective.text(point[objective]) for point in front]
+        columns.append([Cell(t, below="" if single else s) for t, s in zip(texts, sources, strict=True)])
+        checked = [point.checked(objective) for point in front]
+        if any(value is not None for value in checked):
+            word = "Test" if objective == result.quality else "Measured"
+            head.append(objective.titled(word))
+            columns.append([Cell(objective.text(value)) for value in checked])
+    return head, [list(row) for row in zip(*columns, strict=True)]
 
 
 def _facts(result: Result) -> Facts:
@@ -70,22 +106,123 @@ def _facts(result: Result) -> Facts:
     networks = getattr(result.space, "num_architectures", None)
     return [
         ("Task", ", ".join(text for text in (task.name, classes, image) if text)),
-        ("Images", ", ".join(f"{size} {name}" for name, size in task.sizes.items())),
+        ("Images" if task.image else "Sizes", ", ".join(f"{size} {name}" for name, size in task.sizes.items())),
         ("Space", result.space.name + (f", {networks:,} architectures" if isinstance(networks, int) else "")),
-        ("Objectives", ", ".join(f"{o.name} ({o.unit})" if o.unit else o.name for o in result.objectives)),
+        ("Objectives", ", ".join(objective.titled() for objective in result.objectives)),
         ("Seed", "" if result.seed is None else str(result.seed)),
         ("Machine", machine_words(result.machine)),
         ("Software", software_words(result.package, result.machine)),
     ]
 
 
-def _groups(devices: Sequence[tuple[int, DeviceResult]]) -> list[Group]:
+def _columns(result: Result) -> list[Column]:
+    """The columns of the table of devices; one that no device has a number for is left out."""
+
+    def of(field: str, cost: Quantity) -> Callable[[DeviceResult], Any]:
+        return lambda device: getattr(device, field).get(cost.key)
+
+    def ranked(cost: Quantity) -> Callable[[DeviceResult], float | None]:
+        return lambda device: device.predictor[cost.key].spearman if cost.key in device.predictor else None
+
+    def gap(device: DeviceResult) -> float | None:
+        ours, random = device.hypervolume, device.hypervolume_random
+        return None if ours is None or random is None else ours - random
+
+    def tone(difference: float) -> str:
+        return "good" if difference > 0 else "bad" if difference < 0 else ""
+
+    costs = result.costs
+    noise = [Column(f"Noise, {c.name}", of("noise", c), percent) for c in costs]
+    rank = [Column(f"Spearman, {c.name}", ranked(c), number) for c in costs]
+    ranges = [Column(capital(c.titled("", "range")), of("ranges", c), span, False) for c in costs]
+    every = [
+        *noise,
+        *rank,
+        Column("Hypervolume MODNAS", lambda device: device.hypervolume, number),
+        Column("Hypervolume random", lambda device: device.hypervolume_random, number),
+        Column("Difference", gap, signed, tone=tone),
+        Column("Of the exact front", lambda device: device.hypervolume_ratio, percent),
+        Column("Distinct networks", lambda device: device.distinct_nondominated, count),
+        *ranges,
+    ]
+    return [column for column in every if any(column.of(device) is not None for device in result.devices)]
+
+
+def _groups(result: Result, columns: Sequence[Column]) -> list[dict[str, Any]]:
+    """Per split: its title, its devices with their place among all and their cells, and the cells of their mean."""
     groups = []
     for split, title in SPLITS.items():
-        if group := [(index, device) for index, device in devices if device.split == split]:
-            average = group[0][1].model_copy(update=averages([device for _, device in group], *AVERAGED))
-            groups.append(Group(split, title.capitalize(), group, average if len(group) > 1 else None))
+        every = [(index, device) for index, device in enumerate(result.devices) if device.split == split]
+        rows = [(index, device, [column.cell(column.of(device)) for column in columns]) for index, device in every]
+        means = [
+            column.cell(mean(column.of(d) for _, d in every)) if column.averaged else Cell("") for column in columns
+        ]
+        if rows:
+            group = {"split": split, "title": capital(title), "rows": rows}
+            groups.append(group | {"mean": means if len(rows) > 1 else None})
     return groups
+
+
+def _panel(result: Result, index: int) -> dict[str, Any]:
+    """What is shown of one device: facts, places of figures, the front's table and cards of networks along it."""
+    device, cost = result.devices[index], result.costs[0]
+    front = sorted(device.front, key=lambda point: point[cost])
+    head, rows = front_table(result, front)
+    networks = networks_of(device)
+    verified = [any(point.checked(o) is not None for o in result.objectives) for point in front]
+    pairs = pairs_of(result)
+    return {
+        "facts": _device_facts(result, device),
+        "fronts": [Place(front_name(index, at), f"Front: {y.name} over {x.name}") for at, (y, x) in enumerate(pairs)],
+        "predictors": [
+            Place(f"predictor-{index}-{at}", f"Predictor of {each.name} on {_judging(result)} networks")
+            for at, each in enumerate(result.costs)
+        ],
+        "sources": _sources_shown(device, result),
+        "verified": any(verified),
+        "head": ["Architecture", "Preference " + " : ".join(o.name for o in result.objectives), *head],
+        "rows": [
+            (networks[point.architecture], point, cells, known)
+            for point, cells, known in zip(front, rows, verified, strict=True)
+        ],
+        "cards": [
+            (networks[p.architecture], p.architecture, value_words(result, p)) for p in spread(front, CELLS_SHOWN)
+        ],
+    }
+
+
+def _device_facts(result: Result, device: DeviceResult) -> Facts:
+    versus = f"{number(device.hypervolume)} (random {number(device.hypervolume_random)})"
+    ratio = percent(device.hypervolume_ratio) if device.hypervolume_ratio is not None else ""
+    facts = [("Hypervolume", versus), ("Of the exact front", ratio)]
+    for cost in result.costs:
+        key = cost.key
+        merit, noise, range_ = device.predictor.get(key), device.noise.get(key), device.ranges.get(key)
+        facts += [
+            (f"Spearman, {cost.name}", number(merit.spearman) if merit else ""),
+            (f"Noise, {cost.name}", percent(noise) if noise is not None else ""),
+            (f"{capital(cost.name)} range", cost.measured(span(range_)) if range_ else ""),
+        ]
+    return [*facts, ("Hypervolume over", _bounds(result, device))]
+
+
+def _bounds(result: Result, device: DeviceResult) -> str:
+    known = {objective.key: objective for objective in result.objectives}
+    words = []
+    for key, bounds in device.hypervolume_bounds.items():
+        quantity = known.get(key, Quantity(name=key, key=key))
+        words.append(quantity.measured(f"{quantity.name} {span(bounds)}"))
+    return "; ".join(words)
+
+
+def _sources_shown(device: DeviceResult, result: Result) -> list[str]:
+    """The sources of costs that tell the symbols of a device's networks apart."""
+    found = {point.source(cost) for point in device.points for cost in result.costs}
+    return [source for source in SOURCES if source in found]
+
+
+def _judging(result: Result) -> str:
+    return "random" if result.exhaustive else "held-out"
 
 
 def _tiles(result: Result) -> list[Tile]:
@@ -94,11 +231,14 @@ def _tiles(result: Result) -> list[Tile]:
     rays = max(len(device.rays) for device in result.devices)
     distinct = mean(device.distinct_nondominated for device in result.devices)
     tiles.append(Tile("Networks per front", number(distinct, 1), f"distinct, of {rays} rays, mean over devices"))
-    tiles.append(_spearman_tile(result, *(mean(device.spearman for device in group) for group in splits.values())))
-    if errors := _relative_errors(pair for network in result.verified for pair in network.latency_ms.values()):
-        counts = f"{len(errors)} measurements of {len(result.verified)} networks"
-        middle = percent(statistics.median(errors))
-        tiles.append(Tile("Verified", middle, f"{LATENCY.name} error, median over {counts}"))
+    for cost in result.costs:
+        if any(cost.key in device.predictor for device in result.devices):
+            tiles.append(_spearman_tile(result, cost, splits["search"], splits["unseen"]))
+        pairs = [network.pair(device, cost) for network in result.verified for device in result.devices]
+        if errors := _relative_errors(pairs):
+            counts = f"{len(errors)} measurements of {len(result.verified)} networks"
+            middle = percent(statistics.median(errors))
+            tiles.append(Tile("Verified", middle, f"deviation of {cost.name}, median over {counts}"))
     if result.seconds:
         tiles.append(Tile("Whole run", duration(sum(result.seconds.values())), "all stages, as measured"))
     return tiles
@@ -114,48 +254,61 @@ def _hypervolume_tile(group: Sequence[DeviceResult], split: str) -> Tile:
     return Tile(f"Hypervolume, {split}", number(ours), f"mean of {len(group)}; {versus}", split)
 
 
-def _spearman_tile(result: Result, search: float | None, unseen: float | None) -> Tile:
-    networks = max((device.spearman_networks or 0 for device in result.devices), default=0)
-    judged_on = f"{networks} held-out networks" if networks and not result.tabulated else result.judged_on
-    detail = f"search devices, on {judged_on}" + (f"; unseen {number(unseen)}" if unseen is not None else "")
+def _spearman_tile(result: Result, cost: Quantity, *splits: Sequence[DeviceResult]) -> Tile:
+    merits = [[d.predictor[cost.key] for d in group if cost.key in d.predictor] for group in splits]
+    search, unseen = (mean(merit.spearman for merit in group) for group in merits)
+    networks = max((merit.networks or 0 for group in merits for merit in group), default=0)
+    judged_on = f"{networks} held-out networks" if networks and not result.exhaustive else result.judged_on
+    detail = f"{cost.name}, search devices, on {judged_on}" + (
+        f"; unseen {number(unseen)}" if unseen is not None else ""
+    )
     return Tile("Predictor, Spearman", number(search), detail)
 
 
-def _bounds(device: DeviceResult) -> str:
-    words = []
-    for key, (low, high) in device.hypervolume_bounds.items():
-        name, unit = (key[:-3], "ms") if key.endswith("_ms") else (key, "%" if key == "error" else "")
-        words.append(f"{name} {low:.3g} to {high:.3g} {unit}".rstrip())
-    return "; ".join(words)
-
-
-def _history(log: History | None) -> list[Place]:
+def _history(contents: RunContents) -> list[Place]:
     """The figures over the search's steps, whether or not anything was logged for them."""
+    log = contents.history
     window = smoothing_window(len(log.step)) if log is not None else 1
     smooth = f"Mean over the last {window} logged steps." if window > 1 else ""
     random = "Open diamonds behind the last step: random search. Dashed: unseen devices."
     weights = f"The weights sum to one. {smooth}".rstrip()
+    costs = enumerate(contents.result.costs)
     return [
         Place("hypervolume", "Hypervolume over the search", random, True),
         Place("mgd-weights", "Weights of multiple gradient descent", weights, True),
         Place("task-loss", "Task loss", smooth, True),
-        Place("latency", f"Predicted {LATENCY.name}", smooth, True),
+        *(Place(f"cost-{at}", f"Predicted {cost.name}", smooth, True) for at, cost in costs),
         Place("gradient-cosine", "Agreement of the devices' gradients", f"Mean pairwise cosine. {smooth}".rstrip()),
     ]
 
 
-def _measured(devices: Sequence[tuple[int, DeviceResult]], result: Result) -> list[tuple[Any, ...]]:
-    """(index, device, predicted and measured cost of each verified network, median error) where any was measured."""
-    rows = [(index, device, [n.latency_ms.get(device.name) for n in result.verified]) for index, device in devices]
-    return [
-        (*row, statistics.median(errors) if errors else None)
-        for row in rows
-        if any(row[2])
-        for errors in [_relative_errors(row[2])]
-    ]
+def _predictors(quality: Predictor, result: Result) -> list[dict[str, Any]]:
+    """Per predicted cost: the place of its figure and its quality on each device that has one."""
+    caption = "The dotted line is a perfect prediction. Open symbols: unseen devices."
+    caption += " A random sample of the networks is shown." * result.exhaustive
+    found = []
+    for at, cost in enumerate(result.costs):
+        rows = [(index, device, quality.of(device, cost)) for index, device in enumerate(result.devices)]
+        if rows := [row for row in rows if row[2] is not None]:
+            place = Place(f"predictor-all-{at}", f"Predicted over measured {cost.name}", caption, True)
+            found.append({"cost": cost, "place": place, "rows": rows})
+    return found
 
 
-def _relative_errors(pairs: Iterable[LatencyPair | None]) -> list[float]:
+def _matrices(result: Result) -> list[tuple[Quantity, list[tuple[Any, ...]]]]:
+    """Per cost that was measured of verified networks: (index, device, each network's pair, median error)."""
+    matrices = []
+    for cost in result.costs:
+        rows = [(i, device, [n.pair(device, cost) for n in result.verified]) for i, device in enumerate(result.devices)]
+        measured = [(*row, errors) for row in rows if any(row[2]) for errors in [_relative_errors(row[2])]]
+        if measured:
+            matrices.append(
+                (cost, [(*row, statistics.median(errors) if errors else None) for *row, errors in measured])
+            )
+    return matrices
+
+
+def _relative_errors(pairs: Iterable[Pair | None]) -> list[float]:
     return [abs(pair.relative_error) for pair in pairs if pair is not None and pair.relative_error is not None]
 
 

@@ -12,13 +12,17 @@ computed side by side, of one where they are computed one after the other.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 
 from modnas_fast.runtime.errors import InputError
+from modnas_fast.runtime.free_memory import SHARE
 from modnas_fast.spaces.nb201.shared_layers import SharedCell, SharedResidual
-from modnas_fast.spaces.nb201.supernet import NB201Supernet
+from modnas_fast.supernets.supernet import Plan
+
+if TYPE_CHECKING:
+    from modnas_fast.spaces.nb201.supernet import NB201Supernet
 
 #: image sets that a cell keeps per device, by what computes it and what it computes: one operation per edge for the
 #: gradient by weights, the same for that by samples, or all operations
@@ -34,12 +38,8 @@ KEPT_PER_REDUCTION = {"residual": 10, "pool": 6}
 WORKING = {"composed": 16, "triton": 24, "reference": 60}
 #: the same where no gradient is wanted, network by network: of one network, and of each for the sake of the others
 EVALUATED_ALONE, EVALUATED_SHARED = 20, 6
-#: image sets per cell of a network that is trained by itself
-TRAINED_PER_CELL = 21
 #: networks whose errors are computed side by side, at most
 EVALUATED_TOGETHER = 16
-#: share of the free memory that may be used
-SHARE = 0.8
 #: of a CPU: activations that leave the caches anyway gain nothing from more devices at a time, but cost page faults
 CPU_BUDGET = 256 * 2**20
 
@@ -62,6 +62,7 @@ def activation_bytes(
         computed: "weights", "samples" or "all", see `KEPT_PER_CELL`.
         recompute: as in `NB201Supernet.predict`; where networks are computed one after the other it changes nothing.
 
+    >>> from modnas_fast.spaces.nb201.supernet import NB201Supernet
     >>> net = NB201Supernet(image_channels=3, classes=10, channels=16, cells=5)
     >>> kept, working = activation_bytes(net, torch.Size([256, 3, 32, 32]), 2, "triton", "weights")
     >>> round(kept / 2**30, 2), round(working / 2**30, 2)
@@ -88,13 +89,6 @@ def _image_set(supernet: NB201Supernet, stage: int, batch: int, height: int, wid
     """Numbers of one device's images at one place of a stage."""
     shrink = 2**stage
     return batch * supernet.stem.out_channels * shrink * -(-height // shrink) * -(-width // shrink)
-
-
-class Plan(NamedTuple):
-    """How a pass is made."""
-
-    chunk: int  # devices whose activations exist at a time
-    recompute: bool  # as in `NB201Supernet.predict`
 
 
 def plan(
@@ -172,17 +166,3 @@ def networks_at_a_time(
         f"evaluation.batch_size: the error of a network on {images[0]} images at a time takes about {needed / 1e9:.3g} "
         f"GB, of which {free / 1e9:.3g} GB are free; lower it, or set space.channels or task.resize lower"
     )
-
-
-def training_bytes(channels: int, cells: int, batch: int, image_shape: tuple[int, int, int]) -> int:
-    """Bytes at most that a step of training one standalone network takes, in float32.
-
-    >>> round(training_bytes(16, 5, 64, (3, 32, 32)) / 1e9, 2)
-    0.8
-    """
-    kept, (_, height, width) = 0, image_shape
-    for stage in range(3):
-        shrink = 2**stage
-        image_set = batch * channels * shrink * -(-height // shrink) * -(-width // shrink)
-        kept += (cells * TRAINED_PER_CELL + (KEPT_PER_REDUCTION["residual"] if stage else 0)) * image_set
-    return kept * torch.float32.itemsize

@@ -19,6 +19,7 @@ from modnas_fast.spaces.nb201.keys import NB201Keys
 from modnas_fast.spaces.nb201.network import EDGES, NONE, NUM_NODES, OPERATIONS, SKIP, NB201Network
 
 if TYPE_CHECKING:
+    from modnas_fast.spaces.nb201.published import NB201Published
     from modnas_fast.spaces.nb201.supernet import NB201Supernet
 
 # The graph of a cell: input, the six edges' operations, output, global.
@@ -164,12 +165,21 @@ class NB201Space(SearchSpace):
     def _states_at_peak(self) -> Tensor:
         return analytic.states_at_peak(self.canonical)
 
-    def build(self, architecture: Architecture, **task: Any) -> NB201Network:
-        """A standalone network; `task`: image_channels, classes, channels (C), cells (N per stage)."""
+    @cached_property
+    def published(self) -> NB201Published:
+        """Tables of HELP, HW-NAS-Bench-360 and NATS-Bench."""
+        from modnas_fast.spaces.nb201.published import NB201Published  # reads parquet: not needed for all else
+
+        return NB201Published()
+
+    def build(
+        self, architecture: Architecture, *, input_shape: Sequence[int] | None = None, **task: Any
+    ) -> NB201Network:
+        """A standalone network for images of any `input_shape`; `task`: image_channels, classes, channels, cells."""
         alive = self.indices(self.canonical(self.encode([architecture])))[0]
         return NB201Network(tuple(alive.tolist()), **task)
 
-    def supernet(self, **task: Any) -> NB201Supernet:
+    def supernet(self, *, input_shape: Sequence[int] | None = None, **task: Any) -> NB201Supernet:
         """Shared weights; `task` as in `build`, and `entangled` and `affine`."""
         from modnas_fast.spaces.nb201.supernet import NB201Supernet  # made of this space
 

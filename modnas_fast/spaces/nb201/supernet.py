@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from modnas_fast.runtime import implementations
+from modnas_fast.spaces.nb201 import memory
 from modnas_fast.spaces.nb201 import mixed_cell_composed as composed
 from modnas_fast.spaces.nb201.mixed_cell import mixed_cell
 from modnas_fast.spaces.nb201.network import (
@@ -28,7 +29,7 @@ from modnas_fast.spaces.nb201.network import (
 from modnas_fast.spaces.nb201.shared_layers import Norm, SharedCell, SharedPool, SharedResidual, convolve
 from modnas_fast.spaces.nb201.space import NB201Space
 from modnas_fast.supernets.memo import Memo
-from modnas_fast.supernets.supernet import Supernet
+from modnas_fast.supernets.supernet import Computed, Plan, Supernet
 
 _REDUCTIONS: dict[str, type[nn.Module]] = {"residual": SharedResidual, "pool": SharedPool}
 
@@ -49,6 +50,9 @@ class NB201Supernet(Supernet):
         affine: the batch normalisations of stem, reductions and last layer have scale and shift, as in the published
             code.
     """
+
+    capturable = True
+    takes_bfloat16 = True
 
     def __init__(
         self,
@@ -116,6 +120,19 @@ class NB201Supernet(Supernet):
         if implementations.chosen("mixed_cell", state.device.type).name == "composed":
             return self._network_by_network(state, sample, active, memo_of_state)
         return self._side_by_side(state, sample, active, recompute, single_path)
+
+    def plan(self, x: Tensor, samples: int, computed: Computed, free: int | None, workers: int = 1) -> Plan:
+        """As many samples at a time as fit; see `memory.plan`."""
+        return memory.plan(self, x.shape, x.element_size(), samples, self._implementation, computed, free, workers)
+
+    def networks_at_a_time(self, x: Tensor, free: int | None) -> int:
+        """As many as fit, up to `memory.EVALUATED_TOGETHER`."""
+        return memory.networks_at_a_time(self, x.shape, x.element_size(), self._implementation, free)
+
+    @property
+    def _implementation(self) -> str:
+        """Name of what computes the cells."""
+        return implementations.chosen("mixed_cell", self.stem.weight.device.type).name
 
     def _active(self, onehot: Tensor, hard: bool | None, exact: bool) -> tuple[Tensor, Tensor, bool]:
         """Samples [T, 6, 5], which operations are to be computed, and whether that is at most one per edge."""

@@ -12,11 +12,12 @@ from matplotlib.patches import Circle, FancyArrowPatch
 from matplotlib.path import Path as Curve
 
 from modnas_fast.report import cells
-from modnas_fast.report.canvas import Style
-from modnas_fast.report.marks import number, plain, significant, spread
+from modnas_fast.report.marks import plain, spread
 from modnas_fast.report.run.contents import DeviceResult, FrontPoint, Result
+from modnas_fast.report.run.fronts import value_words
 
 SHOWN = 6
+Style = dict[str, Any]
 
 
 def cells_figure(result: Result) -> Figure | None:
@@ -25,31 +26,36 @@ def cells_figure(result: Result) -> Figure | None:
     device = next((device for device in ordered if device.front), None)
     if device is None:
         return None
-    chosen = spread(device.front, SHOWN)
+    cost = result.costs[0]
+    chosen = spread(sorted(device.front, key=lambda point: point[cost]), SHOWN)
     columns = min(3, len(chosen))
     rows = -(-len(chosen) // columns)
-    figure = Figure(figsize=(max(6.4, 3.5 * columns), 1.65 * rows + 1.0), dpi=150, layout="constrained")
+    figure = Figure(
+        figsize=(max(6.4, 3.5 * columns), (1.45 + 0.15 * len(result.objectives)) * rows + 1.0),
+        dpi=150,
+        layout="constrained",
+    )
     FigureCanvasAgg(figure)
     grid = figure.subplots(rows, columns, squeeze=False).flat
     for place, axes in enumerate(grid):
         axes.set_axis_off()
         if place < len(chosen):
-            _panel(axes, chosen[place], result.space.name)
-    _title(figure, device, len(chosen))
+            _panel(axes, chosen[place], result)
+    _title(figure, device, cost.name, len(chosen))
     if cells.draws(result.space.name):
         figure.legend(handles=_handles(), loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     return figure
 
 
-def _title(figure: Figure, device: DeviceResult, shown: int) -> None:
-    text = f"Cells along the front of {plain(device.name)}, fastest first ({shown} of {len(device.front)})"
+def _title(figure: Figure, device: DeviceResult, cost: str, shown: int) -> None:
+    text = f"Front of {plain(device.name)}, least {plain(cost, 20)} first ({shown} of {len(device.front)})"
     figure.suptitle(text, fontsize=11, x=0.01, ha="left")
 
 
-def _panel(axes: Axes, point: FrontPoint, space: str) -> None:
-    costs = f"{significant(point.latency_ms)} ms, error {number(point.error, 1)} %"
-    axes.set_title(costs, fontsize=9.5)
-    edges = cells.cell_edges(point.architecture) if cells.draws(space) else None
+def _panel(axes: Axes, point: FrontPoint, result: Result) -> None:
+    words = value_words(result, point).replace("), ", "),\n")
+    axes.set_title("\n".join(plain(line, 60) for line in words.split("\n")), fontsize=8.5)
+    edges = cells.cell_edges(point.architecture) if cells.draws(result.space.name) else None
     if edges is None:
         text = plain(point.architecture, 160)
         lines = "\n".join(text[i : i + 40] for i in range(0, len(text), 40))

@@ -1,0 +1,140 @@
+"""Exact costs beside those of another source: parameters, FLOPs, memory, which a network has on every device alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from modnas_fast.devices.analytic import ANALYTIC
+from modnas_fast.devices.cost_source import CostSource, KnownCosts, Values
+from modnas_fast.devices.device import Split
+from modnas_fast.runtime.progress import Reporter
+from modnas_fast.spaces import SearchSpace
+
+#: the one device of a search by formulas alone
+ANYWHERE = "anywhere"
+#: exact costs by name, float64 [n], of canonical one-hots [n, N]
+Formulas = Callable[[Tensor], dict[str, Tensor]]
+
+
+class Anywhere(CostSource):
+    """One device and no cost: what a search by formulas alone begins with."""
+
+    executes = "live"
+
+    def __init__(self, space: SearchSpace) -> None:
+        self.space = space
+        self.metrics, self.kinds = {}, {}
+        self.splits: dict[str, Split] = {ANYWHERE: "search"}
+        self.complete = True
+        self._known = KnownCosts(self.splits)
+
+        for text in self.references:
+            self._known.add(ANYWHERE, text, ())
+
+    def begin(self, reporter: Reporter) -> None:
+        """Nothing is left to learn."""
+
+    @property
+    def known(self) -> KnownCosts:
+        return self._known
+
+    def judging(self, device: str) -> Mapping[str, Values]:
+        return {}
+
+    def state(self) -> dict[str, Any]:
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Nothing is lost."""
+
+
+class WithFormulas(CostSource):
+    """A source with exact costs added to its own.
+
+    Args:
+        source: of the devices and the other costs.
+        metrics: names of all costs, in the order of the objectives; what the source lacks is a formula's.
+        formulas: exact costs by name.
+    """
+
+    def __init__(self, source: CostSource, metrics: Sequence[str], formulas: Formulas) -> None:
+        self._source = source
+        self._formulas = formulas
+        self._computed: dict[str, tuple[float, ...]] = {}
+        self._exact = [name for name in metrics if name not in source.metrics]
+        self.space, self.splits, self.executes = source.space, source.splits, source.executes
+        self.limit, self.complete, self.tabulated = source.limit, source.complete, source.tabulated
+        self.metrics = {name: source.metrics.get(name) or ANALYTIC[name] for name in metrics}
+        self.kinds = {name: source.kinds.get(name, "exact") for name in metrics}
+        own = list(source.metrics)
+        #: per cost, whether it is a formula's, and its column there or in the source
+        self._order = [
+            (True, self._exact.index(name)) if name in self._exact else (False, own.index(name)) for name in metrics
+        ]
+
+    def _compute(self, texts: Sequence[str]) -> list[tuple[float, ...]]:
+        """The formulas' costs of networks, each computed once."""
+        new = [text for text in dict.fromkeys(texts) if text not in self._computed]
+        if new:
+            onehot = self.space.canonical(self.space.encode([self.space.parse(text) for text in new]))
+            found = self._formulas(onehot)
+            columns = torch.stack([found[name].double() for name in self._exact], dim=-1)
+            self._computed.update(zip(new, map(tuple, columns.tolist())))
+        return [self._computed[text] for text in texts]
+
+    def _merge(self, own: Mapping[str, Values]) -> dict[str, Values]:
+        exact = self._compute(list(own))
+        return {text: self._ordered(values, e) for (text, values), e in zip(own.items(), exact)}
+
+    def _ordered(self, own: Sequence[float], exact: Sequence[float]) -> Values:
+        return tuple(exact[column] if is_exact else own[column] for is_exact, column in self._order)
+
+    def begin(self, reporter: Reporter) -> None:
+        self._source.begin(reporter)
+
+    def measure(self, onehot: Tensor) -> None:
+        self._source.measure(onehot)
+
+    def finish(self, chosen: Sequence[str], reporter: Reporter) -> None:
+        self._source.finish(chosen, reporter)
+
+    @property
+    def known(self) -> KnownCosts:
+        own, merged = self._source.known, KnownCosts(self.splits)
+        for device in self.splits:
+            for text, values in self._merge(own.on(device)).items():
+                merged.add(device, text, values)
+        return merged
+
+    @property
+    def held_out(self) -> frozenset[str]:
+        return self._source.held_out
+
+    def judging(self, device: str) -> Mapping[str, Values]:
+        return self._merge(self._source.judging(device))
+
+    def found(self, device: str) -> Mapping[str, Values]:
+        return self._merge(self._source.found(device))
+
+    def listed(self, device: str, texts: Sequence[str]) -> Tensor:
+        own = self._source.listed(device, texts)
+        exact = torch.tensor(self._compute(texts), dtype=torch.float64).reshape(len(texts), len(self._exact))
+        columns = [(exact if is_exact else own)[:, column] for is_exact, column in self._order]
+        return torch.stack(columns, dim=-1)
+
+    def noise(self, device: str) -> dict[str, float]:
+        return self._source.noise(device)
+
+    @property
+    def notes(self) -> list[str]:
+        return [*self._source.notes, f"{', '.join(self._exact)}: exact, counted from the networks"]
+
+    def state(self) -> dict[str, Any]:
+        return self._source.state()
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self._source.restore(state)

@@ -1,0 +1,60 @@
+"""Searches on a benchmark without a folder of their own: prepared once, searched with several configurations."""
+
+from __future__ import annotations
+
+from modnas_fast.config import Config
+from modnas_fast.devices.table_costs import TableCosts
+from modnas_fast.evaluation.benchmark import Benchmark
+from modnas_fast.runs.preparation import Preparation, Prepared
+from modnas_fast.runs.searching import Answer, advance, start
+from modnas_fast.runtime.objective import Objective
+from modnas_fast.runtime.progress import Reporter, Silent
+from modnas_fast.search.scores import mean_by_split, scores
+from modnas_fast.spaces.published import Truth
+from modnas_fast.tasks.task_objective import TaskObjective
+
+
+def prepare(
+    config: Config, benchmark: Benchmark, objective: TaskObjective | None = None, reporter: Reporter | None = None
+) -> Prepared:
+    """What a search on a benchmark starts from, see `Preparation`."""
+    reporter = reporter or Silent()
+    names = {split: [d.name for d in benchmark.devices if d.split == split] for split in ("search", "unseen")}
+    source = TableCosts(
+        benchmark.space,
+        benchmark.table,
+        benchmark.task,
+        names["search"],
+        names["unseen"],
+        networks=config.devices.networks,
+        heldout=config.devices.heldout,
+        seed=config.seed + 2,
+    )
+    source.begin(reporter)
+    truth = Truth(
+        benchmark.task,
+        Objective("error", "%"),
+        benchmark.table.architectures,
+        benchmark.errors,
+        benchmark.kept,
+        benchmark.chance_error,
+    )
+    return Preparation(config, source, objective, truth, reporter=reporter).prepare()
+
+
+def score_on_the_way(config: Config, benchmark: Benchmark, answer: Answer) -> None:
+    """Adds to the answer's curve seconds, evaluations, and the mean ratio per split."""
+    found = scores(benchmark, answer.hypernet, config.num_rays)
+    answer.curve.append(
+        {
+            "seconds": answer.total_seconds,
+            "evaluations": len(answer.prepared.queried),
+            "ratio": mean_by_split(benchmark, found, "ratio"),
+        }
+    )
+
+
+def search(config: Config, benchmark: Benchmark, prepared: Prepared) -> Answer:
+    """A whole search, scored on the way."""
+    answer = start(config, prepared)
+    return advance(answer, on_evaluation=lambda answer: score_on_the_way(config, benchmark, answer))

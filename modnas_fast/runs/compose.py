@@ -1,0 +1,142 @@
+"""The files that a finished run leaves: what its stages found, brought together and judged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from modnas_fast.devices import Device, fingerprint
+from modnas_fast.evaluation.benchmark import Benchmark
+from modnas_fast.evaluation.fronts import Bounds
+from modnas_fast.result.content import (
+    common_bounds,
+    compose_history,
+    device_entry,
+    objectives_on,
+    result_content,
+    verified_entry,
+)
+from modnas_fast.result.folder import HISTORY_FILE, QUALITY_FILE, TABLE_FILE
+from modnas_fast.result.kept_table import keep_table
+from modnas_fast.runs.inputs import Inputs
+from modnas_fast.runs.judging import predictor_entries
+from modnas_fast.runs.preparation import Prepared
+from modnas_fast.runs.searching import Answer
+from modnas_fast.runtime.files import write_json
+from modnas_fast.runtime.objective import costs_of
+from modnas_fast.search.evaluator import predicted_costs
+from modnas_fast.spaces.published import CostTable
+
+
+def compose(
+    inputs: Inputs,
+    folder: Path,
+    answer: Answer,
+    evaluation: dict[str, Any],
+    verification: dict[str, Any],
+    seconds: dict[str, float],
+) -> dict[str, Any]:
+    """The content of result.json; the history, the predictors' quality and the run's table are left in the folder.
+
+    Args:
+        inputs: of the run, its source of costs finished.
+        folder: of the run.
+        answer: of the search.
+        evaluation: per device `rays`, `random` and `cost_bounds`.
+        verification: `test` quality by architecture.
+        seconds: per stage.
+    """
+    source, prepared = inputs.source, answer.prepared
+    devices, benchmark = prepared.devices, _benchmark(inputs, prepared.devices)
+    bounds = _bounds(inputs, evaluation, benchmark, prepared.objective.chance_error)
+    quality = predictor_entries(source, devices, prepared.costs, inputs.config.seed + 6)
+    _keep_table(inputs, folder, devices)
+    write_json(folder / QUALITY_FILE, {"devices": quality})
+    write_json(folder / HISTORY_FILE, compose_history(answer.search.history, bounds, costs_of(source.metrics)))
+    entries = [
+        device_entry(
+            device,
+            inputs.quality,
+            evaluation["devices"][device.name],
+            quality[device.name]["costs"],
+            bounds[device.name],
+            noise=source.noise(device.name),
+            measured=source.found(device.name),
+            exact=benchmark.fronts[device.name].hypervolume if benchmark else None,
+            tested=verification["test"],
+        )
+        for device in devices
+    ]
+    predicted = _predicted(inputs, prepared, list(verification["test"]))
+    return result_content(
+        inputs.config,
+        inputs.space,
+        _task_content(inputs, prepared),
+        objectives_on(devices[0], inputs.quality),
+        source.kinds,
+        "true" if inputs.truth else "inherited",
+        fingerprint(),
+        entries,
+        [verified_entry(text, test, entries, inputs.quality, predicted) for text, test in verification["test"].items()],
+        seconds,
+    )
+
+
+def _benchmark(inputs: Inputs, devices: Sequence[Device]) -> Benchmark | None:
+    """What judges the answer exactly, where all qualities and costs are known."""
+    truth, source = inputs.truth, inputs.source
+    if truth is None or not source.complete:
+        return None
+    values = {device.name: source.listed(device.name, truth.architectures) for device in devices}
+    table = CostTable(truth.architectures, source.metrics, values)
+    return Benchmark(inputs.space, truth.task, table, truth.values, truth.kept, tuple(devices), truth.chance)
+
+
+def _bounds(
+    inputs: Inputs, evaluation: dict[str, Any], benchmark: Benchmark | None, chance: float
+) -> dict[str, Bounds]:
+    if benchmark is None:
+        return common_bounds(evaluation, inputs.quality, chance)
+    return {
+        name: Bounds(tuple(exact.low.tolist()), tuple(exact.high.tolist())) for name, exact in benchmark.fronts.items()
+    }
+
+
+def _keep_table(inputs: Inputs, folder: Path, devices: Sequence[Device]) -> None:
+    """Leaves what the run's table holds for queries of the answer; the search has ended."""
+    source, texts = inputs.source, inputs.source.tabulated
+    if texts:
+        costs = {}
+        for device in devices:
+            columns = zip(costs_of(device.metrics), source.listed(device.name, texts).unbind(-1))
+            costs[device.name] = {c.key: column for c, column in columns if source.kinds[c.name] == "tabulated"}
+        keep_table(folder / TABLE_FILE, texts, inputs.truth.of(texts) if inputs.truth else None, costs)
+
+
+def _predicted(inputs: Inputs, prepared: Prepared, texts: Sequence[str]) -> dict[str, dict[str, dict[str, float]]]:
+    """Costs by key that the predictors give networks, per device and network."""
+    found: dict[str, dict[str, dict[str, float]]] = {device.name: {} for device in prepared.devices}
+    if texts:
+        onehot = inputs.space.encode([inputs.space.parse(text) for text in texts])
+        for device in prepared.devices:
+            keys = [cost.key for cost in costs_of(device.metrics)]
+            rows = predicted_costs(prepared.costs, onehot, device).tolist()
+            found[device.name] = {text: dict(zip(keys, row)) for text, row in zip(texts, rows)}
+    return found
+
+
+def _task_content(inputs: Inputs, prepared: Prepared) -> dict[str, Any]:
+    """What result.json tells of the task, with notes on where all numbers come from."""
+    notes, truth = list(inputs.source.notes), inputs.truth
+    if truth is None:
+        task = inputs.task.description()
+        return {**task, "notes": [*task["notes"], *notes]}
+    notes.insert(0, f"{truth.quality.name}: {truth.origin}")
+    if inputs.trains:
+        task = inputs.task.description()
+        notes.append("it read no true error: it used those inherited from a supernet trained on the images")
+        return {**task, "name": truth.task, "notes": [*task["notes"], *notes]}
+    notes.append(f"it knew {len(prepared.queried)} true errors, for all devices together")
+    told = {key: list(value) if isinstance(value, tuple) else value for key, value in truth.network.items()}
+    return {"name": truth.task, **truth.description, "network": told, "notes": notes}

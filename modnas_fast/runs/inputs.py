@@ -1,0 +1,127 @@
+"""What the stages of a run rest on, each made from the configuration when it is first asked for."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from modnas_fast.config import Config
+from modnas_fast.config.presets import OWN_IMAGES
+from modnas_fast.devices import MeasurementCache, Profiler, fingerprint
+from modnas_fast.devices.cost_source import CostSource
+from modnas_fast.devices.measure import zeros_of
+from modnas_fast.runs.sources import check_quality, find_truth, make_source
+from modnas_fast.runtime.errors import InputError
+from modnas_fast.runtime.objective import Objective
+from modnas_fast.runtime.placement import search_device
+from modnas_fast.runtime.progress import Reporter
+from modnas_fast.spaces import SearchSpace, make_space
+from modnas_fast.spaces.published import Truth
+from modnas_fast.tasks.make import check_task, make_task, quality_of_task
+from modnas_fast.tasks.task import Task
+from modnas_fast.tasks.task_objective import network_arguments
+
+
+class Inputs:
+    """Space, source of costs, task and truth of a run.
+
+    Args:
+        config: the run's.
+        reporter: where loading is told.
+        remeasure: forget this machine's cached measurements first.
+    """
+
+    def __init__(self, config: Config, reporter: Reporter, remeasure: bool) -> None:
+        self.config = config
+        self.space: SearchSpace = make_space(config.space.name, config.space.options)
+        self._reporter = reporter
+        self._remeasure = remeasure
+
+    def check(self) -> None:
+        """Raises InputError for what a quick look at the inputs shows: minutes of measuring shall not come first."""
+        check_quality(self.config, self.quality)
+        _ = self.source
+        if self.trains:
+            _ = self.device
+            self._check_named()
+            check_task(self.config)
+
+    def _check_named(self) -> None:
+        if self.truth is not None and self.config.task.data in (OWN_IMAGES, "digits"):
+            raise InputError(
+                f"--data: with task.table, the supernet wants the images of {self.truth.task} (`modnas-fast data "
+                "fetch cifar10` brings CIFAR-10); --preset nb201 searches without images"
+            )
+
+    @cached_property
+    def source(self) -> CostSource:
+        """Of the costs, not begun."""
+        return make_source(self.config, self.space, self._profiler, lambda: self.network)
+
+    @cached_property
+    def truth(self) -> Truth | None:
+        """What judges the answer; None where nothing is known."""
+        return find_truth(self.config, self.space)
+
+    @property
+    def trains(self) -> bool:
+        """Whether there are weights w to train."""
+        return self.config.task.source == "supernet"
+
+    @property
+    def quality(self) -> Objective:
+        """The first objective."""
+        return self.truth.quality if self.truth else quality_of_task(self.config)
+
+    @property
+    def measures(self) -> bool:
+        """Whether this machine is measured."""
+        return "measured" in self.source.kinds.values()
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where weights are trained and images classified."""
+        return search_device(self.config.search.device)
+
+    @cached_property
+    def task(self) -> Task:
+        """With its data in memory. Raises InputError where it is not the task of the truth."""
+        with self._reporter.stage("Loading images", 100) as advance:
+            task = make_task(self.config, advance)
+        for note in task.notes:
+            self._reporter.say(f"  note: {note}")
+        if self.truth is not None and task.chance != self.truth.chance:
+            raise InputError(
+                f"--data: {task.name} has {task.network['classes']} classes, {self.truth.task} has "
+                f"{self.truth.network['classes']}; give its images or another task.table"
+            )
+        return task
+
+    @property
+    def _told(self) -> dict[str, Any]:
+        """What the task tells networks of itself."""
+        if self.trains:
+            return self.task.network
+        assert self.truth is not None, "a surrogate has a truth"
+        return self.truth.network
+
+    @property
+    def network(self) -> dict[str, Any]:
+        """What `space.build` and `space.analytic` are told."""
+        return network_arguments(self.config, self._told)
+
+    def _profiler(self) -> Profiler:
+        family: dict[str, object] = {
+            "space": self.config.space.name,
+            "options": self.config.space.options,
+            **self.network,
+        }
+        cache = MeasurementCache(fingerprint(), family, note=lambda line: self._reporter.say(f"  note: {line}"))
+        if self._remeasure:
+            cache.clear()
+        cache.try_writing()
+        options = self.config.devices
+        inputs = self.task.inputs if self.trains else zeros_of(self._told["input_shape"])
+        return Profiler(self.space, self.network, inputs, cache, options.repeats, options.minutes)

@@ -1,0 +1,113 @@
+"""The steps of a search, from its last checkpoint on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from modnas_fast.config import Config
+from modnas_fast.runs.preparation import Prepared
+from modnas_fast.runtime.checkpoint import load_checkpoint, save_checkpoint
+from modnas_fast.runtime.progress import Reporter, Silent
+from modnas_fast.runtime.stopping import Stopper
+from modnas_fast.search.bilevel import Search
+
+
+@dataclass
+class Answer:
+    """What one search found."""
+
+    search: Search
+    prepared: Prepared
+    #: of the search alone
+    seconds: float = 0.0
+    #: what was found on the way, by whoever looked, see `advance`
+    curve: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def hypernet(self) -> nn.Module:
+        """Φ."""
+        return self.search.hypernet
+
+    @property
+    def total_seconds(self) -> float:
+        """Of preparation and search."""
+        return sum(self.prepared.seconds.values()) + self.seconds
+
+
+def start(config: Config, prepared: Prepared) -> Answer:
+    """A search that has not made a step yet."""
+    search = Search(
+        config, prepared.source.space, prepared.objective, prepared.search_devices, prepared.costs, prepared.measured
+    )
+    return Answer(search, prepared)
+
+
+def advance(
+    answer: Answer,
+    reporter: Reporter | None = None,
+    *,
+    on_evaluation: Callable[[Answer], None] = lambda answer: None,
+    on_step: Callable[[Search], None] = lambda search: None,
+) -> Answer:
+    """Makes the steps that are left.
+
+    Args:
+        answer: changed in place.
+        reporter: where progress is told.
+        on_evaluation: called when an evaluation is due, see `Search.evaluation_due`.
+        on_step: called after each step and its evaluation.
+    """
+    search, began = answer.search, time.monotonic() - answer.seconds
+    with (reporter or Silent()).stage("Searching", search.total_steps, search.finished_steps) as tell:
+        while not search.done:
+            search.step()
+            answer.seconds = time.monotonic() - began
+            if search.evaluation_due:
+                on_evaluation(answer)
+            on_step(search)
+            tell(search.finished_steps)
+    return answer
+
+
+def search_on(
+    answer: Answer,
+    checkpoint: Path,
+    every: int,
+    reporter: Reporter,
+    stopper: Stopper,
+    on_evaluation: Callable[[Answer], None] = lambda answer: None,
+) -> Answer:
+    """The answer of a whole search, continued from `checkpoint` where there is one.
+
+    Args:
+        answer: of `start`.
+        checkpoint: written every `every` steps, at the end, and before a stop.
+        every: steps.
+        reporter: where it is told that a search goes on.
+        stopper: asked after every step.
+        on_evaluation: see `advance`.
+    """
+    search = answer.search
+    if checkpoint.exists():
+        state = load_checkpoint(checkpoint)
+        search.load_state_dict(state["search"])
+        answer.seconds, answer.curve = state["seconds"], state["curve"]
+        if not search.done:
+            reporter.say(f"Continuing at step {search.finished_steps} of {search.total_steps}")
+
+    def keep(search: Search) -> None:
+        if search.done or stopper.requested or search.finished_steps % every == 0:
+            state = {"search": search.state_dict(), "seconds": answer.seconds, "curve": answer.curve}
+            save_checkpoint(checkpoint, state)
+        stopper.check()
+
+    if not search.done:
+        with stopper.deferred():
+            advance(answer, reporter, on_evaluation=on_evaluation, on_step=keep)
+    return answer

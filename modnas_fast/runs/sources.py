@@ -1,0 +1,112 @@
+"""What a configuration names: the source of the costs, and the truth that judges the answer where one is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from modnas_fast.config import Config
+from modnas_fast.devices import MachineCosts, Profiler, machine_settings, plan_campaign
+from modnas_fast.devices.analytic import ANALYTIC
+from modnas_fast.devices.cost_source import CostSource
+from modnas_fast.devices.formula_costs import Anywhere, WithFormulas
+from modnas_fast.devices.table import load_costs, usual_split
+from modnas_fast.devices.table_costs import TableCosts
+from modnas_fast.runtime.errors import InputError
+from modnas_fast.runtime.objective import Objective
+from modnas_fast.spaces import SearchSpace
+from modnas_fast.spaces.published import CostTable, Truth
+
+
+def make_source(
+    config: Config, space: SearchSpace, profiler: Callable[[], Profiler], network: Callable[[], dict[str, Any]]
+) -> CostSource:
+    """Where the costs among `config.objectives` come from: a table or this machine, and formulas for what is exact.
+
+    Args:
+        config: the run's configuration.
+        space: the search space.
+        profiler: makes what measures this machine; called when it does.
+        network: gives what `space.analytic` is told of the networks; called when a formula is asked.
+
+    Raises InputError for a cost that nobody gives, and for devices that are not there.
+    """
+    costs = config.objectives[1:]
+    own = [name for name in costs if name not in ANALYTIC]
+    source = _source_of_devices(config, space, profiler, own) if own else Anywhere(space)
+    if len(own) == len(costs):
+        return source
+    return WithFormulas(source, costs, lambda onehot: space.analytic(onehot, **network()))
+
+
+def _source_of_devices(
+    config: Config, space: SearchSpace, profiler: Callable[[], Profiler], costs: Sequence[str]
+) -> CostSource:
+    options = config.devices
+    if options.table is not None:
+        table = load_costs(options.table, space)
+        _check(costs, table.metrics, f"the table {options.table}")
+        table = _in_order(table.select(costs), space, config.task.table)
+        unseen = None if options.unseen == "auto" else options.unseen
+        search, unseen = usual_split(table, options.table, space, options.search, unseen)
+        return TableCosts(
+            space,
+            table,
+            _short(options.table),
+            search,
+            unseen,
+            networks=options.networks,
+            heldout=options.heldout,
+            seed=config.seed + 2,
+        )
+    _check(costs, MachineCosts.metrics, "this machine")
+    plan = partial(plan_campaign, networks=options.networks, heldout=options.heldout, seed=config.seed)
+    return MachineCosts(plan(space, machine_settings(), options.unseen), profiler)
+
+
+def _in_order(table: CostTable, space: SearchSpace, task: str | None) -> CostTable:
+    """A table of all networks with its rows as the truth has them: the same numbers give the same search."""
+    if task is None or space.published is None or task not in space.published.tasks:
+        return table
+    texts = space.published.truth(task).architectures
+    if texts == table.architectures or set(texts) != set(table.architectures):
+        return table
+    rows = table.rows(texts)
+    return CostTable(texts, table.metrics, {name: values[rows] for name, values in table.values.items()})
+
+
+def _short(table: str) -> str:
+    """A table's name without the folders of a file."""
+    return Path(table).name
+
+
+def _check(costs: Sequence[str], given: Sequence[str] | dict[str, str], by: str) -> None:
+    for name in costs:
+        if name not in given:
+            raise InputError(
+                f"objectives: {by} gives no {name!r}; it gives {', '.join(given)}, and every network has "
+                f"{', '.join(ANALYTIC)}"
+            )
+
+
+def find_truth(config: Config, space: SearchSpace) -> Truth | None:
+    """The truth of `task.table`; None where none is asked for. Raises InputError where none is known."""
+    name = config.task.table
+    if name is None:
+        return None
+    known = space.published.tasks if space.published else ()
+    if name not in known or space.published is None:
+        names = f"wanted one of {', '.join(known)}" if known else f"nothing is published of space {space.name}"
+        raise InputError(f"task.table: {names}, got {name!r}")
+    return space.published.truth(name)
+
+
+def check_quality(config: Config, quality: Objective) -> None:
+    """Raises InputError where the first objective is not the task's quality."""
+    if config.objectives[0] != quality.name:
+        raise InputError(
+            f"objectives: the first is the task's quality, {quality.name!r}, then costs; got "
+            f"{', '.join(config.objectives)}"
+        )

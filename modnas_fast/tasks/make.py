@@ -1,0 +1,40 @@
+"""The task that a configuration names: classification of the images at `task.data`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from modnas_fast.config import Config
+from modnas_fast.datasets import load_task
+from modnas_fast.datasets.look import look_at, named
+from modnas_fast.runtime.objective import Objective
+from modnas_fast.tasks.images import ImageClassification
+from modnas_fast.tasks.task import Task
+
+
+def make_task(config: Config, advance: Callable[[int], None] = lambda percent: None) -> Task:
+    """The task with its data in memory, on the CPU; `advance` is told percents.
+
+    Raises InputError for data that cannot be used.
+    """
+    options = config.task
+    images = load_task(
+        named(options.data),
+        seed=config.seed,
+        limit=options.limit,
+        test_limit=options.test_limit,
+        resize=options.resize,
+        fractions=options.fractions,
+        progress=lambda done, total: advance(100 * done // total),
+    )
+    return ImageClassification(images)
+
+
+def quality_of_task(config: Config) -> Objective:
+    """The first objective of the task, before its data is loaded."""
+    return ImageClassification.quality
+
+
+def check_task(config: Config) -> None:
+    """Raises InputError for what a quick look at the data shows already, before any of it is loaded."""
+    look_at(config.task.data)

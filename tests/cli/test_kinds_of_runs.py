@@ -1,0 +1,117 @@
+"""One pipeline for every source of costs, every task objective, with a truth and without: whole, killed, and asked."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from report.browser import drawn, needs_browser, watch
+
+from modnas_fast import Result
+from modnas_fast.spaces import NB201Space
+
+SPACE = NB201Space()
+DEVICES = {"phone": "search", "board": "search", "hub": "unseen"}
+THREE = "objectives=[error,latency,energy]"
+#: per kind, what makes it; `energy` and `latency` come from a table of 40 networks
+KINDS: dict[str, tuple[str, ...]] = {
+    "measured here, parameters by a formula": ("--set", "objectives=[error,latency,parameters]"),
+    "a table of some networks": ("--set", "devices.table=own.csv", "--set", "devices.unseen=[hub]", "--set", THREE),
+    "formulas alone": ("--set", "objectives=[error,parameters,flops]"),
+    "measured here, judged by a truth": (
+        "--preset", "nb201", "--set", "devices.table=null", "--set", "task.queries=20", "--set", "space.cells=1",
+        "--set", "search.warmup_steps=0",
+    ),
+}  # fmt: skip
+
+
+def write_own_table(file: Path) -> set[str]:
+    """Two costs of 40 networks on three devices; the networks."""
+    drawn_networks = SPACE.decode(SPACE.sample(60, torch.Generator().manual_seed(0)))
+    texts = list(dict.fromkeys([*SPACE.references, *(a.text for a in drawn_networks)]))[:40]
+    lines = ["architecture,device,latency_ms,energy_mj"]
+    for number, device in enumerate(DEVICES, 1):
+        for text in texts:
+            large, small = text.count("3x3~") - text.count("pool"), text.count("1x1")
+            lines.append(f"{text},{device},{1 + (2 + number) * large + small + 0.1 * len(text)},{2 + number * large}")
+    file.write_text("\n".join(lines), encoding="utf-8")
+    return set(texts)
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def kind(cli: Any, request: pytest.FixtureRequest) -> tuple[Any, str, Path]:
+    """A finished run of each kind: the command line, its options, its folder."""
+    if "nb201" in KINDS[request.param] and "MODNAS_DATA" not in os.environ:
+        pytest.skip("MODNAS_DATA does not name the benchmark's tables")
+    write_own_table(cli.folder / "own.csv")
+    options = [*cli.settings(), *KINDS[request.param]]
+    folder = cli.folder / request.param.replace(" ", "-").replace(",", "")
+    ended = cli("search", "--out", folder, *options)
+    assert ended.code == 0, ended.err
+    return cli, options, folder
+
+
+def test_killed_it_ends_as_if_unbroken(kind: tuple[Any, list[str], Path]) -> None:
+    cli, options, whole = kind
+    broken = whole.with_name(f"{whole.name}-broken")
+    ended = cli.interrupt(signal.SIGKILL, broken, 4, "--out", broken, *options)
+    assert ended.code == -signal.SIGKILL and not (broken / "result.json").exists()
+    ended = cli("search", "--resume", broken)
+    assert ended.code == 0, ended.err
+    assert "Continuing at step" in ended.err and "Training the metapredictor" not in ended.err
+    assert cli.result(broken) == cli.result(whole)
+    for file in ("history.json", "predictor.json", "hypernetwork.safetensors"):
+        assert (broken / file).read_bytes() == (whole / file).read_bytes(), file
+
+
+def test_every_number_says_where_it_comes_from(kind: tuple[Any, list[str], Path]) -> None:
+    result = Result.load(kind[2])
+    kinds = result.content["cost_sources"]
+    assert len(result.objectives) == len(result.content["hypervolume_protocol"]["reference_point"]) == 1 + len(kinds)
+    for entry in result.content["devices"]:
+        assert set(entry["hypervolume_bounds"]) == {objective.key for objective in result.objectives}
+        for point in (*entry["rays"], *entry["random"]):
+            for key, source in point["sources"].items():
+                assert source in ((kinds[key], "predicted") if kinds[key] == "tabulated" else
+                                  ("exact",) if kinds[key] == "exact" else ("predicted",))  # fmt: skip
+        assert set(entry["predictor"]) == {key for key, source in kinds.items() if source != "exact"}
+
+
+def test_exact_costs_are_those_of_the_built_network(kind: tuple[Any, list[str], Path]) -> None:
+    result = Result.load(kind[2])
+    if "parameters" not in result.content["cost_sources"]:
+        pytest.skip("no exact cost among the objectives")
+    for entry in result.content["devices"]:
+        for point in entry["rays"]:
+            network = result.build(point["architecture"])
+            assert point["parameters"] == sum(parameter.numel() for parameter in network.parameters())
+
+
+def test_it_is_asked_by_preference_by_budget_and_for_a_new_device(command: Any, kind: tuple[Any, Any, Path]) -> None:
+    run = kind[2]
+    result = Result.load(run)
+    entry, keys = result.content["devices"][0], [cost.key for cost in result.costs]
+    weights = ",".join("1" for _ in result.objectives)
+    asked = json.loads(command("pick", run, "--device", entry["name"], "--preference", weights, "--json").out)
+    assert {*keys, result.quality.key} <= set(asked)
+    budgets = [f"{key}={sorted(point[key] for point in entry['random'])[-2]}" for key in keys]
+    options = [part for budget in budgets for part in ("--max", budget)]
+    within = json.loads(command("pick", run, "--device", entry["name"], *options, "--json").out)
+    assert all(within[key] <= float(budget.partition("=")[2]) for key, budget in zip(keys, budgets))
+    measured = [cost.key for cost in result.asked_of_devices]
+    if measured:
+        values = {key: [1.0 + row for row in range(10)] for key in measured}
+        Path("new.json").write_text(json.dumps(values if len(measured) > 1 else values[measured[0]]))
+        new = command("pick", run, "--embedding", "new.json", "--preference", weights)
+        assert new.code == 0 and new.out.splitlines()[1].split() == ["device", "new"], new.err
+
+
+@needs_browser
+def test_its_page_in_a_browser(kind: tuple[Any, Any, Path], tmp_path: Path) -> None:
+    document, troubles, _ = watch(kind[2] / "report.html", tmp_path)
+    assert troubles == [] and drawn(document) >= 4
