@@ -53,9 +53,7 @@ def config(seed: int = 0, **changes: dict[str, Any]) -> Config:
             "device": "cpu",
         },
     }
-    for section, values in changes.items():
-        tree[section] = values if "name" in values else {**tree.get(section, {}), **values}
-    return make_config(seed=seed, **tree)
+    return make_config(make_config(**tree), seed=seed, **changes)
 
 
 def make_search(options: Config, devices: int = 3, task: Task | None = None) -> Search:

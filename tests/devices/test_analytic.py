@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from stand_in_gpu import GPU, stand_in_gpu
 
 from modnas_fast.devices.analytic import ANALYTIC, AnalyticCost, reference_range
 from modnas_fast.predictors.metapredictor import CostModel, MetaPredictor
@@ -70,3 +71,14 @@ class Alike(NB201Space):
 def test_what_cannot_be_is_refused(made: type[NB201Space], name: str, told: str) -> None:
     with pytest.raises(InputError, match=told):
         AnalyticCost(made(), name, **NETWORK)
+
+
+@pytest.mark.parametrize("name", ANALYTIC)
+def test_nothing_waits_for_a_gpu(name: str) -> None:
+    cost, onehot, d = AnalyticCost(space, name, **NETWORK), space.sample(4), torch.rand(4, 10)
+    with stand_in_gpu(may_wait=True):
+        onehot, d = onehot.to(GPU).requires_grad_(), d.to(GPU)
+    with stand_in_gpu():
+        value = cost(onehot, d)
+        (gradient,) = torch.autograd.grad(value.sum(), onehot)
+    assert value.device == gradient.device == GPU and value.shape == (4,)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stand_in_gpu import GPU, stand_in_gpu
 from torch import Tensor
 
 from modnas_fast.method.metahypernet import BankHypernetwork, lattice_divisions, lattice_points, make_metahypernet
@@ -171,3 +172,15 @@ def test_two_objectives_keep_every_bit(interpolate: bool) -> None:
     cotangent = torch.rand(ours.shape, generator=seeded(6))
     for a, b in zip(*(torch.autograd.grad(logits, wanted, cotangent) for logits in (ours, theirs)), strict=True):
         assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("interpolate", [False, True])
+def test_nothing_waits_for_a_gpu(interpolate: bool) -> None:
+    phi, r, d = bank(3, interpolate=interpolate).float(), inner(3, 6).float(), device(6).float()
+    with stand_in_gpu(may_wait=True):
+        phi.to(GPU)
+        r, d = r.to(GPU), d.to(GPU)
+    with stand_in_gpu():
+        logits = torch.func.vmap(phi)(r, d) + phi(r, d)
+        torch.autograd.grad(logits.sum(), phi.tables)
+    assert logits.device == GPU and logits.shape == (6, 4)
