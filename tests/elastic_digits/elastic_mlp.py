@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 import torch
+from pydantic import Field
+from torch import Tensor, nn
+
 from modnas_fast.config import SpaceKeys
 from modnas_fast.errors import InputError
 from modnas_fast.spaces import Architecture, Choice, SearchSpace
 from modnas_fast.supernets import Supernet
-from pydantic import Field
-from torch import Tensor, nn
 
 DEPTHS = (1, 2, 3)
 WIDTHS = (4, 8, 16, 32)
@@ -68,7 +70,7 @@ class ElasticMLP(SearchSpace):
     ) -> nn.Module:
         depth, *widths = architecture.indices
         sizes = [math.prod(input_shape), *(multiple * WIDTHS[width] for width in widths[: DEPTHS[depth]])]
-        layers = [nn.Sequential(nn.Linear(*pair), nn.ReLU()) for pair in zip(sizes, sizes[1:])]
+        layers = [nn.Sequential(nn.Linear(*pair), nn.ReLU()) for pair in itertools.pairwise(sizes)]
         return nn.Sequential(nn.Flatten(), *layers, nn.Linear(sizes[-1], classes))
 
     def supernet(
