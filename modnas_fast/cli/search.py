@@ -54,9 +54,13 @@ def search(
 
     Without arguments: the embedded digits, offline, in under five minutes on two cores.
 
+    objectives names what is minimised: the error, then latency, energy (of a table that has it), and the exact
+    parameters, flops and memory of every network.
+
     With devices.table, no machine is measured: costs come from a table, help (27 devices), hw-nas-bench-360 or a
-    CSV or parquet file of yours with columns architecture, device, latency_ms, and the answer is judged by the true
-    errors of NAS-Bench-201. `modnas-fast data fetch nb201` brings the tables; --preset nb201 takes about a minute.
+    CSV or parquet file of yours with columns architecture, device, latency_ms, of all networks or of 30 at least.
+    With task.table, the answer is judged by the true errors of NAS-Bench-201, as --preset nb201 does in about a
+    minute; `modnas-fast data fetch nb201` brings the tables.
 
     Examples:
 
@@ -70,7 +74,9 @@ def search(
 
       modnas-fast search --preset nb201 --set devices.search=[pixel3,gold_6240] --set devices.unseen=[fpga]
 
-      modnas-fast search --preset nb201 --set devices.table=my-devices.csv
+      modnas-fast search --data photos/ --set devices.table=my-devices.csv
+
+      modnas-fast search --set 'objectives=[error,latency,parameters]'
 
       modnas-fast search --preset nb201-supernet --data cifar10/
 

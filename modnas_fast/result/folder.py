@@ -1,19 +1,20 @@
 """The folder of a run: its files, and how one is made and found again.
 
     config.yaml                    the resolved configuration
-    measurements.json              latencies that the search rests on; of a table, which ones and the errors queried
-    metapredictor.safetensors
+    measurements.json              costs that the search rests on; of a table, of which networks; and the errors queried
+    metapredictor.safetensors      of every cost that is predicted
     checkpoint.pt                  state of the running search
     hypernetwork.safetensors  supernet.safetensors  history.json
     evaluation.json                rays, random networks, hypervolumes
     verification.json              test errors of networks trained from scratch
-    costs.json                     latencies measured after the search
+    costs.json                     costs measured after the search
     predictor.json                 predictions beside measurements
     table.parquet                  of a run on a table: its errors and costs, so that queries answer with them
     result.json  report.html  plots/
     run.lock                       while a process works in it, see `run_lock`
 
-A run on a table has no verification.json and no costs.json, and supernet.safetensors only with a supernet.
+Without a supernet there is no supernet.safetensors, with a known truth no verification.json, and where nothing is measured
+no costs.json.
 """
 
 from __future__ import annotations
