@@ -204,7 +204,7 @@ class Nothing:
         ("mgd.scheme", "broken:Nothing", "mgd.scheme: .* gives a Nothing without a method groups"),
         ("predictor.kind", "broken:Narrow", "predictor.kind: .* gives costs"),
         ("predictor.kind", "broken:Nothing", "gives a Nothing, no torch.nn.Module"),
-        ("space.name", "broken:Nothing", "space.name: with devices.table"),
+        ("space.name", "broken:Nothing", "space.name: .* gives a Nothing, no modnas_fast.spaces.SearchSpace"),
     ],
 )
 def test_an_object_that_does_not_fit_is_refused_in_one_line(

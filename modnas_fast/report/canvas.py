@@ -36,18 +36,12 @@ def save_figures(figures: Mapping[str, Canvas | None], folder: Path) -> list[Pat
     return written
 
 
-def small_multiples(title: str, panels: Sequence[tuple[str, bool, Figure]], projection: str | None = None) -> Canvas:
-    """A grid of figures, each under its own title, on a darker ground where its device is unseen.
-
-    Args:
-        title: of the whole.
-        panels: title, whether the device is unseen, and the figure.
-        projection: of matplotlib's axes.
-    """
+def small_multiples(title: str, panels: Sequence[tuple[str, bool, Figure]]) -> Canvas:
+    """A grid of figures, on a darker ground where their device is unseen; a panel is (title, unseen, figure)."""
     columns = panel_columns(len(panels))
     rows = math.ceil(len(panels) / columns)
     canvas = new_figure(max(5.6, PANEL[0] * columns + 0.9), PANEL[1] * rows + 0.9)
-    grid = canvas.subplots(rows, columns, squeeze=False, subplot_kw={"projection": projection}).flat
+    grid = canvas.subplots(rows, columns, squeeze=False).flat
     for place, axes in enumerate(grid):
         if place >= len(panels):
             axes.remove()
@@ -65,12 +59,11 @@ def small_multiples(title: str, panels: Sequence[tuple[str, bool, Figure]], proj
 def one_row(figures: Sequence[Figure], titles: Sequence[str], size: tuple[float, float], **options: Any) -> Canvas:
     """Figures side by side under their titles, each of that size in inches; `options` are those of subplots."""
     canvas = new_figure(size[0] * len(figures), size[1])
-    for axes, figure, title in zip(
-        canvas.subplots(1, len(figures), squeeze=False, **options)[0], figures, titles, strict=True
-    ):
+    row = canvas.subplots(1, len(figures), squeeze=False, **options)[0]
+    for axes, figure, title in zip(row, figures, titles, strict=True):
         dress(axes, title)
         draw(axes, figure)
-        if axes is not canvas.axes[0] and options.get("sharey"):
+        if axes is not row[0] and options.get("sharey"):
             axes.set_ylabel("")
             axes.tick_params(labelleft=False)
     return canvas

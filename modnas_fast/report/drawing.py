@@ -189,8 +189,8 @@ def _set_axis(axes: Axes, which: str, axis: Figure) -> None:
     if axis.get("autorange") == "reversed" and not side.get_inverted():
         side.set_inverted(True)
     if axis.get("rangemode") == "tozero":
-        low, high = sorted(getattr(axes, f"get_{which}lim")())
-        axes.set(**{f"{which}lim": (min(0, low), max(0, high))})
+        low, high = getattr(axes.dataLim, f"interval{which}")
+        axes.set(**{f"{which}lim": (0 if low >= 0 else None, 0 if high <= 0 else None)})
     if axis.get("zeroline"):
         getattr(axes, f"ax{'v' if which == 'x' else 'h'}line")(0, color=FAINT, linewidth=0.8, zorder=1)
     getattr(axes, f"set_{which}label")(title_of(axis), fontsize=9)

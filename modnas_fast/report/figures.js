@@ -56,7 +56,8 @@ const { draw, choices } = (() => {
     const chosen = choices.get(place.closest(".panel"));
     return traces.map((trace) => {
       // Plotly writes what it selects into the traces, so it is given copies.
-      if (!chosen?.size || !trace.customdata) return { ...trace };
+      if (!chosen?.size) return { ...trace };
+      if (!trace.customdata) return { ...trace, opacity: trace.mode === "markers" ? 0.3 : 1 };
       const selectedpoints = [...trace.customdata.keys()].filter((i) => chosen.has(trace.customdata[i]));
       const faint = trace.mode.startsWith("lines") && !selectedpoints.length;
       return { ...trace, selectedpoints, opacity: faint ? 0.1 : 1 };

@@ -30,6 +30,36 @@ class Place(NamedTuple):
     shared: bool = False
 
 
+class Cell(NamedTuple):
+    """A text of a table, "good", "bad" or "best" where it is one of these, and what stands small below it."""
+
+    text: str
+    tone: str = ""
+    below: str = ""
+
+
+class Group(NamedTuple):
+    """Rows of a table under a title of their own; the first cell of a row names it."""
+
+    rows: Sequence[Sequence[Cell]]
+    title: str = ""
+    kind: str = ""
+
+
+class Table(NamedTuple):
+    """A table under its caption."""
+
+    caption: str
+    head: Sequence[str]
+    groups: Sequence[Group]
+    kind: str = "sticky"
+
+
+def cells(*texts: str) -> list[Cell]:
+    """Plain cells of these texts."""
+    return [Cell(text) for text in texts]
+
+
 def machine_words(machine: Machine) -> str:
     """The machine in one line."""
     cores = f"{machine.cores} cores" if machine.cores is not None else ""

@@ -51,8 +51,7 @@ class Inputs:
     def _check_named(self) -> None:
         if self.truth is not None and self.config.task.data in (OWN_IMAGES, "digits"):
             raise InputError(
-                f"--data: with task.table, the supernet wants the images of {self.truth.task} (`modnas-fast data "
-                "fetch cifar10` brings CIFAR-10); --preset nb201 searches without images"
+                f"--data: with task.table, the supernet wants the images of {self.truth.task}{self.truth.hint}"
             )
 
     @cached_property

@@ -59,6 +59,8 @@ class Truth:
     chance: float
     #: where the values come from, in words
     origin: str = ""
+    #: behind the complaint that its data is missing, what helps
+    hint: str = ""
     #: what `SearchSpace.build` is told of the task, `input_shape` of one sample among it
     network: dict[str, Any] = field(default_factory=dict)
     #: what else a result tells of the task

@@ -20,7 +20,8 @@ COSTS = {
     "parameters": (0.0, 0.0, 0.11, 1.0, 0.0),
 }
 """Of every operation, before a device's scale; parameters are the same on every device."""
-COST_OBJECTIVES = {
+OBJECTIVES = {
+    "error": {"name": "error", "unit": "%", "key": "error"},
     "latency_ms": {"name": "latency", "unit": "ms", "key": "latency_ms"},
     "energy_mj": {"name": "energy", "unit": "mJ", "key": "energy_mj"},
     "parameters": {"name": "parameters", "unit": "", "key": "parameters"},
@@ -60,7 +61,7 @@ def make_result(
             "notes": ["scikit-learn's 1,797 handwritten digits, split by seed"],
         },
         "quality_kind": "inherited",
-        "objectives": [{"name": "error", "unit": "%", "key": "error"}, *(COST_OBJECTIVES[cost] for cost in costs)],
+        "objectives": [dict(OBJECTIVES[key]) for key in ("error", *costs)],
         "seed": seed,
         "configuration": {"search": {"steps": 1200, "scheme": "mgd"}, "hypernet": {"tables": 50}},
         "machine": {"cpu": "Example CPU at 2.5 GHz", "cores": 2, "torch": "2.13.0", "threads": 2, "gpus": []},
@@ -163,7 +164,7 @@ def _device(name: str, split: str, scale: float, costs: tuple[str, ...], rng: np
     judged = {cost: range_ for cost, range_ in ranges.items() if cost not in EXACT}
     return {
         "name": name, "split": split, "embedding": rng.random(10).tolist(),
-        "metrics": {COST_OBJECTIVES[cost]["name"]: COST_OBJECTIVES[cost]["unit"] for cost in costs},
+        "metrics": {OBJECTIVES[cost]["name"]: OBJECTIVES[cost]["unit"] for cost in costs},
         "ranges": ranges, "judged": judged, "noise": {cost: 0.01 + 0.04 * rng.random() for cost in judged},
         "predictor": {cost: {"spearman": 0.99 - 0.08 * rng.random(), "networks": 24} for cost in judged},
         "hypervolume_bounds": {"error": [0.0, 90.0], **ranges},

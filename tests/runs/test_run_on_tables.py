@@ -175,11 +175,11 @@ def test_a_network_of_the_answer_is_built_for_the_tables_task(result: Result) ->
 
 def test_the_page_says_where_its_numbers_come_from(result: Result) -> None:
     page = read_page(result.run / "report.html")
-    for text in ("all networks of the table", "of the exact front", "nothing is left to verify", "front, table"):
+    for text in ("all networks of the table", "of the exact front", "none was left to train", "tabulated"):
         assert text in page.text, text
     for text in ("upernet", "held-out", "as the search predicts", "front, predicted", "--verify"):
         assert text not in page.text.split("Configuration of this run")[0], text
-    assert page.figures["front-0"]["data"][1]["name"] == "front (table)"
+    assert page.figures["front-0"]["data"][1]["name"] == "front (tabulated)"
     assert "15625" in page.text
 
 

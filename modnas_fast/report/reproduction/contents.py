@@ -1,36 +1,12 @@
 """What `reproduction.json` holds, read and checked before anything is drawn.
 
 The file is one object, `schema` 1. A part that a reproduction left out may be absent, empty or null; the page
-then says so in its place. Ratios are hypervolumes divided by that of the exact front, 0 to 1; fronts hold
-points of minimised objectives, each normalised to 0 to 1 over the table of one device.
-
-    schema         1
-    package        {name, version}
-    machine        as in result.json: {cpu, cores, threads, torch, gpus}
-    command        the command that made the file
-    source         "surrogate" or "supernet": what the search took its errors from
-    task           data set of the errors
-    seeds          [seed]
-    quick          whether parts were shortened or left out
-    seconds        wall clock of everything
-    evaluations    true errors looked up by one MODNAS search, for all its devices together
-    notes          plain sentences
-    devices        [{name, split: "search" or "unseen", exact_hypervolume, exact_front: [[error, latency]],
-                     error_range: [%, %], latency_range_ms: [ms, ms]}]; the ranges undo the normalisation
-    methods        [{name, label, evaluations_note, runs}], MODNAS first, then its paper's setting, then others
-      runs         [{seed, seconds, evaluations, devices: {name: score}, curve}]
-      score        {hypervolume, ratio, igd_plus, networks, front: [[error, latency]]}
-      curve        [{seconds, evaluations, ratio: {search, unseen}}], means over the devices of a split
-    predictor      {seconds, devices: {name: {split, spearman, kendall, relative_error, adapted}}}; errors are medians,
-                   `adapted` is null or {spearman, kendall, relative_error} after ten latencies of the device
-    ablations      [{factor, value, default, runs: [{seed, ratio: {search, unseen},
-                     networks: {search, unseen}, seconds, gradient_cosine, weights_spread}]}]
-    transfer       [{task, runs}], runs as those of a method
-    splits         [{search: [name], unseen: [name], runs}], runs as those of a method
-    three_objectives   {devices: [name], objectives: [name] * 3, exact_hypervolume: {name: value},
-                     exact_front: {name: [[error, latency, energy]]}, runs}, runs as those of a method
-    supernet       {seconds, setting, spearman, networks, points: [[inherited error %, true error %]],
-                    hypervolume_ratio: {search, unseen}}
+then says so in its place. Ratios are hypervolumes divided by that of the exact front, 0 to 1. Fronts hold points
+[error, latency], or with the third objective behind them, each normalised to 0 to 1 over the table of one device, which
+the device's ranges undo. MODNAS is the first method, its paper's setting the second. The `evaluations` are true errors
+looked up, those of the file by one search of MODNAS for all its devices together. Relative errors of the predictor are
+medians; `adapted` is what they are after ten latencies of the device. A supernet's points are [inherited error, true
+error] in percent.
 """
 
 from __future__ import annotations

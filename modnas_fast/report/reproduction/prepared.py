@@ -10,9 +10,28 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
-from modnas_fast.report.marks import SPLITS, duration, mean, number
-from modnas_fast.report.prepared import Facts, Place, Tile, averages, machine_words, software_words
-from modnas_fast.report.reproduction.contents import Ablation, PredictorQuality, Reproduction, Run, ThreeObjectives
+from modnas_fast.report.marks import SPLITS, capital, duration, mean, mean_sd, number, percent
+from modnas_fast.report.prepared import (
+    Cell,
+    Facts,
+    Group,
+    Place,
+    Table,
+    Tile,
+    averages,
+    cells,
+    machine_words,
+    software_words,
+)
+from modnas_fast.report.reproduction.contents import (
+    Ablation,
+    DeviceSplit,
+    PredictorQuality,
+    Quality,
+    Reproduction,
+    Run,
+    ThreeObjectives,
+)
 from modnas_fast.report.reproduction.numbers import (
     SPLIT_NAMES,
     Field,
@@ -40,7 +59,7 @@ SOURCES = {
     "surrogate": "the table's true errors, through a surrogate that is fitted to those looked up",
     "supernet": "a supernet with shared weights",
 }
-FIELDS: tuple[Field, ...] = ("ratio", "igd_plus", "networks")
+SUMMARY = ("Ratio, search", "Ratio, unseen", "Networks", "Seconds", "Lowest ratio", "Lowest on")
 
 
 def prepare(report: Reproduction) -> dict[str, Any]:
@@ -50,22 +69,29 @@ def prepare(report: Reproduction) -> dict[str, Any]:
         "about": _facts(report),
         "report": report,
         "tiles": _tiles(report),
-        "targets": targets(report),
         "labels": list(enumerate(method.label for method in report.methods)),
-        "methods": _methods(report),
-        "devices": _devices(report),
+        "tables": _tables(report),
         "counted": _counted(report),
         "curves": _curves(report),
         "fronts": [
             Place(f"front-{i}", f"{device.name}{', unseen' * (device.split == 'unseen')}", shared=True)
             for i, device in enumerate(report.devices)
         ],
-        "qualities": _qualities(report.predictor) if report.predictor else [],
-        "ablations": _ablations(report.ablations),
-        "tasks": _tasks(report) if report.transfer else [],
-        "splits": [(each, _summary(each.runs, each.search, each.unseen)) for each in report.splits],
-        "three": _three(report.three_objectives) if report.three_objectives else [],
         "protocol": PROTOCOL,
+    }
+
+
+def _tables(report: Reproduction) -> dict[str, Table | None]:
+    """The tables by their parts of the page; None where there is nothing to show."""
+    return {
+        "targets": _targets(report) if report.methods else None,
+        "methods": _methods(report) if report.methods and report.devices else None,
+        "devices": _devices(report),
+        "predictor": _predictor(report.predictor) if report.predictor and report.predictor.devices else None,
+        "ablations": _ablations(report.ablations) if report.ablations else None,
+        "tasks": _tasks(report) if report.transfer else None,
+        "splits": _splits(report.splits) if report.splits else None,
+        "three": _three(report.three_objectives) if report.three_objectives else None,
     }
 
 
@@ -99,29 +125,44 @@ def _tiles(report: Reproduction) -> list[Tile]:
     return tiles
 
 
-def _methods(report: Reproduction) -> list[dict[str, Any]]:
-    """Per method: label, evaluations, samples per split of each field, and whether its mean ratios are the best."""
+def _targets(report: Reproduction) -> Table:
+    marks = {None: Cell("not measured"), True: Cell("✓ met", "good"), False: Cell("✗ missed", "bad")}
+    rows = [[*cells(t.name, f"{t.wanted:g}", number(t.reached, t.digits)), marks[t.met]] for t in targets(report)]
+    caption = f"{report.methods[0].label}: what was wanted and what was reached"
+    return Table(caption, ("", "Wanted, at least", "Reached", ""), [Group(rows)], "targets")
+
+
+def _methods(report: Reproduction) -> Table:
+    names = [report.names(split) for split in SPLIT_NAMES]
+    ratios = [[split_values(method.runs, each, "ratio") for each in names] for method in report.methods]
+    best = [_best([sample[side] for sample in ratios]) for side, _ in enumerate(SPLIT_NAMES)]
     rows = []
-    for method in report.methods:
+    for place, (method, samples) in enumerate(zip(report.methods, ratios, strict=True)):
         counted = method.evaluations_note or number(mean(run.evaluations for run in method.runs), 0)
-        names = [report.names(split) for split in SPLIT_NAMES]
-        samples: dict[str, Any] = {
-            field: [split_values(method.runs, each, field) for each in names] for field in FIELDS
-        }
-        seconds = present(run.seconds for run in method.runs)
-        rows.append({"label": method.label, "counted": counted, "seconds": seconds, **samples})
-    best = [_best([row["ratio"][side] for row in rows]) for side, _ in enumerate(SPLIT_NAMES)]
-    return [row | {"best": [place == each for each in best]} for place, row in enumerate(rows)]
+        row = [Cell(method.label, below=counted)]
+        row += [Cell(mean_sd(each, 4), "best" * (at == place)) for each, at in zip(samples, best, strict=True)]
+        row += cells(*(mean_sd(split_values(method.runs, each, "igd_plus"), 4) for each in names))
+        row += cells(*(mean_sd(split_values(method.runs, each, "networks"), 1) for each in names))
+        rows.append([*row, Cell(mean_sd(present(run.seconds for run in method.runs), 1))])
+    head = [f"{word}, {split}" for word in ("Ratio", "IGD+", "Networks") for split in SPLIT_NAMES]
+    caption = "Every method and its true evaluations: mean over devices, ± over seeds; bold: best ratio"
+    return Table(caption, ("Method", *head, "Seconds"), [Group(rows)], "methods sticky")
 
 
-def _devices(report: Reproduction) -> dict[str, list[tuple[Any, ...]]]:
-    """Per split: (device, [(sample of ratios, sample of hypervolumes)] per method, place of the best method)."""
-    rows: dict[str, list[tuple[Any, ...]]] = {split: [] for split in SPLITS}
+def _devices(report: Reproduction) -> Table:
+    groups: dict[str, list[list[Cell]]] = {split: [] for split in SPLITS}
     for device in report.devices:
         ratios = [device_values(method.runs, device.name, "ratio") for method in report.methods]
-        below = [device_values(method.runs, device.name, "hypervolume") for method in report.methods]
-        rows[device.split].append((device, list(zip(ratios, below, strict=True)), _best(ratios)))
-    return {split: group for split, group in rows.items() if group}
+        best = _best(ratios)
+        row = cells(device.name, number(device.exact_hypervolume, 4))
+        for place, (method, sample) in enumerate(zip(report.methods, ratios, strict=True)):
+            below = mean_sd(device_values(method.runs, device.name, "hypervolume"), 4)
+            row.append(Cell(mean_sd(sample, 4), "best" * (place == best), below))
+        groups[device.split].append(row)
+    caption = "Hypervolume ratio to the exact front, and hypervolume below it; bold: best ratio of the device"
+    head = ("Device", "Exact hypervolume", *(method.label for method in report.methods))
+    shown = [Group(rows, capital(SPLITS[split]), split) for split, rows in groups.items() if rows]
+    return Table(caption, head, shown, "matrix whole sticky")
 
 
 def _counted(report: Reproduction) -> str:
@@ -140,62 +181,77 @@ def _curves(report: Reproduction) -> list[Place]:
     ]
 
 
-def _qualities(quality: PredictorQuality) -> list[tuple[Any, ...]]:
-    """Per split: (split, [(name, quality)], means as trained, means of what was adapted)."""
+def _predictor(quality: PredictorQuality) -> Table:
     groups = []
-    fields = "spearman", "kendall", "relative_error"
     for split in SPLIT_NAMES:
-        if group := [(name, part) for name, part in quality.devices.items() if part.split == split]:
-            adapted = [part.adapted for _, part in group if part.adapted is not None]
-            means = [averages(parts, *fields) for parts in ([part for _, part in group], adapted)]
-            groups.append((split, group, *means))
-    return groups
+        if group := [(name, part, part.adapted) for name, part in quality.devices.items() if part.split == split]:
+            trained: list[Quality] = [part for _, part, _ in group]
+            known = [adapted for *_, adapted in group if adapted is not None]
+            means = [Quality(**averages(each, "spearman", "kendall", "relative_error")) for each in (trained, known)]
+            rows = [cells(name, *_merits(part), *_merits(adapted)) for name, part, adapted in group]
+            rows.append([Cell("mean", "mean"), *cells(*_merits(means[0]), *_merits(means[1]))])
+            groups.append(Group(rows, capital(SPLITS[split]), split))
+    head = ("Spearman", "Kendall", "Mean error")
+    caption = "Predicted against measured latency: as trained, and adapted to ten latencies of the device"
+    return Table(caption, ("Device", *head, *(f"{word}, adapted" for word in head)), groups, "whole sticky")
 
 
-def _ablations(ablations: Sequence[Ablation]) -> list[tuple[str, list[dict[str, Any]]]]:
-    """Per factor: its values with a sample of each quantity, per split where it has splits."""
-    return [
-        (factor, [_ablation(each) for each in group])
+def _merits(quality: Quality | None) -> tuple[str, str, str]:
+    if quality is None:
+        return "–", "–", "–"
+    return number(quality.spearman), number(quality.kendall), percent(quality.relative_error)
+
+
+def _ablations(ablations: Sequence[Ablation]) -> Table:
+    groups = [
+        Group([_ablation(each) for each in group], factor)
         for factor, group in groupby(ablations, key=lambda ablation: ablation.factor)
     ]
+    head = [f"{word}, {split}" for word in ("Ratio", "Networks") for split in SPLIT_NAMES]
+    head = ["Value", *head, "Seconds", "Gradient cosine", "Spread of weights"]
+    return Table("Each factor changed alone: mean ± standard deviation over seeds", head, groups)
 
 
-def _ablation(ablation: Ablation) -> dict[str, Any]:
+def _ablation(ablation: Ablation) -> list[Cell]:
     runs = ablation.runs
-    fields = "seconds", "gradient_cosine", "weights_spread"
-    return {
-        "value": ablation.value,
-        "default": ablation.default,
-        "ratio": [ablation_values(runs, split) for split in SPLIT_NAMES],
-        "networks": [present(run.networks.get(split) for run in runs) for split in SPLIT_NAMES],
-        **{field: present(getattr(run, field) for run in runs) for field in fields},
-    }
+    ratios = [mean_sd(ablation_values(runs, split), 4) for split in SPLIT_NAMES]
+    networks = [mean_sd(present(run.networks.get(split) for run in runs), 1) for split in SPLIT_NAMES]
+    seconds = mean_sd(present(run.seconds for run in runs), 1)
+    rest = [mean_sd(present(getattr(run, field) for run in runs)) for field in ("gradient_cosine", "weights_spread")]
+    return [Cell(ablation.value, below="default" * ablation.default), *cells(*ratios, *networks, seconds, *rest)]
 
 
-def _tasks(report: Reproduction) -> list[tuple[str, dict[str, Any]]]:
+def _tasks(report: Reproduction) -> Table:
     source = [(report.task or "this task", report.methods[0].runs)] if report.methods else []
     every = [*source, *((each.task, each.runs) for each in report.transfer)]
-    return [(task, _summary(runs, report.names("search"), report.names("unseen"))) for task, runs in every]
+    rows = [_summary(task, runs, report.names("search"), report.names("unseen")) for task, runs in every]
+    return Table("Every task: mean over devices, ± over seeds", ("Task", *SUMMARY), [Group(rows)])
 
 
-def _summary(runs: Sequence[Run], search: Sequence[str], unseen: Sequence[str]) -> dict[str, Any]:
-    name, ratio = worst_device(runs, [*search, *unseen]) or ("–", None)
-    return {
-        "ratio": [split_values(runs, names, "ratio") for names in (search, unseen)],
-        "networks": split_values(runs, [*search, *unseen], "networks"),
-        "seconds": present(run.seconds for run in runs),
-        "lowest": ratio,
-        "lowest_on": name + " (unseen)" * (name in unseen),
-    }
-
-
-def _three(three: ThreeObjectives) -> list[tuple[str, float | None, list[list[float]]]]:
-    """(device, exact hypervolume, samples of hypervolume and the fields of a method)."""
-    fields: tuple[Field, ...] = ("hypervolume", *FIELDS)
-    return [
-        (name, three.exact_hypervolume.get(name), [device_values(three.runs, name, field) for field in fields])
-        for name in three.devices
+def _splits(splits: Sequence[DeviceSplit]) -> Table:
+    rows = [
+        _summary(f"{place}: {len(each.search)} + {len(each.unseen)}", each.runs, each.search, each.unseen)
+        for place, each in enumerate(splits, start=1)
     ]
+    return Table("Every split: mean over devices, ± over seeds", ("Search + unseen devices", *SUMMARY), [Group(rows)])
+
+
+def _summary(name: str, runs: Sequence[Run], search: Sequence[str], unseen: Sequence[str]) -> list[Cell]:
+    lowest_on, lowest = worst_device(runs, [*search, *unseen]) or ("–", None)
+    ratios = [mean_sd(split_values(runs, names, "ratio"), 4) for names in (search, unseen)]
+    networks = mean_sd(split_values(runs, [*search, *unseen], "networks"), 1)
+    seconds = mean_sd(present(run.seconds for run in runs), 1)
+    return cells(name, *ratios, networks, seconds, number(lowest, 4), lowest_on + " (unseen)" * (lowest_on in unseen))
+
+
+def _three(three: ThreeObjectives) -> Table:
+    fields: dict[Field, int] = {"hypervolume": 4, "ratio": 4, "igd_plus": 4, "networks": 1}
+    rows = []
+    for name in three.devices:
+        found = [mean_sd(device_values(three.runs, name, field), digits) for field, digits in fields.items()]
+        rows.append(cells(name, number(three.exact_hypervolume.get(name), 4), *found))
+    head = ("Device", "Exact hypervolume", "Hypervolume", "Ratio", "IGD+", "Networks")
+    return Table("Three objectives: mean ± standard deviation over seeds", head, [Group(rows)])
 
 
 def _best(samples: Sequence[Sequence[float]]) -> int | None:

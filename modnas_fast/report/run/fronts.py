@@ -64,7 +64,7 @@ def front_figure(result: Result, index: int, y: Quantity, x: Quantity) -> Figure
     verified = [point for point in device.front if _is_verified(result, point, x, y)]
     steps = _lower_left(device.front, x, y)
     line = {"shape": "hv", "color": colour(index), "width": 2}
-    source = f"front ({sources_of(steps, (x, y))})"
+    source = f"front ({sources_of(steps, [each for each in (x, y) if each != result.quality])})"
     traces = [
         *_random_traces(result, device.random, x, y),
         scatter([p[x] for p in steps], [p[y] for p in steps], source, "lines", line=line),
@@ -84,41 +84,21 @@ def parallel_figure(result: Result, device: DeviceResult) -> Figure:
     networks = networks_of(device)
     rays = {ray.architecture: ray for ray in sorted(device.rays, key=lambda ray: ray.nondominated)}
     scales = [_scale([ray[objective] for ray in rays.values()]) for objective in result.objectives]
-    places = list(range(len(result.objectives)))
-    traces, notes = [], []
-    for ray in rays.values():
-        heights = [_height(ray[o], *scale) for o, scale in zip(result.objectives, scales, strict=True)]
-        symbols = ["circle", *(SOURCES[ray.source(cost)].symbol for cost in result.costs)]
-        tint = preference_colour(ray.preference)
-        width, dash = (2.2, "solid") if ray.nondominated else (1, "dot")
-        traces.append(
-            scatter(
-                places, heights, mode="lines+markers", hover="%{text}", text=[_text(result, ray)] * len(places),
-                customdata=[networks[ray.architecture]] * len(places), cliponaxis=False,
-                line={"color": tint, "width": width, "dash": dash},
-                marker={"color": tint, "symbol": symbols, "size": 7, "line": {"color": "#ffffff", "width": 1}},
-            )
-        )  # fmt: skip
-    for place, objective, (low, high, _) in zip(places, result.objectives, scales, strict=True):
-        for height, anchor, value in ((-0.03, "top", low), (1.03, "bottom", high)):
-            text = {"text": objective.text(value), "showarrow": False, "yanchor": anchor}
-            notes.append({"x": place, "y": height, **text, "font": {"size": 11, "color": "#566070"}})
+    traces = [_network_line(result, ray, networks[ray.architecture], scales) for ray in rays.values()]
+    places = list(range(len(scales)))
     titles = [f"<b>{escape(objective.titled(), quote=False)}</b>" for objective in result.objectives]
-    x = {
-        "tickvals": places,
-        "ticktext": titles,
-        "range": [-0.3, places[-1] + 0.3],
-        "showgrid": False,
-        "ticks": "",
-        "showline": False,
-    }
-    y = {"visible": False, "range": [-0.14, 1.14]}
-    posts = [
-        {"type": "line", "x0": at, "x1": at, "y0": 0, "y1": 1, "line": {"color": FAINT, "width": 1}, "layer": "below"}
-        for at in places
+    x = {"tickvals": places, "ticktext": titles, "range": [-0.3, places[-1] + 0.3], "ticks": ""}
+    x |= {"showgrid": False, "showline": False}
+    post = {"type": "line", "y0": 0, "y1": 1, "line": {"color": FAINT, "width": 1}, "layer": "below"}
+    font = {"size": 11, "color": "#566070"}
+    notes = [
+        {"x": at, "y": y, "text": objective.text(value), "yanchor": anchor, "showarrow": False, "font": font}
+        for at, objective, (low, high, _) in zip(places, result.objectives, scales, strict=True)
+        for y, anchor, value in ((-0.03, "top", low), (1.03, "bottom", high))
     ]
-    layout = {"shapes": posts, "annotations": notes, "dragmode": "select", "hovermode": "closest"}
-    return figure(traces, x, y, **layout, margin={"l": 24, "r": 24, "t": 26, "b": 40})
+    layout: Figure = {"dragmode": "select", "hovermode": "closest", "margin": {"l": 24, "r": 24, "t": 26, "b": 40}}
+    layout |= {"shapes": [post | {"x0": at, "x1": at} for at in places], "annotations": notes}
+    return figure(traces, x, {"visible": False, "range": [-0.14, 1.14]}, **layout)
 
 
 def triangle_figure(result: Result, device: DeviceResult) -> Figure:
@@ -156,27 +136,23 @@ def value_words(result: Result, point: Point) -> str:
 
 def _random_traces(result: Result, points: Sequence[Point], x: Quantity, y: Quantity) -> list[Figure]:
     """A trace of crosses for each source of costs."""
-    line = {"color": RANDOM_COLOUR, "width": 1.6}
+    marker = {"size": 7, "color": RANDOM_COLOUR, "line": {"color": RANDOM_COLOUR, "width": 1.6}}
     return [
-        _points(
-            result, group, x, y, f"random search ({source})",
-            marker={"symbol": SOURCES[source].random, "size": 7, "color": RANDOM_COLOUR, "line": line},
-        )
+        _points(result, group, x, y, f"random search ({source})", marker=marker | {"symbol": SOURCES[source].random})
         for source, group in _by_source(result, points, x, y).items()
-    ]  # fmt: skip
+    ]
 
 
 def _ray_traces(
     result: Result, rays: Sequence[Ray], networks: dict[str, int], x: Quantity, y: Quantity
 ) -> list[Figure]:
     """A trace of symbols in the colours of the preferences for each source of costs."""
-    return [
-        _points(
-            result, group, x, y, f"rays ({source})", marker=_ray_marker(group) | {"symbol": SOURCES[source].symbol},
-            customdata=[networks[ray.architecture] for ray in group],
-        )
-        for source, group in _by_source(result, rays, x, y).items()
-    ]  # fmt: skip
+    traces = []
+    for source, group in _by_source(result, rays, x, y).items():
+        look: dict[str, Any] = {"marker": _ray_marker(group) | {"symbol": SOURCES[source].symbol}}
+        numbers = [networks[ray.architecture] for ray in group]
+        traces.append(_points(result, group, x, y, f"rays ({source})", customdata=numbers, **look))
+    return traces
 
 
 def _by_source(result: Result, points: Sequence[_P], x: Quantity, y: Quantity) -> dict[str, list[_P]]:
@@ -184,7 +160,8 @@ def _by_source(result: Result, points: Sequence[_P], x: Quantity, y: Quantity) -
     costs = [objective for objective in (x, y) if objective != result.quality]
     groups: dict[str, list[_P]] = {}
     for point in points:
-        groups.setdefault(_least_certain(point, costs), []).append(point)
+        found = {point.source(cost) for cost in costs}
+        groups.setdefault(next(source for source in SOURCES if source in found), []).append(point)
     return {source: groups[source] for source in SOURCES if source in groups} or {"predicted": []}
 
 
@@ -233,9 +210,17 @@ def _ray_marker(rays: Sequence[Ray]) -> Figure:
     }  # fmt: skip
 
 
-def _least_certain(point: Point, costs: Iterable[Quantity]) -> str:
-    found = {point.source(cost) for cost in costs}
-    return next(source for source in SOURCES if source in found)
+def _network_line(result: Result, ray: Ray, number: int, scales: Sequence[tuple[float, float, bool]]) -> Figure:
+    """The line of a network through the posts of all objectives, dotted where another network dominates it."""
+    tint = preference_colour(ray.preference)
+    width, dash = (2.2, "solid") if ray.nondominated else (1, "dot")
+    symbols = ["circle", *(SOURCES[ray.source(cost)].symbol for cost in result.costs)]
+    return scatter(
+        range(len(scales)), [_height(ray[o], *scale) for o, scale in zip(result.objectives, scales, strict=True)],
+        mode="lines+markers", hover="%{text}", text=_text(result, ray), customdata=[number] * len(scales),
+        line={"color": tint, "width": width, "dash": dash}, cliponaxis=False,
+        marker={"color": tint, "symbol": symbols, "size": 7, "line": {"color": "#ffffff", "width": 1}},
+    )  # fmt: skip
 
 
 def _scale(values: Sequence[float]) -> tuple[float, float, bool]:

@@ -27,7 +27,7 @@ def write_plots(contents: RunContents, folder: Path) -> list[Path]:
         "hypervolume.png": hypervolume_plot(figures, result),
         "mgd_weights.png": weights_plot(figures),
         "parallel.png": device_plot(figures, result, "parallel", "Networks of all rays, least values at the bottom"),
-        "triangle.png": device_plot(figures, result, "triangle", "Preferences of the rays", ternary=True),
+        "triangle.png": device_plot(figures, result, "triangle", "Preferences of the rays"),
         "cells.png": cells_figure(result),
     }
     for place in range(len(pairs_of(result))):
@@ -58,11 +58,11 @@ def fronts_plot(figures: Figures, result: Result, place: int) -> Canvas:
     return canvas
 
 
-def device_plot(figures: Figures, result: Result, kind: str, title: str, ternary: bool = False) -> Canvas | None:
+def device_plot(figures: Figures, result: Result, kind: str, title: str) -> Canvas | None:
     """Per device: the figure of that kind; None where there is none, as with two objectives."""
     shown = {i: figures[f"{kind}-{i}"] for i in range(len(result.devices)) if f"{kind}-{i}" in figures}
     canvas = _per_device(title, result, shown, _networks) if shown else None
-    if canvas is not None and not ternary and len(result.objectives) != TRIANGLE:
+    if canvas is not None and len(result.objectives) != TRIANGLE:
         _preference_bar(canvas, plain(result.quality.name, 20))
     return canvas
 

@@ -21,20 +21,12 @@ from modnas_fast.report.marks import (
     span,
     spread,
 )
-from modnas_fast.report.prepared import Facts, Place, Tile, averages, machine_words, software_words
+from modnas_fast.report.prepared import Cell, Facts, Place, Tile, averages, machine_words, software_words
 from modnas_fast.report.quantities import Quantity
 from modnas_fast.report.run.contents import DeviceResult, FrontPoint, Pair, Predictor, Result, RunContents
 from modnas_fast.report.run.fronts import TRIANGLE, front_name, networks_of, pairs_of, value_words
 
 CELLS_SHOWN = 6
-
-
-class Cell(NamedTuple):
-    """A text of a table, "good" or "bad" where it is one of these, and what stands small below it."""
-
-    text: str
-    tone: str = ""
-    below: str = ""
 
 
 class Column(NamedTuple):
@@ -66,8 +58,7 @@ def prepare(contents: RunContents) -> dict[str, Any]:
         "head": ["Device", *(column.title for column in columns)],
         "groups": _groups(result, columns),
         "devices": list(enumerate(result.devices)),
-        "panels": [_panel(result, index) for index in range(len(result.devices))],
-        "pairs": pairs_of(result),
+        "panels": [_panel(result, index, columns) for index in range(len(result.devices))],
         "mixed": len(result.objectives) == TRIANGLE,
         "places": _history(contents),
         "predictors": _predictors(contents.predictor, result) if contents.predictor else [],
@@ -154,16 +145,15 @@ def _groups(result: Result, columns: Sequence[Column]) -> list[dict[str, Any]]:
     for split, title in SPLITS.items():
         every = [(index, device) for index, device in enumerate(result.devices) if device.split == split]
         rows = [(index, device, [column.cell(column.of(device)) for column in columns]) for index, device in every]
-        means = [
-            column.cell(mean(column.of(d) for _, d in every)) if column.averaged else Cell("") for column in columns
-        ]
+        found = [d for _, d in every]
+        means = [c.cell(mean(c.of(d) for d in found)) if c.averaged else Cell("") for c in columns]
         if rows:
             group = {"split": split, "title": capital(title), "rows": rows}
             groups.append(group | {"mean": means if len(rows) > 1 else None})
     return groups
 
 
-def _panel(result: Result, index: int) -> dict[str, Any]:
+def _panel(result: Result, index: int, columns: Sequence[Column]) -> dict[str, Any]:
     """What is shown of one device: facts, places of figures, the front's table and cards of networks along it."""
     device, cost = result.devices[index], result.costs[0]
     front = sorted(device.front, key=lambda point: point[cost])
@@ -171,14 +161,19 @@ def _panel(result: Result, index: int) -> dict[str, Any]:
     networks = networks_of(device)
     verified = [any(point.checked(o) is not None for o in result.objectives) for point in front]
     pairs = pairs_of(result)
+    found = [(column.title, column.of(device), column) for column in columns]
+    facts = [(title, column.cell(value).text) for title, value, column in found if value is not None]
+    judging = "random" if result.exhaustive else "held-out"
+    sources = {point.source(each) for point in device.points for each in result.costs}
+    facts.append(("Hypervolume over", _bounds(result, device)))
     return {
-        "facts": _device_facts(result, device),
+        "facts": facts,
         "fronts": [Place(front_name(index, at), f"Front: {y.name} over {x.name}") for at, (y, x) in enumerate(pairs)],
         "predictors": [
-            Place(f"predictor-{index}-{at}", f"Predictor of {each.name} on {_judging(result)} networks")
+            Place(f"predictor-{index}-{at}", f"Predictor of {each.name} on {judging} networks")
             for at, each in enumerate(result.costs)
         ],
-        "sources": _sources_shown(device, result),
+        "sources": [source for source in SOURCES if source in sources],
         "verified": any(verified),
         "head": ["Architecture", "Preference " + " : ".join(o.name for o in result.objectives), *head],
         "rows": [
@@ -191,21 +186,6 @@ def _panel(result: Result, index: int) -> dict[str, Any]:
     }
 
 
-def _device_facts(result: Result, device: DeviceResult) -> Facts:
-    versus = f"{number(device.hypervolume)} (random {number(device.hypervolume_random)})"
-    ratio = percent(device.hypervolume_ratio) if device.hypervolume_ratio is not None else ""
-    facts = [("Hypervolume", versus), ("Of the exact front", ratio)]
-    for cost in result.costs:
-        key = cost.key
-        merit, noise, range_ = device.predictor.get(key), device.noise.get(key), device.ranges.get(key)
-        facts += [
-            (f"Spearman, {cost.name}", number(merit.spearman) if merit else ""),
-            (f"Noise, {cost.name}", percent(noise) if noise is not None else ""),
-            (f"{capital(cost.name)} range", cost.measured(span(range_)) if range_ else ""),
-        ]
-    return [*facts, ("Hypervolume over", _bounds(result, device))]
-
-
 def _bounds(result: Result, device: DeviceResult) -> str:
     known = {objective.key: objective for objective in result.objectives}
     words = []
@@ -213,16 +193,6 @@ def _bounds(result: Result, device: DeviceResult) -> str:
         quantity = known.get(key, Quantity(name=key, key=key))
         words.append(quantity.measured(f"{quantity.name} {span(bounds)}"))
     return "; ".join(words)
-
-
-def _sources_shown(device: DeviceResult, result: Result) -> list[str]:
-    """The sources of costs that tell the symbols of a device's networks apart."""
-    found = {point.source(cost) for point in device.points for cost in result.costs}
-    return [source for source in SOURCES if source in found]
-
-
-def _judging(result: Result) -> str:
-    return "random" if result.exhaustive else "held-out"
 
 
 def _tiles(result: Result) -> list[Tile]:
@@ -259,10 +229,8 @@ def _spearman_tile(result: Result, cost: Quantity, *splits: Sequence[DeviceResul
     search, unseen = (mean(merit.spearman for merit in group) for group in merits)
     networks = max((merit.networks or 0 for group in merits for merit in group), default=0)
     judged_on = f"{networks} held-out networks" if networks and not result.exhaustive else result.judged_on
-    detail = f"{cost.name}, search devices, on {judged_on}" + (
-        f"; unseen {number(unseen)}" if unseen is not None else ""
-    )
-    return Tile("Predictor, Spearman", number(search), detail)
+    beside = f"; unseen {number(unseen)}" if unseen is not None else ""
+    return Tile("Predictor, Spearman", number(search), f"{cost.name}, search devices, on {judged_on}{beside}")
 
 
 def _history(contents: RunContents) -> list[Place]:
