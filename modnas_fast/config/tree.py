@@ -188,7 +188,7 @@ class HypernetworkConfig(_ChoiceSection):
     tables: Positive = 50
     """Tables of the bank; paper: 50."""
     intervals: Annotated[int, Field(ge=2)] = 26
-    """Preference intervals per table of the bank, for more than two objectives at most; paper: 101."""
+    """Preference intervals per table of the bank, up to twice as many for three objectives or more; paper: 101."""
     interpolate: bool = True
     """Bank: interpolate between intervals; paper: nearest."""
     hidden: Positive = 100

@@ -18,14 +18,14 @@ class BankHypernetwork(nn.Module):
 
     Each table holds one row of logits per point of a lattice of preferences, and the tables are mixed with weights
     softmax(sin(⟨d, key_k⟩ / √E)). For two objectives, as in the paper, the lattice divides r₁ evenly. For M of them it
-    is all r of multiples of 1/k: C(k + M − 1, M − 1) points, with the largest k that makes at most `intervals`, so that
-    each row meets as many of the preferences that are drawn as for two.
+    is all r of multiples of 1/k: C(k + M − 1, M − 1) points, with the largest k that makes at most twice `intervals`,
+    so that each row still meets enough of the preferences that are drawn.
 
     Args:
         num_options: N.
         embedding_width: E.
         tables: size of the bank (50 in the paper).
-        intervals: rows per table (101 in the paper), at most for more than two objectives.
+        intervals: rows per table for two objectives (101 in the paper), up to twice as many for more.
         interpolate: False takes the nearest row as published, which has no gradient in r: nearest in the cumulated
             entries r₁, r₁ + r₂, …. True interpolates linearly on small simplices with corners in the lattice, between
             two rows for two objectives, M for M (Freudenthal 1942, Kuhn 1960).
@@ -107,17 +107,18 @@ def lattice_points(num_objectives: int, divisions: int) -> int:
 
 
 def lattice_divisions(num_objectives: int, intervals: int) -> int:
-    """k: a bank for M objectives has the preferences that are multiples of 1/k, at most `intervals`; at least 1.
+    """k: a bank for M objectives has the preferences that are multiples of 1/k; at least 1.
 
     Raises ValueError for fewer than 2 objectives.
 
     >>> [(k, lattice_points(m, k)) for m in (2, 3, 4, 5) for k in [lattice_divisions(m, intervals=51)]]
-    [(50, 51), (8, 45), (4, 35), (3, 35)]
+    [(50, 51), (12, 91), (6, 84), (4, 70)]
     """
     if num_objectives < 2:
         raise ValueError(f"num_objectives: a preference weighs at least 2, got {num_objectives}")
     divisions = 1
-    while lattice_points(num_objectives, divisions + 1) <= intervals:
+    most = intervals if num_objectives == 2 else 2 * intervals
+    while lattice_points(num_objectives, divisions + 1) <= most:
         divisions += 1
     return divisions
 

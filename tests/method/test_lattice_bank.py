@@ -21,7 +21,7 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def bank(objectives: int, *, interpolate: bool = True, intervals: int = 36) -> BankHypernetwork:
+def bank(objectives: int, *, interpolate: bool = True, intervals: int = 18) -> BankHypernetwork:
     """Of 3 tables, with logits of the order of one."""
     phi = BankHypernetwork(4, 2, 3, intervals, interpolate, seeded(), objectives).double()
     with torch.no_grad():
@@ -51,8 +51,8 @@ def test_rows_follow_from_intervals() -> None:
         assert lattice_divisions(2, intervals) == intervals - 1
         for objectives in (3, 4, 5, 6):
             k = lattice_divisions(objectives, intervals)
-            assert k == 1 or lattice_points(objectives, k) <= intervals < lattice_points(objectives, k + 1)
-    assert len(bank(3, intervals=51).tables) == comb(10, 2) == 45
+            assert k == 1 or lattice_points(objectives, k) <= 2 * intervals < lattice_points(objectives, k + 1)
+    assert len(bank(3, intervals=51).tables) == comb(14, 2) == 91
 
 
 @pytest.mark.parametrize("objectives", OBJECTIVES)
