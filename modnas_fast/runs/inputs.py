@@ -41,17 +41,19 @@ class Inputs:
 
     def check(self) -> None:
         """Raises InputError for what a quick look at the inputs shows: minutes of measuring shall not come first."""
+        if self.trains:
+            self._check_named()
         check_quality(self.config, self.quality)
         _ = self.source
         if self.trains:
             _ = self.device
-            self._check_named()
             check_task(self.config)
 
     def _check_named(self) -> None:
-        if self.truth is not None and self.config.task.data in (OWN_IMAGES, "digits"):
+        options, published = self.config.task, self.space.published
+        if options.table is not None and published and options.data in (OWN_IMAGES, "digits"):
             raise InputError(
-                f"--data: with task.table, the supernet wants the images of {self.truth.task}{self.truth.hint}"
+                f"--data: with task.table, the supernet wants the images of {options.table}{published.hint}"
             )
 
     @cached_property

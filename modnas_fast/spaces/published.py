@@ -59,8 +59,6 @@ class Truth:
     chance: float
     #: where the values come from, in words
     origin: str = ""
-    #: behind the complaint that its data is missing, what helps
-    hint: str = ""
     #: what `SearchSpace.build` is told of the task, `input_shape` of one sample among it
     network: dict[str, Any] = field(default_factory=dict)
     #: what else a result tells of the task
@@ -85,6 +83,8 @@ class Published(ABC):
     tables: tuple[str, ...]
     #: names of tasks whose truth is known, as `task.table` takes them; the first is the usual one
     tasks: tuple[str, ...]
+    #: behind the complaint that a task's data is missing, what helps
+    hint: str = ""
 
     @abstractmethod
     def costs(self, table: str) -> CostTable:

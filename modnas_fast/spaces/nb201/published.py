@@ -47,6 +47,7 @@ class NB201Published(Published):
 
     tables = (HELP, HW_NAS_BENCH_360)
     tasks = tuple(TASKS)
+    hint = " (`modnas-fast data fetch cifar10` brings CIFAR-10); --preset nb201 searches without images"
 
     @cached_property
     def _errors(self) -> ErrorTable:
@@ -70,7 +71,6 @@ class NB201Published(Published):
             errors["cifar10"] < DEGENERATE_ERROR,
             100 * (1 - 1 / classes),
             "true test errors of the networks trained for 200 epochs (NATS-Bench)",
-            " (`modnas-fast data fetch cifar10` brings CIFAR-10); --preset nb201 searches without images",
             {"image_channels": 3, "classes": classes, "input_shape": (3, side, side)},
             {"classes": classes, "image": [3, side, side], "sizes": {}},
         )
