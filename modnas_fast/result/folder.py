@@ -13,8 +13,8 @@
     result.json  report.html  plots/
     run.lock                       while a process works in it, see `run_lock`
 
-Without a supernet there is no supernet.safetensors, with a known truth no verification.json, and where nothing is measured
-no costs.json.
+Without a supernet there is no supernet.safetensors, with a known truth no verification.json, without measuring no
+costs.json.
 """
 
 from __future__ import annotations
