@@ -65,6 +65,8 @@ class SearchSpace(ABC):
     references: tuple[str, ...]
     #: the keys of the configuration's section `space` that it declares
     keys: ClassVar[type[SpaceKeys]] = SpaceKeys
+    #: whether networks take ids, such as those of tokens, instead of numbers
+    takes_ids = False
     #: whether `analytic` has a gradient in the samples, so that a search needs no predictor of these costs
     analytic_is_differentiable = False
 
@@ -163,7 +165,9 @@ class SearchSpace(ABC):
         key = (indices, input_shape, repr(sorted(network.items())))
         if key not in self._counted:
             self._counted[key] = count(
-                lambda: self.build(self.architecture(indices), input_shape=input_shape, **network), input_shape
+                lambda: self.build(self.architecture(indices), input_shape=input_shape, **network),
+                input_shape,
+                self.takes_ids,
             )
         return self._counted[key]
 

@@ -59,20 +59,21 @@ def peak(program: Sequence[Operation], sizes: dict[int, int], kept: Sequence[int
     return max(alive)
 
 
-def count(build: Callable[[], nn.Module], input_shape: Sequence[int]) -> Counts:
-    """What the network that `build` makes costs for one sample of `input_shape`, float32, in inference.
+def count(build: Callable[[], nn.Module], input_shape: Sequence[int], ids: bool = False) -> Counts:
+    """What the network that `build` makes costs for one sample of `input_shape`, float32 or ids, in inference.
 
     >>> count(lambda: nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), [4])
     Counts(parameters=58, flops=96, memory=0.000296)
     """
     with torch.random.fork_rng(devices=[]):
-        network = build().to("meta").eval()  # built where a space can look at its tensors
+        network = build()  # where a space can look at its tensors
+    parameters = sum(parameter.numel() for parameter in network.parameters())  # on meta, tied ones would count twice
+    network = network.to("meta").eval()
     with torch.device("meta"), torch.no_grad():
-        sample = torch.empty(1, *input_shape)
+        sample = torch.empty(1, *input_shape, dtype=torch.int64 if ids else torch.float32)
         trace, flops = _Trace(network, sample), FlopCounterMode(display=False)
         with flops, trace:
             output = network(sample)
-    parameters = sum(parameter.numel() for parameter in network.parameters())
     activations = peak(trace.program, trace.sizes, trace.names(output))
     return Counts(parameters, flops.get_total_flops(), (FLOAT_BYTES * parameters + activations) / MEGABYTE)
 

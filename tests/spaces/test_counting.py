@@ -96,3 +96,21 @@ def test_a_space_without_formulas_counts_each_network_once() -> None:
     assert space.analytic(onehot[0, 1], input_shape=(4,), inputs=4)["parameters"].item() == 55 and space.built == 3
     assert space.analytic(onehot[0, 1], input_shape=(9,), inputs=9)["parameters"].item() == 80 and space.built == 4
     assert space.analytic(onehot[:0], input_shape=(4,), inputs=4)["flops"].shape == (0, 2)
+
+
+def test_tied_weights_count_once() -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(6, 6, bias=False), nn.Linear(6, 6, bias=False)
+            self.second.weight = self.first.weight
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.second(self.first(x))
+
+    counts = count(Tied, [6])
+    assert counts.parameters == 36 and counts.flops == 144
+
+
+def test_networks_of_ids_are_counted() -> None:
+    assert count(lambda: nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 2)), [3], ids=True).flops == 48

@@ -1,0 +1,198 @@
+"""The choices of a GPT: width, depth, MLP ratio and heads of each layer, and whether its linear layers have a bias."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from modnas_fast.runtime.errors import InputError
+from modnas_fast.spaces.base import Architecture, Choice, SearchSpace
+from modnas_fast.spaces.gpt.analytic import LayerCosts, costs
+from modnas_fast.spaces.gpt.network import GPTNetwork, Shape
+from modnas_fast.spaces.gpt.scales import SCALES, Scale
+
+if TYPE_CHECKING:
+    from modnas_fast.spaces.gpt.supernet import GPTSupernet
+
+_FORM = re.compile(r"e(\d+)_l(\d+)_m([\d.]+)_h([\d.]+)_(bias|nobias)")
+
+
+class GPTSpace(SearchSpace):
+    """Decoder-only transformers with parallel residuals (HW-GPT-Bench, Sukthanker et al. 2024).
+
+    One-hots are in the published order: width, depth, MLP ratio of each layer, heads of each layer, bias (yes first).
+    Strings name what is there and nothing else, one number per layer behind `m` (MLP ratio) and `h` (heads).
+
+    Args:
+        scale: small, s, m or l.
+        widths, depths, ratios, heads: options instead of the scale's; None: the scale's.
+        head_size: d_h; None: the scale's.
+
+    >>> space = GPTSpace("s")
+    >>> space.num_options, len(space.choices)
+    (80, 27)
+    >>> str(GPTSpace("small").architecture([1, 0, *[0, 2, 1, 1], *[1, 1, 2, 0], 1]))
+    'e64_l2_m2.4_h4.4_nobias'
+    """
+
+    name = "gpt"
+    #: of every choice's options, the smallest and the largest network; all layers alike in width, depth, heads and
+    #: ratio one at a time; and four whose layers differ: see `_reference_indices`
+    references: tuple[str, ...]
+    takes_ids = True
+    analytic_is_differentiable = True
+
+    def __init__(
+        self,
+        scale: str = "small",
+        *,
+        widths: Sequence[int] | None = None,
+        depths: Sequence[int] | None = None,
+        ratios: Sequence[int] | None = None,
+        heads: Sequence[int] | None = None,
+        head_size: int | None = None,
+    ) -> None:
+        if scale not in SCALES:
+            raise InputError(f"space.scale: wanted one of {', '.join(SCALES)}, got {scale!r}")
+        usual = SCALES[scale]
+        self.scale = Scale(
+            tuple(widths or usual.widths),
+            tuple(depths or usual.depths),
+            tuple(ratios or usual.ratios),
+            tuple(heads or usual.heads),
+            head_size or usual.head_size,
+        )
+        layers = range(self.scale.layers)
+        self.choices = (
+            Choice("width", tuple(f"e{width}" for width in self.scale.widths)),
+            Choice("depth", tuple(f"l{depth}" for depth in self.scale.depths)),
+            *(Choice(f"ratio_{layer}", tuple(f"m{ratio}" for ratio in self.scale.ratios)) for layer in layers),
+            *(Choice(f"heads_{layer}", tuple(f"h{heads}" for heads in self.scale.heads)) for layer in layers),
+            Choice("bias", ("bias", "nobias")),
+        )
+        self.references = tuple(self.format(indices) for indices in self._reference_indices())
+
+    def _reference_indices(self) -> list[list[int]]:
+        """The two ends; each choice at its other end alone; two in between; two whose layers alternate."""
+        scale, layers = self.scale, self.scale.layers
+        last = [len(options) - 1 for options in (scale.widths, scale.depths, scale.ratios, scale.heads)]
+        middle = [end // 2 for end in last]
+
+        def network(width: int, depth: int, ratio: Sequence[int], heads: Sequence[int], bias: int) -> list[int]:
+            return [width, depth, *(ratio[i % len(ratio)] for i in range(layers)),
+                    *(heads[i % len(heads)] for i in range(layers)), bias]  # fmt: skip
+
+        ends = [network(0, 0, [0], [0], 1), network(last[0], last[1], [last[2]], [last[3]], 0)]
+        alone = [
+            network(last[0], 0, [0], [0], 1),
+            network(0, last[1], [0], [0], 1),
+            network(last[0], 0, [last[2]], [0], 0),
+            network(last[0], 0, [0], [last[3]], 1),
+        ]
+        between = [
+            network(middle[0], middle[1], [middle[2]], [middle[3]], 0),
+            network(middle[0], last[1], [last[2]], [0], 1),
+        ]
+        mixed = [
+            network(middle[0], last[1], [0, last[2]], [last[3], 0], 0),
+            network(last[0], middle[1], [last[2], 0], [0, last[3]], 1),
+        ]
+        return [*ends, *alone, *between, *mixed]
+
+    def format(self, indices: Sequence[int]) -> str:
+        self._check_indices(indices)
+        shape = self._shape(indices)
+        ratios, heads = (".".join(map(str, numbers)) for numbers in (shape.ratios, shape.heads))
+        return f"e{shape.width}_l{len(shape.ratios)}_m{ratios}_h{heads}_{'bias' if shape.bias else 'nobias'}"
+
+    def parse(self, text: str) -> Architecture:
+        match, scale = _FORM.fullmatch(text.strip()), self.scale
+        if match is None:
+            raise InputError(f"architecture: wanted e64_l2_m2.4_h4.4_nobias or the like, got {text!r}")
+        width, depth = int(match[1]), int(match[2])
+        ratios, heads = ([int(number) if number else 0 for number in part.split(".")] for part in (match[3], match[4]))
+        if len(ratios) != depth or len(heads) != depth:
+            raise InputError(
+                f"architecture: {text!r} has {depth} layers, {len(ratios)} MLP ratios and {len(heads)} numbers of heads"
+            )
+        absent = [0] * (scale.layers - depth)
+        return self.architecture(
+            [
+                _place("width", width, scale.widths, text),
+                _place("depth", depth, scale.depths, text),
+                *(_place("MLP ratio", ratio, scale.ratios, text) for ratio in ratios), *absent,
+                *(_place("number of heads", count, scale.heads, text) for count in heads), *absent,
+                0 if match[5] == "bias" else 1,
+            ]
+        )  # fmt: skip
+
+    def canonical(self, onehot: Tensor) -> Tensor:
+        """Layers beyond the depth have no influence: theirs stand at the first option."""
+        layers = self.scale.layers
+        groups = onehot.split(self.group_sizes, dim=-1)
+        present = self.present(groups[1])  # [..., L]
+        kept = []
+        for layer, group in enumerate(groups[2:-1]):
+            first = torch.zeros_like(group)
+            first[..., 0] = 1
+            kept.append(torch.lerp(first, group, present[..., layer % layers, None]))
+        return torch.cat([groups[0], groups[1], *kept, groups[-1]], dim=-1)
+
+    def present(self, depth: Tensor) -> Tensor:
+        """[..., L]: whether each layer is there, of the depth's one-hot or shares [..., D]."""
+        layers = torch.arange(self.scale.layers, device=depth.device)
+        depths = torch.tensor(self.scale.depths, device=depth.device)
+        return depth @ (layers < depths[:, None]).to(depth)
+
+    def analytic(self, onehot: Tensor, *, input_shape: Sequence[int], **network: Any) -> dict[str, Tensor]:
+        """By formulas, differentiable in one-hots and relaxed samples [..., N]; see `SearchSpace.analytic`.
+
+        The input shape is [tokens]; FLOPs are those of a forward pass over all of them.
+        """
+        (tokens,) = input_shape
+        if tokens not in self._layer_costs:
+            self._layer_costs[tokens] = LayerCosts(self, tokens)
+        return costs(self, onehot, self._layer_costs[tokens], tokens, _vocabulary(network))
+
+    @cached_property
+    def _layer_costs(self) -> dict[int, LayerCosts]:
+        return {}
+
+    def build(self, architecture: Architecture, **task: Any) -> GPTNetwork:
+        """A standalone network for token ids [B, L] of any length; `task`: vocabulary, how many tokens there are."""
+        return GPTNetwork(self._shape(architecture.indices), _vocabulary(task), self.scale.head_size)
+
+    def supernet(self, **task: Any) -> GPTSupernet:
+        """Shared weights of all networks; `task` as in `build`."""
+        from modnas_fast.spaces.gpt.supernet import GPTSupernet  # made of this space
+
+        return GPTSupernet(self, _vocabulary(task))
+
+    def _shape(self, indices: Sequence[int]) -> Shape:
+        scale = self.scale
+        layers, depth = scale.layers, scale.depths[indices[1]]
+        ratios, heads = indices[2 : 2 + depth], indices[2 + layers : 2 + layers + depth]
+        return Shape(
+            scale.widths[indices[0]],
+            tuple(scale.ratios[i] for i in ratios),
+            tuple(scale.heads[i] for i in heads),
+            indices[-1] == 0,
+        )
+
+
+def _vocabulary(task: Mapping[str, Any]) -> int:
+    if "vocabulary" not in task:
+        raise InputError("space.name: gpt takes texts, tokens of a vocabulary; the task has none")
+    vocabulary: int = task["vocabulary"]
+    return vocabulary
+
+
+def _place(what: str, value: int, options: Sequence[int], text: str) -> int:
+    if value not in options:
+        raise InputError(f"architecture: {what} {value} in {text!r}; wanted one of {', '.join(map(str, options))}")
+    return list(options).index(value)
