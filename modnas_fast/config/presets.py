@@ -21,6 +21,24 @@ PRESETS: dict[str, dict[str, Any]] = {
         "task": {"data": OWN_IMAGES, "limit": 4000, "test_limit": 1000, "resize": 16, "augment": True},
         "search": {"threads": None, "warmup_steps": 1000, "steps": 300, "refine_networks": 400},
     },
+    # a language model for a CPU, on the embedded texts, whose tokens are bytes
+    "gpt-small": {
+        "objectives": ["perplexity", "latency"],
+        "space": {"name": "gpt"},
+        "task": {"kind": "language", "data": "python-topics", "fractions": [0.94, 0.02, 0.04]},
+        "search": {
+            "warmup_steps": 400,
+            "steps": 150,
+            "refine_steps": 200,
+            "refine_networks": 160,
+            "batch_size": 16,
+            "weight_optimizer": "adamw",
+            "weight_learning_rate": 3e-3,
+            "weight_decay": 0.1,
+            "gradient_clip": 1.0,
+        },
+        "verify": {"networks": 2, "epochs": 2, "optimizer": "adamw", "learning_rate": 3e-3, "weight_decay": 0.1},
+    },
     # searches on tables: nothing is measured or trained but the predictor and Φ
     "nb201": {
         "space": {"channels": 16, "cells": 5, "reduction": "residual"},

@@ -21,3 +21,5 @@ class SpaceKeys(Section):
 
     #: names of the keys that `supernet` alone takes
     of_supernet: ClassVar[tuple[str, ...]] = ()
+    #: names of the keys that the space itself is made with, which decide on its choices
+    of_space: ClassVar[tuple[str, ...]] = ()

@@ -32,7 +32,7 @@ DEFAULT_SPACE = "nb201"
 #: names of the tables of costs that come from the registry of benchmark data
 PUBLISHED_TABLES = ("help", "hw-nas-bench-360")
 #: keys that hold paths, with the words that stand there instead of one
-PATHS = {("task", "data"): ("digits",), ("devices", "table"): PUBLISHED_TABLES}
+PATHS = {("task", "data"): ("digits", "python-topics"), ("devices", "table"): PUBLISHED_TABLES}
 
 
 class _ChoiceSection(Section):
@@ -84,7 +84,14 @@ class SpaceConfig(_ChoiceSection):
     @property
     def network(self) -> dict[str, Any]:
         """The space's keys that `SearchSpace.build`, `analytic` and `supernet` take."""
-        return {key: value for key, value in self._own.items() if key not in keys_of(self.name).of_supernet}
+        keys = keys_of(self.name)
+        return {key: value for key, value in self._own.items() if key not in (*keys.of_supernet, *keys.of_space)}
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What the space itself is made with."""
+        own = {key: value for key, value in self._own.items() if key in keys_of(self.name).of_space}
+        return {**own, **self.options}
 
     @property
     def supernet(self) -> dict[str, Any]:
@@ -97,16 +104,21 @@ class SpaceConfig(_ChoiceSection):
 
 
 class TaskConfig(_ChoiceSection):
-    """Which images are classified, or which task of a table is searched."""
+    """Which images are classified, whose texts are continued, or which task of a table is searched."""
 
     choice = (choices.SURROGATES, "surrogate", "surrogate_options")
+    kind: Literal["images", "language"] = "images"
+    """What is learned: the classes of images (error), or the next token of texts (perplexity)."""
     data: Annotated[str, Field(min_length=1)] | None = "digits"
-    """`digits` (embedded), a folder with one sub-folder per class, or image parquet (file or folder; docs/images.md);
-    None: images of one's own that are still to be named, without which no search begins."""
+    """Of images: `digits` (embedded), a folder with one sub-folder per class, or image parquet (file or folder;
+    docs/images.md); None: images of one's own that are still to be named, without which no search begins. Of language:
+    `python-topics` (embedded), or a file or folder of *.txt, *.jsonl, *.parquet or *.bin (docs/gpt.md)."""
     limit: Positive | None = None
-    """Stratified subset of the training pool, in images; None: all."""
+    """Stratified subset of the training pool, in images, or samples of texts; None: all."""
     test_limit: Positive | None = None
-    """Stratified subset of the data set's own test part, in images; None: all."""
+    """Stratified subset of the data set's own test part, in images, or samples of texts; None: all."""
+    context: Annotated[int, Field(ge=2)] = 64
+    """Language: tokens of a sample; published: 1,024."""
     resize: Annotated[int, Field(ge=4, le=512)] | None = None
     """Side of the images in pixels; None: the most common size, scaled down to a longer side of 64 if it is larger."""
     fractions: tuple[Fraction, Fraction, Fraction] = (0.5, 0.25, 0.25)
@@ -307,6 +319,9 @@ class SearchConfig(Section):
     """Paper: 256."""
     weight_learning_rate: PositiveFloat = 0.1
     """SGD on the mean over devices, falling to its 1/25 by cosine; paper: 0.025 × 13 to 0.001."""
+    weight_optimizer: Literal["sgd", "adamw"] = "sgd"
+    """Of w: SGD with momentum (paper, images), or AdamW with betas (0.9, 0.95), for transformers; its learning rate,
+    too, falls to 1/25 by cosine."""
     weight_momentum: Fraction = 0.9
     """Of that SGD; paper: 0.9."""
     weight_decay: NonNegativeFloat = 0.0005
@@ -369,7 +384,9 @@ class VerifyConfig(Section):
     batch_size: Positive = 64
     """Images per step."""
     learning_rate: PositiveFloat = 0.1
-    """SGD with Nesterov momentum 0.9, falling to 0 by cosine."""
+    """Falling to 0 by cosine."""
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    """SGD with Nesterov momentum 0.9, or AdamW with betas (0.9, 0.95), for transformers."""
     weight_decay: NonNegativeFloat = 0.0005
     """Of that SGD."""
 

@@ -18,7 +18,8 @@ class MetaPredictor(nn.Module):
     """Cost as a sum over executed operations, each with a cost that depends on the device.
 
     p(a, d) = base(d) + Σ_o n_o(a)·cost_o(d): n_o counts how often option o is chosen in the canonical network, in
-    which choices without influence stand still, so that what is never executed costs nothing and gets no gradient.
+    which choices without influence stand still, so that what is never executed costs nothing and gets no gradient. A
+    space whose costs are linear in something else tells its own n (`SearchSpace.features`).
     With some fifty noisy measurements per device this orders networks better than a network with free interactions
     between choices, which fits the noise.
 
@@ -50,11 +51,16 @@ class MetaPredictor(nn.Module):
         self.costs = nn.Sequential(
             seeded_linear(embedding_width, hidden, generator),
             nn.SiLU(),
-            seeded_linear(hidden, len(kinds) + 1, generator),
+            seeded_linear(hidden, (space.num_features or len(kinds)) + 1, generator),
         )
 
+    def counts(self, onehot: Tensor) -> Tensor:
+        """What costs are linear in, [..., K]: the share of choices that took each kind of option, or the space's features."""
+        canonical = self._space.canonical(onehot)
+        return canonical @ self.kinds if self._space.num_features is None else self._space.features(canonical)
+
     def forward(self, onehot: Tensor, d: Tensor) -> Tensor:
-        counts = self._space.canonical(onehot) @ self.kinds  # [..., K], as a share of all choices
+        counts = self.counts(onehot)
         costs = self.costs(2 * d - 1)
         return costs[..., -1] + (counts * costs[..., :-1]).sum(dim=-1)
 

@@ -46,7 +46,7 @@ class Result:
         self.objectives = tuple(Objective(entry["name"], entry["unit"]) for entry in content["objectives"])
         """The task's quality, then costs."""
         self._config = validate(content["configuration"])
-        self.space = make_space(content["space"]["name"], self._config.space.options)
+        self.space = make_space(content["space"]["name"], self._config.space.arguments)
 
     @classmethod
     def load(cls, run: Path | str) -> Result:

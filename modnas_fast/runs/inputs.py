@@ -35,7 +35,7 @@ class Inputs:
 
     def __init__(self, config: Config, reporter: Reporter, remeasure: bool) -> None:
         self.config = config
-        self.space: SearchSpace = make_space(config.space.name, config.space.options)
+        self.space: SearchSpace = make_space(config.space.name, config.space.arguments)
         self._reporter = reporter
         self._remeasure = remeasure
 
@@ -116,7 +116,7 @@ class Inputs:
     def _profiler(self) -> Profiler:
         family: dict[str, object] = {
             "space": self.config.space.name,
-            "options": self.config.space.options,
+            "options": self.config.space.arguments,
             **self.network,
         }
         cache = MeasurementCache(fingerprint(), family, note=lambda line: self._reporter.say(f"  note: {line}"))

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.files import replacing
@@ -40,17 +40,36 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 def save_weights(path: Path, module: nn.Module) -> None:
     """Writes the module's state as safetensors, by rename, wherever the module lies."""
     with replacing(path) as temporary:
-        save_file({name: value.cpu().contiguous() for name, value in module.state_dict().items()}, temporary)
+        save_file(_distinct({name: value.cpu().contiguous() for name, value in module.state_dict().items()}), temporary)
 
 
 def load_weights(path: Path, module: nn.Module) -> None:
     """Loads what `save_weights` wrote into `module`. Raises InputError that names a missing or unfitting file."""
     try:
-        module.load_state_dict(load_file(path))
+        given, own = load_file(path), module.state_dict()
+        first = _first_names(own)
+        module.load_state_dict({**given, **{name: given[first[name]] for name in own if first[name] in given}})
     except FileNotFoundError:
         raise InputError(f"{path} is missing: the run did not finish; continue it with --resume") from None
     except (SafetensorError, RuntimeError) as error:
         raise InputError(f"{path} does not fit this run ({_first_line(error)})") from None
+
+
+def _distinct(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Each tensor under the first of its names: tied weights have several."""
+    first = _first_names(state)
+    return {name: value for name, value in state.items() if first[name] == name}
+
+
+def _first_names(state: dict[str, Tensor]) -> dict[str, str]:
+    """Per name, the first name of the same tensor."""
+    names: dict[tuple[int, torch.Size], str] = {}
+    found = {}
+    for name, value in state.items():
+        alone = value.numel() == 0 or value.is_meta
+        key = (id(value) if alone else value.data_ptr(), value.shape)
+        found[name] = names.setdefault(key, name)
+    return found
 
 
 def _first_line(error: Exception) -> str:

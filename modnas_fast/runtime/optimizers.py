@@ -1,10 +1,12 @@
-"""Schedules of learning rates."""
+"""Optimisers of weights, and schedules of their learning rates."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import torch
+from torch import nn
 
 
 def cosine_decay(first: float, last: float, share: float) -> float:
@@ -14,6 +16,20 @@ def cosine_decay(first: float, last: float, share: float) -> float:
     0.5
     """
     return last + 0.5 * (first - last) * (1 + math.cos(math.pi * share))
+
+
+def make_optimizer(
+    kind: str,
+    parameters: Iterable[nn.Parameter],
+    rate: float,
+    weight_decay: float,
+    momentum: float = 0.9,
+    nesterov: bool = False,
+) -> torch.optim.Optimizer:
+    """`sgd` with momentum, or `adamw` with betas (0.9, 0.95), as transformers are trained."""
+    if kind == "adamw":
+        return torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.95), weight_decay=weight_decay)
+    return torch.optim.SGD(parameters, lr=rate, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

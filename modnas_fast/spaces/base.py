@@ -104,6 +104,19 @@ class SearchSpace(ABC):
         Two networks that differ only in such choices map to the same one-hot.
         """
 
+    @property
+    def num_features(self) -> int | None:
+        """F, features of a network that a predictor sees; None: it counts the options chosen."""
+        return None
+
+    def features(self, onehot: Tensor) -> Tensor:
+        """Features [..., F] of one-hots or relaxed samples [..., N], differentiable.
+
+        For spaces whose costs are nearly linear in something else than how often each option is chosen. Raises
+        InputError where there are none.
+        """
+        raise InputError(f"space {self.name} has no features of its own: predictors count its options")
+
     def viable(self, onehot: Tensor) -> Tensor:
         """[...]: 1 where the network's output depends on its input, 0 where it does not; linear in each choice.
 

@@ -1,14 +1,18 @@
-"""The task that a configuration names: classification of the images at `task.data`."""
+"""The task that a configuration names: classification of the images, or the language of the texts, at `task.data`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from modnas_fast.config import Config
 from modnas_fast.datasets import load_task
 from modnas_fast.datasets.look import look_at, named
+from modnas_fast.datasets.texts import EMBEDDED, read_corpus
+from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.objective import Objective
 from modnas_fast.tasks.images import ImageClassification
+from modnas_fast.tasks.language import LanguageModelling, split_corpus
 from modnas_fast.tasks.task import Task
 
 
@@ -18,6 +22,9 @@ def make_task(config: Config, advance: Callable[[int], None] = lambda percent: N
     Raises InputError for data that cannot be used.
     """
     options = config.task
+    if options.kind == "language":
+        corpus = read_corpus(_texts_named(config))
+        return split_corpus(corpus, options.fractions, config.seed, options.context, options.limit, options.test_limit)
     images = load_task(
         named(options.data),
         seed=config.seed,
@@ -32,9 +39,18 @@ def make_task(config: Config, advance: Callable[[int], None] = lambda percent: N
 
 def quality_of_task(config: Config) -> Objective:
     """The first objective of the task, before its data is loaded."""
-    return ImageClassification.quality
+    return (LanguageModelling if config.task.kind == "language" else ImageClassification).quality
 
 
 def check_task(config: Config) -> None:
     """Raises InputError for what a quick look at the data shows already, before any of it is loaded."""
-    look_at(config.task.data)
+    if config.task.kind == "images":
+        look_at(config.task.data)
+    elif _texts_named(config) != EMBEDDED and not Path(_texts_named(config)).exists():
+        raise InputError(f"data: {_texts_named(config)} does not exist")
+
+
+def _texts_named(config: Config) -> str:
+    if config.task.data in (None, "digits"):
+        raise InputError(f"--data: language wants texts: a file or folder, or {EMBEDDED}, which is embedded")
+    return str(config.task.data)

@@ -16,7 +16,7 @@ from modnas_fast.config import Config
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.free_memory import free_memory
 from modnas_fast.runtime.objective import whole
-from modnas_fast.runtime.optimizers import cosine_decay, set_learning_rate
+from modnas_fast.runtime.optimizers import cosine_decay, make_optimizer, set_learning_rate
 from modnas_fast.runtime.placement import search_device
 from modnas_fast.spaces import SearchSpace
 from modnas_fast.supernets.captured import CapturedPasses
@@ -99,11 +99,12 @@ class SupernetObjective:
         self._validation = task.stream("validation", options.batch_size, config.seed + 2)
         self._highest_rate = options.weight_learning_rate
         self._gradient_clip = options.gradient_clip
-        self._optimizer = torch.optim.SGD(
+        self._optimizer = make_optimizer(
+            options.weight_optimizer,
             self.supernet.parameters(),
-            lr=options.weight_learning_rate,
-            momentum=options.weight_momentum,
-            weight_decay=options.weight_decay,
+            options.weight_learning_rate,
+            options.weight_decay,
+            options.weight_momentum,
         )
 
     @property

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from modnas_fast.config import VerifyConfig
+from modnas_fast.runtime.optimizers import make_optimizer
 from modnas_fast.tasks.task import Batch, Part, Task
 
 #: of a backward pass, beside what is kept for it: a share of that
@@ -27,19 +28,15 @@ def train_network(
 ) -> float:
     """Test quality of `network` trained on `device`, in place, on training and validation samples together.
 
-    SGD with Nesterov momentum and a cosine schedule, `config.epochs` passes; nothing is chosen by the test part.
+    `config.optimizer` with a cosine schedule, `config.epochs` passes; nothing is chosen by the test part.
     """
     network, task = network.to(device), task.to(device)
     size = task.size("train+validation")
     batch_size = min(config.batch_size, size)
     stream = task.stream("train+validation", batch_size, seed, augment)
     steps = max(1, size // batch_size)
-    optimizer = torch.optim.SGD(
-        network.parameters(),
-        lr=config.learning_rate,
-        momentum=0.9,
-        nesterov=True,
-        weight_decay=config.weight_decay,
+    optimizer = make_optimizer(
+        config.optimizer, network.parameters(), config.learning_rate, config.weight_decay, nesterov=True
     )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.epochs * steps)
     network.train()

@@ -106,7 +106,7 @@ class GPTSpace(SearchSpace):
 
     def format(self, indices: Sequence[int]) -> str:
         self._check_indices(indices)
-        shape = self._shape(indices)
+        shape = self.shape(indices)
         ratios, heads = (".".join(map(str, numbers)) for numbers in (shape.ratios, shape.heads))
         return f"e{shape.width}_l{len(shape.ratios)}_m{ratios}_h{heads}_{'bias' if shape.bias else 'nobias'}"
 
@@ -149,6 +149,37 @@ class GPTSpace(SearchSpace):
         depths = torch.tensor(self.scale.depths, device=depth.device)
         return depth @ (layers < depths[:, None]).to(depth)
 
+    @property
+    def num_features(self) -> int:
+        """See `features`."""
+        return 5
+
+    def features(self, onehot: Tensor) -> Tensor:
+        """What predictors see, [..., 5], each from 0 to 1 and linear in each choice; costs are nearly linear in them.
+
+        Width, layers, and over all layers the sizes of attention and of MLP, and the bias.
+        """
+        scale, layers = self.scale, self.scale.layers
+        groups = onehot.split(self.group_sizes, dim=-1)
+        present = self.present(groups[1])
+        ratios, heads = torch.stack(groups[2 : 2 + layers], dim=-2), torch.stack(groups[2 + layers : -1], dim=-2)
+        width, square, ratio, head = (
+            part @ torch.tensor([(size / sizes[-1]) ** power for size in sizes]).to(part)
+            for part, sizes, power in (
+                (groups[0], scale.widths, 1), (groups[0], scale.widths, 2), (ratios, scale.ratios, 1), (heads, scale.heads, 1)
+            )
+        )  # fmt: skip
+        return torch.stack(
+            [
+                width,
+                present.mean(-1),
+                width * (present * head).mean(-1),
+                square * (present * ratio).mean(-1),
+                groups[-1][..., 0] * present.mean(-1),
+            ],
+            dim=-1,
+        )
+
     def analytic(self, onehot: Tensor, *, input_shape: Sequence[int], **network: Any) -> dict[str, Tensor]:
         """By formulas, differentiable in one-hots and relaxed samples [..., N]; see `SearchSpace.analytic`.
 
@@ -165,7 +196,7 @@ class GPTSpace(SearchSpace):
 
     def build(self, architecture: Architecture, **task: Any) -> GPTNetwork:
         """A standalone network for token ids [B, L] of any length; `task`: vocabulary, how many tokens there are."""
-        return GPTNetwork(self._shape(architecture.indices), _vocabulary(task), self.scale.head_size)
+        return GPTNetwork(self.shape(architecture.indices), _vocabulary(task), self.scale.head_size)
 
     def supernet(self, **task: Any) -> GPTSupernet:
         """Shared weights of all networks; `task` as in `build`."""
@@ -173,7 +204,8 @@ class GPTSpace(SearchSpace):
 
         return GPTSupernet(self, _vocabulary(task))
 
-    def _shape(self, indices: Sequence[int]) -> Shape:
+    def shape(self, indices: Sequence[int]) -> Shape:
+        """What the network with option `indices[g]` in choice g is."""
         scale = self.scale
         layers, depth = scale.layers, scale.depths[indices[1]]
         ratios, heads = indices[2 : 2 + depth], indices[2 + layers : 2 + layers + depth]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from modnas_fast.spaces.gpt.network import EPSILON, Block, Transformer, initialize, rotated, rotations
+from modnas_fast.spaces.gpt.network import EPSILON, Block, Shape, Transformer, initialize, rotated, rotations
 from modnas_fast.supernets.entangled_linear import entangled_linear
 from modnas_fast.supernets.supernet import Supernet
 
@@ -62,8 +62,35 @@ class GPTSupernet(Supernet):
         embedded: Tensor = self.transformer.wte(x)
         return embedded
 
-    def predict_from(self, state: Tensor, onehot: Tensor, **_: Any) -> Tensor:
-        """Logits [S, B, L, V] of samples [S, N], behind `embed`."""
+    def predict_from(self, state: Tensor, onehot: Tensor, *, hard: bool | None = None, **_: Any) -> Tensor:
+        """Logits [S, B, L, V] of samples [S, N], behind `embed`.
+
+        Hard samples without a gradient of their own are computed with prefixes of the weights, one after the other.
+        """
+        if hard is None:
+            hard = onehot.device.type == "cpu" and bool(((onehot == 0) | (onehot == 1)).all())
+        if hard and not (onehot.requires_grad and torch.is_grad_enabled()):
+            shapes = [self._space.shape(row) for row in self._space.indices(onehot.detach().cpu()).tolist()]
+            return torch.stack([self._network(state, shape) for shape in shapes])
+        return self._mixture(state, onehot)
+
+    def _network(self, state: Tensor, shape: Shape) -> Tensor:
+        """Logits [B, L, V] of one network."""
+        size, width = self._space.scale.head_size, shape.width
+        rotation = rotations(0, state.shape[1], size, state)
+        x = state[..., :width]
+        for block, ratio, heads in zip(self.transformer.h, shape.ratios, shape.heads):
+            fused = _prefix(block.attn.attn, _prefix_norm(block.norm_1, x), 3 * heads * size, shape.bias)
+            q, k, v = fused.unflatten(-1, (heads, 3, size)).transpose(1, 2).unbind(-2)  # [B, h, L, d_h] each
+            attended = F.scaled_dot_product_attention(rotated(q, rotation), rotated(k, rotation), v, is_causal=True)
+            joined = _prefix(block.attn.proj, attended.transpose(1, 2).flatten(2), width, shape.bias)
+            inner = F.gelu(_prefix(block.mlp.fc, _prefix_norm(block.norm_2, x), ratio * width, shape.bias))
+            x = x + joined + _prefix(block.mlp.proj, inner, width, shape.bias)
+        x = _prefix_norm(self.transformer.ln_f, x)
+        return F.linear(x, self.lm_head.weight[:, :width])
+
+    def _mixture(self, state: Tensor, onehot: Tensor) -> Tensor:
+        """Logits [S, B, L, V] of samples that may be soft, differentiable in them."""
         masks = self._masks(onehot.to(state))
         rotation = rotations(0, state.shape[1], self._space.scale.head_size, state)
         x = state[None] * masks.width[:, None, None]  # [S, B, L, E]
@@ -109,6 +136,16 @@ class GPTSupernet(Supernet):
             heads @ _prefixes(scale.heads, onehot),
             bias,
         )
+
+
+def _prefix(layer: nn.Linear, x: Tensor, outputs: int, bias: bool) -> Tensor:
+    """The first outputs of a shared linear layer, of its first inputs x [..., inputs]."""
+    return F.linear(x, layer.weight[:outputs, : x.shape[-1]], layer.bias[:outputs] if bias else None)
+
+
+def _prefix_norm(layer: nn.LayerNorm, x: Tensor) -> Tensor:
+    width = x.shape[-1]
+    return F.layer_norm(x, (width,), layer.weight[:width], layer.bias[:width], EPSILON)
 
 
 def _prefixes(sizes: tuple[int, ...], like: Tensor) -> Tensor:

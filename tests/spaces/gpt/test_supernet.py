@@ -49,7 +49,8 @@ def test_outputs_are_those_of_the_networks_cut_out(name: str) -> None:
     space, ids = TWINS[name], torch.randint(VOCABULARY, (2, 7), generator=seeded(1))
     shared, onehot = supernet(space), space.sample(50, seeded(2)).double()
     with torch.no_grad():
-        together = shared.predict(ids, onehot)
+        together = shared._mixture(shared.embed(ids), onehot)
+        torch.testing.assert_close(shared.predict(ids, onehot), together, atol=1e-10, rtol=1e-10)
         for row, logits in zip(onehot, together):
             torch.testing.assert_close(logits, cut_out(space, shared, row)(ids), atol=1e-10, rtol=1e-10)
         torch.testing.assert_close(shared.predict(ids, onehot[3:4])[0], together[3], atol=1e-12, rtol=1e-10)
@@ -83,3 +84,18 @@ def test_the_gradient_by_weights_is_that_of_the_networks_cut_out() -> None:
         torch.testing.assert_close(
             parameter.grad, wanted[name], atol=1e-9, rtol=1e-8, msg=lambda m, n=name: f"{n}: {m}"
         )
+
+
+def test_prefixes_of_the_weights_give_what_masks_give() -> None:
+    space, ids = TWINS["small"], torch.randint(VOCABULARY, (2, 5), generator=seeded(1))
+    shared, onehot = supernet(space), space.sample(6, seeded(2)).double()
+    gradients = []
+    for compute in (shared._mixture, lambda state, sample: shared.predict_from(state, sample, hard=True)):
+        shared.zero_grad()
+        logits = compute(shared.embed(ids), onehot)
+        logits.square().sum().backward()
+        gradients.append((logits.detach(), {name: p.grad.clone() for name, p in shared.named_parameters()}))
+    (masked, by_masks), (prefix, by_prefixes) = gradients
+    torch.testing.assert_close(prefix, masked, atol=1e-10, rtol=1e-10)
+    for name, gradient in by_masks.items():
+        torch.testing.assert_close(by_prefixes[name], gradient, atol=1e-9, rtol=1e-8)

@@ -1,0 +1,174 @@
+"""Language modelling: the next token of texts; perplexity."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from modnas_fast.datasets.texts import Corpus
+from modnas_fast.runtime.errors import InputError
+from modnas_fast.runtime.objective import Objective
+from modnas_fast.tasks.task import Batch, Part, Task
+
+PARTS = ("train", "validation", "test")
+
+
+class LanguageModelling(Task):
+    """The task of telling the next token.
+
+    A sample are `context` tokens x [L] and those behind each, y [L]. Networks are built with `vocabulary`; they take
+    ids [B, L] and give logits [B, L, V]. Quality is perplexity, e to the mean cross-entropy in nats.
+
+    Args:
+        name: of the texts.
+        parts: tokens of each part, int64 [n], documents one after the other.
+        context: L.
+        vocabulary: V.
+        notes: what was done to the texts.
+    """
+
+    quality = Objective("perplexity")
+
+    def __init__(
+        self, name: str, parts: dict[str, Tensor], context: int, vocabulary: int, notes: Sequence[str] = ()
+    ) -> None:
+        self.name, self.notes = name, tuple(notes)
+        self.parts, self.context = parts, context
+        self.chance, self.chance_loss = float(vocabulary), math.log(vocabulary)
+        self.network = {"vocabulary": vocabulary, "input_shape": (context,)}
+        for part, tokens in parts.items():
+            if len(tokens) <= context:
+                raise InputError(
+                    f"task.context: wanted fewer tokens than the {len(tokens)} of the {part} part, got {context}; "
+                    "lower it, or give more text"
+                )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tokens lie."""
+        return self.parts["train"].device
+
+    def to(self, device: torch.device | str) -> LanguageModelling:
+        """The same task with its tokens on `device`."""
+        parts = {name: tokens.to(device) for name, tokens in self.parts.items()}
+        return LanguageModelling(self.name, parts, self.context, self.network["vocabulary"], self.notes)
+
+    def size(self, part: Part) -> int:
+        """How many samples follow each other without a common token."""
+        return sum((len(tokens) - 1) // self.context for tokens in self._of(part))
+
+    def stream(self, part: Part, batch_size: int, seed: int, augment: bool = False) -> Windows:
+        """Samples that begin at random places, with replacement."""
+        return Windows(torch.cat(self._of(part)), self.context, min(batch_size, self.size(part)), seed)
+
+    def batches(self, part: Part, batch_size: int) -> Iterator[Batch]:
+        """Samples that follow each other; fewer tokens than a sample at the end are left out."""
+        places = [self._places(tokens) for tokens in self._of(part)]
+        x, y = (torch.cat([place[i] for place in places]) for i in range(2))
+        yield from zip(x.split(batch_size), y.split(batch_size))
+
+    def _places(self, tokens: Tensor) -> Batch:
+        count = (len(tokens) - 1) // self.context
+        x, y = (tokens[shift : shift + count * self.context].view(count, self.context) for shift in (0, 1))
+        return x, y
+
+    def losses(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Mean cross-entropy [S] in nats of logits [S, B, L, V]."""
+        means: Tensor = self._nats(outputs, y).mean(dim=(1, 2))
+        return means
+
+    def counts(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Nats and tokens, float64 [S, 2]."""
+        nats = self._nats(outputs, y).double().sum(dim=(1, 2))
+        return torch.stack([nats, torch.full_like(nats, y.numel())], dim=-1)
+
+    @staticmethod
+    def _nats(outputs: Tensor, y: Tensor) -> Tensor:
+        targets = y.expand(len(outputs), *y.shape)
+        nats: Tensor = F.cross_entropy(outputs.flatten(0, 2), targets.flatten(), reduction="none")
+        return nats.view(targets.shape)
+
+    def quality_of(self, counts: Tensor, part: Part) -> Tensor:
+        """Perplexity [S], float64."""
+        nats, tokens = counts.double().unbind(-1)
+        perplexity: Tensor = (nats / tokens).exp()
+        return perplexity
+
+    def inputs(self, count: int, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Tensor:
+        """Made-up token ids [count, L], whatever the format of the weights."""
+        ids = torch.arange(count * self.context, device=device).view(count, self.context)
+        return ids % self.network["vocabulary"]
+
+    def description(self) -> dict[str, Any]:
+        """As for every task, and how many tokens each part has."""
+        return {**super().description(), "tokens": {name: len(tokens) for name, tokens in self.parts.items()}}
+
+    def _of(self, part: Part) -> list[Tensor]:
+        return [self.parts[name] for name in part.split("+")]
+
+
+class Windows:
+    """Random samples of `context` tokens, in minibatches without end, which can be saved and continued."""
+
+    def __init__(self, tokens: Tensor, context: int, batch_size: int, seed: int) -> None:
+        self._tokens, self._context, self._batch_size = tokens, context, batch_size
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def __next__(self) -> Batch:
+        starts = torch.randint(len(self._tokens) - self._context, (self._batch_size,), generator=self._generator)
+        places = starts[:, None] + torch.arange(self._context + 1)
+        window = self._tokens[places.to(self._tokens.device)]
+        return window[:, :-1], window[:, 1:]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The generator's state."""
+        return {"generator": self._generator.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continues where `state` was taken."""
+        self._generator.set_state(state["generator"])
+
+
+def split_corpus(
+    corpus: Corpus,
+    fractions: Sequence[float],
+    seed: int,
+    context: int,
+    limit: int | None = None,
+    test_limit: int | None = None,
+) -> LanguageModelling:
+    """The task of a corpus: documents divided at random by `fractions` of tokens, at least one for each part.
+
+    Args:
+        corpus: at least three documents.
+        fractions: of train, validation and test, in any unit; 0 for test gives it one document.
+        seed: fixes the division.
+        context: L.
+        limit: samples of training and validation together, at most; None: all.
+        test_limit: the same for the test part.
+    """
+    order = torch.randperm(len(corpus.documents), generator=torch.Generator().manual_seed(seed)).tolist()
+    documents = [corpus.documents[index] for index in order]
+    parts, notes = _divided(documents, fractions), list(corpus.notes)
+    pool = sum(fractions[:2]) or 1.0
+    most = {"train": limit and fractions[0] / pool * limit, "validation": limit and fractions[1] / pool * limit,
+            "test": test_limit}  # fmt: skip
+    for name, samples in most.items():
+        if samples:
+            parts[name] = parts[name][: max(1, round(samples)) * context + 1]
+    return LanguageModelling(corpus.name, parts, context, corpus.vocabulary, notes)
+
+
+def _divided(documents: list[Tensor], fractions: Sequence[float]) -> dict[str, Tensor]:
+    """Tokens of each part: whole documents, to the part that lacks most of its share."""
+    wanted = torch.tensor([max(share, 1e-9) for share in fractions], dtype=torch.float64)
+    chosen: list[list[Tensor]] = [[documents[0]], [documents[1]], [documents[2]]]
+    for document in documents[3:]:
+        have = torch.tensor([sum(map(len, part)) for part in chosen], dtype=torch.float64)
+        chosen[int((have / wanted).argmin())].append(document)
+    return {name: torch.cat(part) for name, part in zip(PARTS, chosen)}
