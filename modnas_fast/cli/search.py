@@ -27,7 +27,7 @@ def search(
         typer.Option(
             help="Named starting point: digits, images (the default with --data) and cifar10-small, both with "
             "--data; on NAS-Bench-201 and its tables of devices: nb201 (no images), nb201-supernet and nb201-paper "
-            "(with --data cifar10/)."
+            "(with --data cifar10/); language models for a CPU: gpt-small (embedded texts, or --data texts/)."
         ),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file with changes to the preset.")] = None,

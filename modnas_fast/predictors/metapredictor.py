@@ -55,7 +55,7 @@ class MetaPredictor(nn.Module):
         )
 
     def counts(self, onehot: Tensor) -> Tensor:
-        """What costs are linear in, [..., K]: the share of choices that took each kind of option, or the space's features."""
+        """What costs are linear in, [..., K]: shares of choices with each kind of option, or the space's features."""
         canonical = self._space.canonical(onehot)
         return canonical @ self.kinds if self._space.num_features is None else self._space.features(canonical)
 

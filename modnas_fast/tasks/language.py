@@ -102,7 +102,7 @@ class LanguageModelling(Task):
     def inputs(self, count: int, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Tensor:
         """Made-up token ids [count, L], whatever the format of the weights."""
         ids = torch.arange(count * self.context, device=device).view(count, self.context)
-        return ids % self.network["vocabulary"]
+        return ids.remainder(self.network["vocabulary"])
 
     def description(self) -> dict[str, Any]:
         """As for every task, and how many tokens each part has."""

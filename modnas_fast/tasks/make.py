@@ -15,6 +15,9 @@ from modnas_fast.tasks.images import ImageClassification
 from modnas_fast.tasks.language import LanguageModelling, split_corpus
 from modnas_fast.tasks.task import Task
 
+#: what loading the data is called, by kind of task
+LOADING = {"images": "Loading images", "language": "Loading texts"}
+
 
 def make_task(config: Config, advance: Callable[[int], None] = lambda percent: None) -> Task:
     """The task with its data in memory, on the CPU; `advance` is told percents.

@@ -23,6 +23,10 @@ KINDS: dict[str, tuple[str, ...]] = {
     "measured here, parameters by a formula": ("--set", "objectives=[error,latency,parameters]"),
     "a table of some networks": ("--set", "devices.table=own.csv", "--set", "devices.unseen=[hub]", "--set", THREE),
     "formulas alone": ("--set", "objectives=[error,parameters,flops]"),
+    "language": (
+        "--preset", "gpt-small", "--set", "space.widths=[8,16]", "--set", "space.depths=[1,2]", "--set",
+        "space.heads=[1,2]", "--set", "task.test_limit=40", "--set", "search.refine_networks=16",
+    ),
     "measured here, judged by a truth": (
         "--preset", "nb201", "--set", "devices.table=null", "--set", "task.queries=20", "--set", "space.cells=1",
         "--set", "search.warmup_steps=0",
@@ -50,6 +54,9 @@ def kind(cli: Any, request: pytest.FixtureRequest) -> tuple[Any, str, Path]:
         pytest.skip("MODNAS_DATA does not name the benchmark's tables")
     write_own_table(cli.folder / "own.csv")
     options = [*cli.settings(), *KINDS[request.param]]
+    if "gpt-small" in options:
+        options.remove("space.channels=2")
+        options.remove("--set")
     folder = cli.folder / request.param.replace(" ", "-").replace(",", "")
     ended = cli("search", "--out", folder, *options)
     assert ended.code == 0, ended.err

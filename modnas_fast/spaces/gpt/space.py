@@ -163,12 +163,12 @@ class GPTSpace(SearchSpace):
         groups = onehot.split(self.group_sizes, dim=-1)
         present = self.present(groups[1])
         ratios, heads = torch.stack(groups[2 : 2 + layers], dim=-2), torch.stack(groups[2 + layers : -1], dim=-2)
-        width, square, ratio, head = (
-            part @ torch.tensor([(size / sizes[-1]) ** power for size in sizes]).to(part)
-            for part, sizes, power in (
-                (groups[0], scale.widths, 1), (groups[0], scale.widths, 2), (ratios, scale.ratios, 1), (heads, scale.heads, 1)
-            )
-        )  # fmt: skip
+
+        def size(part: Tensor, sizes: Sequence[int], power: int = 1) -> Tensor:
+            return part @ torch.tensor([(each / sizes[-1]) ** power for each in sizes]).to(part)
+
+        width, square = size(groups[0], scale.widths), size(groups[0], scale.widths, 2)
+        ratio, head = size(ratios, scale.ratios), size(heads, scale.heads)
         return torch.stack(
             [
                 width,

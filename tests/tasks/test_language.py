@@ -1,0 +1,119 @@
+"""Language modelling: parts by document, samples, losses and perplexity, and a GPT that learns."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from modnas_fast.config import make_config
+from modnas_fast.datasets.texts import Corpus
+from modnas_fast.runtime.errors import InputError
+from modnas_fast.spaces.gpt.space import GPTSpace
+from modnas_fast.tasks.language import LanguageModelling, split_corpus
+from modnas_fast.tasks.make import check_task, make_task
+from modnas_fast.tasks.task_objective import SupernetObjective
+from modnas_fast.tasks.training import train_network
+
+V = 7
+
+
+def corpus(count: int = 12, length: int = 40) -> Corpus:
+    """Documents that count upwards from a place of their own: easy to continue."""
+    return Corpus("counting", tuple((torch.arange(length) + k) % V for k in range(count)), V, ("made up",))
+
+
+def task(context: int = 8, **options: int) -> LanguageModelling:
+    return split_corpus(corpus(), (0.5, 0.25, 0.25), 0, context, **options)
+
+
+def test_documents_are_divided_whole_and_by_seed() -> None:
+    made = task()
+    assert sum(map(len, made.parts.values())) == 12 * 40 and made.notes == ("made up",)
+    assert all(len(tokens) % 40 == 0 for tokens in made.parts.values())
+    assert [len(made.parts[part]) for part in ("train", "validation", "test")] == [240, 120, 120]
+    again, other = (split_corpus(corpus(), (0.5, 0.25, 0.25), seed, 8) for seed in (0, 1))
+    assert torch.equal(again.parts["train"], made.parts["train"])
+    assert not torch.equal(other.parts["train"], made.parts["train"])
+
+
+def test_samples_are_tokens_and_what_follows_them() -> None:
+    made = task()
+    assert made.size("train") == 29 and made.size("train+validation") == 29 + 14
+    batches = list(made.batches("train", 10))
+    assert [len(x) for x, _ in batches] == [10, 10, 9]
+    tokens = made.parts["train"]
+    assert torch.equal(torch.cat([x for x, _ in batches]).flatten(), tokens[: 29 * 8])
+    assert torch.equal(torch.cat([y for _, y in batches]).flatten(), tokens[1 : 29 * 8 + 1])
+    for x, y in [next(made.stream("train", 5, 0)) for _ in range(3)]:
+        assert x.shape == y.shape == (5, 8) and torch.equal(x[:, 1:], y[:, :-1])
+
+
+def test_a_stream_goes_on_where_it_was() -> None:
+    stream = task().stream("train", 4, 3)
+    next(stream)
+    state, wanted = stream.state_dict(), next(stream)
+    other = task().stream("train", 4, 9)
+    other.load_state_dict(state)
+    assert all(torch.equal(a, b) for a, b in zip(next(other), wanted))
+
+
+def test_limits_are_in_samples() -> None:
+    made = task(limit=12, test_limit=2)
+    assert made.size("train") == 8 and made.size("validation") == 4 and made.size("test") == 2
+
+
+def test_perplexity_is_e_to_the_mean_of_the_nats() -> None:
+    made, logits = task(), torch.randn(2, 3, 8, V, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    y = torch.randint(V, (3, 8), generator=torch.Generator().manual_seed(1))
+    chosen = logits.log_softmax(-1).gather(-1, y.expand(2, 3, 8)[..., None])
+    nats = -chosen.flatten(1).mean(1)
+    torch.testing.assert_close(made.losses(logits, y), nats)
+    torch.testing.assert_close(made.quality_of(made.counts(logits, y), "test"), nats.exp())
+    guess = torch.zeros(1, 3, 8, V)
+    assert made.quality_of(made.counts(guess, y), "test").item() == pytest.approx(made.chance) == V
+    assert float(made.losses(guess, y)) == pytest.approx(made.chance_loss) == pytest.approx(math.log(V))
+
+
+def test_a_context_longer_than_a_part_is_refused() -> None:
+    with pytest.raises(
+        InputError, match="task.context: wanted fewer tokens than the 120 of the validation part, got 120"
+    ):
+        task(context=120)
+
+
+def test_its_description_tells_the_tokens() -> None:
+    description = task().description()
+    assert description["network"] == {"vocabulary": V, "input_shape": [8]}
+    assert description["tokens"] == {"train": 240, "validation": 120, "test": 120}
+    ids = task().inputs(3, dtype=torch.bfloat16)
+    assert ids.shape == (3, 8) and ids.dtype == torch.int64 and int(ids.max()) < V
+
+
+def test_a_gpt_learns_alone_and_with_shared_weights() -> None:
+    space, made = GPTSpace("small", widths=(16, 32), depths=(1, 2), heads=(1, 2)), task()
+    config = make_config(
+        preset="gpt-small", search={"batch_size": 8, "weight_learning_rate": 0.01, "warmup_steps": 200, "steps": 0},
+        verify={"epochs": 40, "batch_size": 8, "learning_rate": 0.01},
+    )  # fmt: skip
+    torch.manual_seed(0)
+    network = space.build(space.parse(space.references[1]), **made.network)
+    assert train_network(network, made, config.verify, augment=False, seed=0) < 1.3, "counting is easy"
+    objective = SupernetObjective(config, space, made)
+    onehot = space.encode([space.parse(text) for text in space.references])
+    before = objective.errors(onehot)
+    for step in range(120):
+        objective.train_step(space.sample(2, torch.Generator().manual_seed(step)), 0.0, True)
+    after = objective.errors(onehot)
+    assert bool((after < 0.6 * before).all()) and float(before.min()) > 0.7 * V
+
+
+def test_the_configuration_names_texts() -> None:
+    config = make_config(preset="gpt-small")
+    check_task(config)
+    made = make_task(config)
+    assert made.quality.key == "perplexity" and made.name == "python-topics"
+    for data, told in ((None, "--data: language wants texts"), ("/nowhere/at/all", "does not exist")):
+        with pytest.raises(InputError, match=told):
+            check_task(make_config(preset="gpt-small", task={"data": data}))
