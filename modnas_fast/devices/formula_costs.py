@@ -44,6 +44,12 @@ class Anywhere(CostSource):
         """Nothing is left to learn."""
 
     @property
+    def notes(self) -> list[str]:
+        return [
+            f"no machine and no table of costs was asked: on every device costs are as on the one called {ANYWHERE}"
+        ]
+
+    @property
     def known(self) -> KnownCosts:
         return self._known
 

@@ -40,7 +40,7 @@ def make_source(
     _check_distinct([config.objectives[0], *costs])
     of_devices = [name for name in config.objectives[1:] if name not in exact]
     if of_devices:
-        source = _source_of_devices(config, space, profiler, of_devices)
+        source = _source_of_devices(config, space, profiler, of_devices, list(exact.values()))
     else:
         learns = not all(has_formula(space, name) for name in costs)
         source = Anywhere(space, config.devices.networks if learns else 0, config.seed)
@@ -58,12 +58,14 @@ def _check_distinct(names: Sequence[str]) -> None:
 
 
 def _source_of_devices(
-    config: Config, space: SearchSpace, profiler: Callable[[], Profiler], costs: Sequence[str]
+    config: Config, space: SearchSpace, profiler: Callable[[], Profiler], costs: Sequence[str], exact: Sequence[str]
 ) -> CostSource:
+    """The source of `costs`, beside those that are exact."""
     options = config.devices
     if options.table is not None:
         table = load_costs(options.table, space)
         _check(costs, table.metrics, f"the table {options.table}")
+        _check_columns(exact, table, options.table)
         table = _in_order(table.select(costs), space, config.task.table)
         unseen = None if options.unseen == "auto" else options.unseen
         search, unseen = usual_split(table, options.table, space, options.search, unseen)
@@ -104,6 +106,16 @@ def _check(costs: Sequence[str], given: Sequence[str] | dict[str, str], by: str)
             raise InputError(
                 f"objectives: {by} gives no {name!r}; it gives {', '.join(given)}, and every network has "
                 f"{', '.join(METRICS.names)}, or what a package.module:object of yours counts"
+            )
+
+
+def _check_columns(exact: Sequence[str], table: CostTable, name: str) -> None:
+    """Refuses a table whose numbers of an exact cost would be left out in silence."""
+    for metric in exact:
+        if metric in table.metrics:
+            raise InputError(
+                f"objectives: {metric} is counted from the networks, and the table {name} has a column of it; call the "
+                f"column otherwise, such as device_{metric}"
             )
 
 

@@ -67,7 +67,7 @@ def test_a_heading_breaks_between_words() -> None:
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_the_summary_of_a_run(width: int) -> None:
-    content = {**make_result(), "configuration": {}, "cost_sources": {"latency_ms": "measured"}}
+    content = {**make_result(), "configuration": {}}
     for place, device in enumerate(content["devices"]):
         device["name"] = f"cpu_t16_b128_bf16_{place}"
     for entry in content["verified"]:
