@@ -22,6 +22,7 @@ PUBLIC = {
         "MachineCosts",
         "Measurement",
         "MeasurementCache",
+        "Metric",
         "Profiler",
         "Setting",
         "embeddings",

@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 from made_up_tables import make_benchmark, write_tables
+from safetensors.torch import load_file
 from small_searches import config as small_config
 from small_searches import make_devices, make_images
 
@@ -19,6 +20,7 @@ import modnas_fast
 from modnas_fast.baselines.contest import Contest
 from modnas_fast.config import make_config
 from modnas_fast.predictors.metapredictor import CostModel, MetaPredictor
+from modnas_fast.result import Result
 from modnas_fast.runtime import choices
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.registry import Registry
@@ -96,7 +98,7 @@ def called(monkeypatch: pytest.MonkeyPatch, name: str) -> list[None]:
 
 def test_the_page_has_a_section_for_every_registry() -> None:
     registries = [value for value in vars(choices).values() if isinstance(value, Registry)]
-    assert len(SECTIONS) == len(registries) == 9
+    assert len(SECTIONS) == len(registries) == 10
     for registry in registries:
         row = next(line for line in PAGE.splitlines() if line.startswith("|") and registry.group in line)
         key = "--methods" if registry is choices.BASELINES else registry.key
@@ -119,6 +121,51 @@ def test_an_example_searches(section: str, tables: Path, tmp_path: Path, monkeyp
     again = modnas_fast.search(resume=tmp_path / "run")
     for device in result.devices:
         assert again.pick(device, preference=[0.5, 0.5]).text == result.pick(device, preference=[0.5, 0.5]).text
+
+
+DEPTHS = {
+    "task": {"limit": 120},
+    "space": {"channels": 2, "cells": 1},
+    "devices": {"networks": 30},
+    "predictor": {"kind": "additive", "steps": 40},
+    "search": {"steps": 6, "warmup_steps": 2, "refine_steps": 2, "refine_networks": 20, "evaluations": 0},
+    "evaluation": {"rays": 6},
+    "verify": {"networks": 1, "epochs": 1},
+}
+
+
+@pytest.mark.usefixtures("without_report")
+def test_the_metric_is_exact_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = modnas_fast.search(DEPTHS, out=tmp_path / "run", **configured("Metric"))
+    assert [cost.key for cost in result.costs] == ["depth_layers", "parameters"]
+    assert result.content["cost_sources"] == {"depth_layers": "exact", "parameters": "exact"}
+
+    def layers(text: str) -> int:
+        return sum(isinstance(m, (torch.nn.Conv2d, torch.nn.Linear)) for m in result.build(text).modules())
+
+    (entry,) = result.content["devices"]
+    for point in (*entry["rays"], *entry["front"], *entry["random"]):
+        assert point["depth_layers"] == layers(point["architecture"])
+        assert point["sources"] == {"depth_layers": "exact", "parameters": "exact"}
+    (verified,) = result.content["verified"]
+    assert verified["costs"]["anywhere"]["depth_layers"]["predicted"] == layers(verified["architecture"])
+    assert "depth, parameters: exact" in " ".join(result.content["task"]["notes"])
+    kept = load_file(result.run / "metapredictor.safetensors")
+    assert {name.split(".")[1] for name in kept} == {"0"}  # parameters have a formula in this space
+
+    (tmp_path / "run" / "result.json").unlink()
+    again = modnas_fast.search(resume=tmp_path / "run")
+    assert again.content["devices"] == result.content["devices"]
+    for weight in (0.1, 0.5, 0.9):
+        chosen = again.pick("anywhere", preference=[weight, 1 - weight, 0.1])
+        cost = chosen.costs["depth_layers"]
+        assert (cost.value, cost.unit, cost.source) == (layers(chosen.text), "layers", "exact")
+
+    import mine
+
+    monkeypatch.setattr(mine, "depth", None)  # what the run lists needs no metric
+    budget = sorted(point["depth_layers"] for point in entry["random"])[2]
+    assert Result.load(result.run).pick("anywhere", max={"depth_layers": budget}).costs["depth_layers"].value <= budget
 
 
 def test_the_baseline_spends_its_budget(tmp_path: Path) -> None:

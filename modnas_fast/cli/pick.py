@@ -156,6 +156,11 @@ def _unseen_device(file: Path, result: Result) -> Device:
     from modnas_fast.runtime.files import read_text
 
     keys = [cost.key for cost in result.asked_of_devices]
+    if not keys:
+        raise InputError(
+            f"--embedding: {', '.join(cost.key for cost in result.costs)} are the same on every device; use --device "
+            f"{next(iter(result.devices))}"
+        )
     count = len(result.space.references)
     shape = f"{count} costs each of {', '.join(keys)}" if len(keys) > 1 else f"{count} {_words(result)}"
     wanted = f"--embedding: {file} must hold {shape}"

@@ -55,7 +55,7 @@ def search(
     Without arguments: the embedded digits, offline, in under five minutes on two cores.
 
     objectives names what is minimised: the error, then latency, energy (of a table that has it), and the exact
-    parameters, flops and memory of every network.
+    parameters, flops and memory of every network, or what a package.module:object of yours counts of it.
 
     With devices.table, no machine is measured: costs come from a table, help (27 devices), hw-nas-bench-360 or a
     CSV or parquet file of yours with columns architecture, device, latency_ms, of all networks or of 30 at least.

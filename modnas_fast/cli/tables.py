@@ -69,11 +69,15 @@ def _device_table(result: Result) -> FittedTable:
 
 def _title(result: Result) -> str:
     """What the hypervolumes are of."""
-    words = {"measured": "predicted", "tabulated": "tabulated", "exact": "exact"}
-    kinds = result.content["cost_sources"]
-    costs = " and ".join(f"{words[kinds[cost.key]]} {cost.name}" for cost in result.costs)
+    costs = " and ".join(f"{_sources(result, cost.key)} {cost.name}" for cost in result.costs)
     kind = "" if result.quality_kind == "inherited" else f", by true {result.quality.name} and {costs}"
     return f"Hypervolume of the front per device{kind} (unseen: not part of the search)"
+
+
+def _sources(result: Result, key: str) -> str:
+    """Where the numbers of a cost come from; a table that has not all networks leaves some to be predicted."""
+    rays = [ray for entry in result.content["devices"] for ray in entry["rays"]]
+    return " or ".join(sorted({ray.get("sources", {}).get(key, "predicted") for ray in rays}, reverse=True))
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

@@ -398,7 +398,8 @@ class Config(Section):
     """Of everything random: the same seed on the same machine gives the same run."""
     objectives: Annotated[tuple[str, ...], Field(min_length=2)] = ("error", "latency")
     """What is minimised: the task's quality, then costs: those of the devices (latency; of a table its columns, such as
-    energy), and `parameters`, `flops`, `memory` of every network, exact; paper: error and latency."""
+    energy), and metrics of every network, exact: `parameters`, `flops`, `memory`, or one of one's own
+    (docs/extending.md); paper: error and latency."""
     space: SpaceConfig = Field(default_factory=SpaceConfig)
     task: TaskConfig = TaskConfig()
     devices: DevicesConfig = DevicesConfig()

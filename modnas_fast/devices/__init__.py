@@ -6,6 +6,7 @@ from modnas_fast.devices.device import Device, embeddings
 from modnas_fast.devices.machine import Fingerprint, Setting, fingerprint, machine_settings
 from modnas_fast.devices.machine_costs import MachineCosts
 from modnas_fast.devices.measure import Measurement, threads_restored
+from modnas_fast.devices.metric import Metric
 from modnas_fast.devices.profile import Profiler
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "MachineCosts",
     "Measurement",
     "MeasurementCache",
+    "Metric",
     "Profiler",
     "Setting",
     "embeddings",

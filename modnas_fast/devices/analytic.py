@@ -14,6 +14,11 @@ from modnas_fast.spaces import SearchSpace
 ANALYTIC = {"parameters": "", "flops": "", "memory": "MB"}
 
 
+def has_formula(space: SearchSpace, name: str) -> bool:
+    """Whether a search follows the gradient of an exact cost itself; a predictor is trained of any other."""
+    return name in ANALYTIC and space.analytic_is_differentiable
+
+
 class AnalyticCost(nn.Module):
     """An analytic cost by its formula, in the place of a MetaPredictor: exact, with nothing to train.
 

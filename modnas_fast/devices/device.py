@@ -60,12 +60,12 @@ class Device:
             numbers = [float(value) for value in measured]
             what = "latencies" if metric == "latency" else f"values of {metric}"
             if not all(0 < value < float("inf") for value in numbers):
-                raise InputError(f"device {name}: {what} must be positive numbers in {units[metric]}, got {numbers}")
+                unit = f" in {units[metric]}" if units[metric] else ""
+                raise InputError(f"device {name}: {what} must be positive numbers{unit}, got {numbers}")
             low, high = ranges[metric] = min(numbers), max(numbers)
             if high == low:
-                raise InputError(
-                    f"device {name}: all {len(numbers)} reference {what} are {low} {units[metric]}; they must differ"
-                )
+                same = f"{low} {units[metric]}".rstrip()
+                raise InputError(f"device {name}: all {len(numbers)} reference {what} are {same}; they must differ")
             embedding += [(value - low) / (high - low) for value in numbers]
         return cls(name, tuple(embedding), dict(units), split, ranges)
 

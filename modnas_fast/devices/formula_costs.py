@@ -1,42 +1,53 @@
-"""Exact costs beside those of another source: parameters, FLOPs, memory, which a network has on every device alike."""
+"""Exact costs beside those of another source: metrics, which a network has on every device alike."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from modnas_fast.devices.analytic import ANALYTIC
 from modnas_fast.devices.cost_source import CostSource, KnownCosts, Values
 from modnas_fast.devices.device import Split
+from modnas_fast.devices.metric import ExactCosts
 from modnas_fast.runtime.progress import Reporter
 from modnas_fast.spaces import SearchSpace
 
-#: the one device of a search by formulas alone
+#: the one device of a search by exact costs alone
 ANYWHERE = "anywhere"
-#: exact costs by name, float64 [n], of canonical one-hots [n, N]
-Formulas = Callable[[Tensor], dict[str, Tensor]]
 
 
 class Anywhere(CostSource):
-    """One device and no cost: what a search by formulas alone begins with."""
+    """One device and no cost: what a search by exact costs alone begins with.
+
+    Args:
+        space: the search space.
+        networks: random ones beside the references, for predictors of costs that have no formula.
+        seed: fixes which.
+    """
 
     executes = "live"
 
-    def __init__(self, space: SearchSpace) -> None:
+    def __init__(self, space: SearchSpace, networks: int = 0, seed: int = 0) -> None:
         self.space = space
         self.metrics, self.kinds = {}, {}
         self.splits: dict[str, Split] = {ANYWHERE: "search"}
         self.complete = True
         self._known = KnownCosts(self.splits)
-
-        for text in self.references:
+        drawn = space.sample(networks, torch.Generator().manual_seed(seed))
+        others = [architecture.text for architecture in space.decode(space.canonical(drawn))]
+        for text in (*self.references, *others):
             self._known.add(ANYWHERE, text, ())
 
     def begin(self, reporter: Reporter) -> None:
         """Nothing is left to learn."""
+
+    @property
+    def notes(self) -> list[str]:
+        return [
+            f"no machine and no table of costs was asked: on every device costs are as on the one called {ANYWHERE}"
+        ]
 
     @property
     def known(self) -> KnownCosts:
@@ -57,32 +68,32 @@ class WithFormulas(CostSource):
 
     Args:
         source: of the devices and the other costs.
-        metrics: names of all costs, in the order of the objectives; what the source lacks is a formula's.
-        formulas: exact costs by name.
+        metrics: names of all costs, in the order of the objectives; what the source lacks is exact.
+        exact: costs by name.
     """
 
-    def __init__(self, source: CostSource, metrics: Sequence[str], formulas: Formulas) -> None:
+    def __init__(self, source: CostSource, metrics: Sequence[str], exact: ExactCosts) -> None:
         self._source = source
-        self._formulas = formulas
+        self._costs = exact
         self._computed: dict[str, tuple[float, ...]] = {}
         self._exact = [name for name in metrics if name not in source.metrics]
         self.space, self.splits, self.executes = source.space, source.splits, source.executes
         self.limit, self.complete, self.tabulated = source.limit, source.complete, source.tabulated
-        self.metrics = {name: source.metrics.get(name) or ANALYTIC[name] for name in metrics}
+        self.metrics = {name: source.metrics[name] if name in source.metrics else exact.units[name] for name in metrics}
         self.kinds = {name: source.kinds.get(name, "exact") for name in metrics}
         own = list(source.metrics)
-        #: per cost, whether it is a formula's, and its column there or in the source
+        #: per cost, whether it is exact, and its column there or in the source
         self._order = [
             (True, self._exact.index(name)) if name in self._exact else (False, own.index(name)) for name in metrics
         ]
 
     def _compute(self, texts: Sequence[str]) -> list[tuple[float, ...]]:
-        """The formulas' costs of networks, each computed once."""
+        """The exact costs of networks, each computed once."""
         new = [text for text in dict.fromkeys(texts) if text not in self._computed]
         if new:
             onehot = self.space.canonical(self.space.encode([self.space.parse(text) for text in new]))
-            found = self._formulas(onehot)
-            columns = torch.stack([found[name].double() for name in self._exact], dim=-1)
+            found = self._costs(onehot)
+            columns = torch.stack([found[name] for name in self._exact], dim=-1)
             self._computed.update(zip(new, map(tuple, columns.tolist())))
         return [self._computed[text] for text in texts]
 
@@ -94,6 +105,7 @@ class WithFormulas(CostSource):
         return tuple(exact[column] if is_exact else own[column] for is_exact, column in self._order)
 
     def begin(self, reporter: Reporter) -> None:
+        self._costs.check_references()  # before minutes of measuring
         self._source.begin(reporter)
 
     def measure(self, onehot: Tensor) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from modnas_fast.devices.campaign import Campaign, Latencies
 from modnas_fast.devices.cost_source import CostSource, KnownCosts, Values
 from modnas_fast.devices.device import Split
-from modnas_fast.devices.machine import Setting
+from modnas_fast.devices.machine import Setting, fingerprint
 from modnas_fast.devices.measure import Measurement
 from modnas_fast.devices.profile import Profiler
 from modnas_fast.runtime.errors import InputError
@@ -46,18 +46,31 @@ class MachineCosts(CostSource):
         self._before: Latencies = {}
         self._after: Latencies = {}
         self._notes: list[str] = []
+        #: processors that the networks before the search ran on
+        self._processors: list[str] = []
 
     @cached_property
     def _profiler(self) -> Profiler:
         return self._make_profiler()
 
     def begin(self, reporter: Reporter) -> None:
+        self._processors = _processors()
         wanted = self._campaign.before_search()
         self._before = self._measured("Measuring this machine", wanted, reporter, refuse=True)
 
     def finish(self, chosen: Sequence[str], reporter: Reporter) -> None:
         wanted = self._campaign.after_search([self.space.parse(text) for text in chosen])
         self._after = self._measured("Measuring chosen networks", wanted, reporter, refuse=False)
+        if self._processors != (here := _processors()):
+            self._note(
+                f"measured on {', '.join(self._processors)} before the search, on {', '.join(here)} behind it: the "
+                "run went on elsewhere, measurements and predictions do not compare",
+                reporter,
+            )
+
+    def _note(self, line: str, reporter: Reporter) -> None:
+        self._notes.append(line)
+        reporter.say(f"  note: {line}")
 
     def _measured(
         self,
@@ -67,12 +80,8 @@ class MachineCosts(CostSource):
         *,
         refuse: bool,
     ) -> Latencies:
-        def note(line: str) -> None:
-            self._notes.append(line)
-            reporter.say(f"  note: {line}")
-
         with reporter.stage(title, 100) as advance:
-            return self._profiler.latencies(wanted, advance, note, refuse=refuse)
+            return self._profiler.latencies(wanted, advance, lambda line: self._note(line, reporter), refuse=refuse)
 
     @property
     def known(self) -> KnownCosts:
@@ -108,14 +117,26 @@ class MachineCosts(CostSource):
         return list(self._notes)
 
     def state(self) -> dict[str, Any]:
-        return {"latencies": _plain(self._before), "after": _plain(self._after), "notes": self._notes}
+        return {
+            "latencies": _plain(self._before),
+            "after": _plain(self._after),
+            "notes": self._notes,
+            "processors": self._processors,
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         self._before, self._after = _from_plain(state["latencies"]), _from_plain(state["after"])
-        self._notes = list(state["notes"])
-        for name in self.splits:
-            if name not in self._before:
-                raise InputError(f"the run lacks {name}: it began on another machine; start a new one")
+        self._notes, self._processors = list(state["notes"]), list(state["processors"])
+        if set(self._before) != set(self.splits):
+            raise InputError(
+                f"the run measured {', '.join(self._before)}, this machine has {', '.join(self.splits)}: it began on "
+                "another machine; continue it there or start a new one"
+            )
+
+
+def _processors() -> list[str]:
+    here = fingerprint()
+    return [here.cpu, *here.gpus]
 
 
 def _plain(latencies: Latencies) -> dict[str, dict[str, list[float]]]:

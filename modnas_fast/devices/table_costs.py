@@ -144,4 +144,11 @@ class TableCosts(CostSource):
 
     def restore(self, state: dict[str, Any]) -> None:
         for device, split in self.splits.items():
-            self._learn(device, list(state["measured"]) if split == "search" else self.references)
+            texts = list(state["measured"]) if split == "search" else self.references
+            for text in texts:
+                if text not in self._row_of:
+                    raise InputError(
+                        f"devices.table: {self._name} has no {text}, which the run began with; give it the table as it "
+                        "was, or start a new run"
+                    )
+            self._learn(device, texts)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from modnas_fast.config import PredictorConfig
-from modnas_fast.devices.analytic import AnalyticCost
+from modnas_fast.devices.analytic import AnalyticCost, has_formula
 from modnas_fast.devices.cost_source import Source
 from modnas_fast.predictors.graph_predictor import Executes, train_graph_predictor
 from modnas_fast.predictors.metapredictor import CostModel, train_metapredictor
@@ -38,7 +38,7 @@ def make_cost_model(
     width = len(space.references)
     predictors: list[nn.Module] = []
     for name, kind in kinds.items():
-        if kind == "exact" and space.analytic_is_differentiable:
+        if kind == "exact" and has_formula(space, name):
             predictors.append(AnalyticCost(space, name, **network()))
         else:
             predictors.append(make_metapredictor(options, space, width, generator, executes))

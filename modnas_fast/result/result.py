@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from modnas_fast.config import validate
 from modnas_fast.devices import Device, embeddings
+from modnas_fast.devices.metric import ExactCosts
 from modnas_fast.evaluation.fronts import front
 from modnas_fast.method.preferences import rays
 from modnas_fast.predictors.graph_predictor import Executes
@@ -205,9 +206,16 @@ class Result:
         told = self.content["task"]["network"]
         return network_arguments(self._config, {**told, "input_shape": tuple(told["input_shape"])})
 
+    @cached_property
+    def _exact_costs(self) -> ExactCosts:
+        """The metrics, as the run's configuration names them."""
+        places = zip(self._config.objectives[1:], self.costs)
+        names = [name for name, cost in places if self.content["cost_sources"][cost.key] == "exact"]
+        return ExactCosts(self.space, names, lambda: self._network)
+
     def _formulas(self, onehot: Tensor) -> dict[str, Tensor]:
         """Exact costs [n] by name of canonical architectures [n, N]."""
-        return self.space.analytic(onehot, **self._network)
+        return self._exact_costs(onehot)
 
     @torch.no_grad()
     def _pick_preferred(self, device: Device, preference: Sequence[float]) -> Pick:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from modnas_fast.devices import Device, fingerprint
 from modnas_fast.evaluation.benchmark import Benchmark
 from modnas_fast.evaluation.fronts import Bounds
@@ -115,13 +117,15 @@ def _keep_table(inputs: Inputs, folder: Path, devices: Sequence[Device]) -> None
 
 
 def _predicted(inputs: Inputs, prepared: Prepared, texts: Sequence[str]) -> dict[str, dict[str, dict[str, float]]]:
-    """Costs by key that the predictors give networks, per device and network."""
+    """Costs by key that the predictors give networks, per device and network; exact costs as they are."""
     found: dict[str, dict[str, dict[str, float]]] = {device.name: {} for device in prepared.devices}
     if texts:
         onehot = inputs.space.encode([inputs.space.parse(text) for text in texts])
+        exact = torch.tensor([kind == "exact" for kind in inputs.source.kinds.values()])
         for device in prepared.devices:
             keys = [cost.key for cost in costs_of(device.metrics)]
-            rows = predicted_costs(prepared.costs, onehot, device).tolist()
+            predicted = predicted_costs(prepared.costs, onehot, device).double()
+            rows = torch.where(exact, inputs.source.listed(device.name, texts), predicted).tolist()
             found[device.name] = {text: dict(zip(keys, row)) for text, row in zip(texts, rows)}
     return found
 

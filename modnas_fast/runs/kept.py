@@ -25,6 +25,7 @@ def read_kept(path: Path) -> dict[str, Any]:
     """The outcome of a stage, as it was left in the folder. Raises InputError where the file is damaged."""
     with undamaged(path):
         content: dict[str, Any] = read_json(path)
+        _ = content["seconds"]  # of every stage
     return content
 
 

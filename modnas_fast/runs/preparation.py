@@ -17,6 +17,7 @@ from torch import Tensor
 
 from modnas_fast.config import Config
 from modnas_fast.devices import Device, embeddings
+from modnas_fast.devices.analytic import AnalyticCost
 from modnas_fast.devices.cost_source import CostSource
 from modnas_fast.evaluation.fronts import front_membership
 from modnas_fast.predictors.make import make_cost_model, train_cost_model
@@ -205,7 +206,7 @@ class Preparation:
         start, options = time.monotonic(), self._config.predictor
         model = self._untrained(self._generator)
         onehot, target = self._source.training_table()
-        steps = options.steps * sum(kind != "exact" for kind in self._source.kinds.values())
+        steps = options.steps * sum(not isinstance(predictor, AnalyticCost) for predictor in model.predictors)
         with self._reporter.stage(title, max(1, steps)) as advance:
             train_cost_model(model, options, onehot, self._d, target, self._generator, advance)
         self._timed(stage, start)

@@ -9,13 +9,15 @@ from typing import Any
 
 from modnas_fast.config import Config
 from modnas_fast.devices import MachineCosts, Profiler, machine_settings, plan_campaign
-from modnas_fast.devices.analytic import ANALYTIC
+from modnas_fast.devices.analytic import has_formula
 from modnas_fast.devices.cost_source import CostSource
 from modnas_fast.devices.formula_costs import Anywhere, WithFormulas
+from modnas_fast.devices.metric import ExactCosts, find_metric, is_metric
 from modnas_fast.devices.table import load_costs, usual_split
 from modnas_fast.devices.table_costs import TableCosts
+from modnas_fast.runtime.choices import METRICS
 from modnas_fast.runtime.errors import InputError
-from modnas_fast.runtime.objective import Objective
+from modnas_fast.runtime.objective import Objective, costs_of
 from modnas_fast.spaces import SearchSpace
 from modnas_fast.spaces.published import CostTable, Truth
 
@@ -23,31 +25,47 @@ from modnas_fast.spaces.published import CostTable, Truth
 def make_source(
     config: Config, space: SearchSpace, profiler: Callable[[], Profiler], network: Callable[[], dict[str, Any]]
 ) -> CostSource:
-    """Where the costs among `config.objectives` come from: a table or this machine, and formulas for what is exact.
+    """Where the costs among `config.objectives` come from: a table or this machine, and metrics for what is exact.
 
     Args:
         config: the run's configuration.
         space: the search space.
         profiler: makes what measures this machine; called when it does.
-        network: gives what `space.analytic` is told of the networks; called when a formula is asked.
+        network: gives what `space.build` and `space.analytic` are told of the networks; called when a metric is asked.
 
-    Raises InputError for a cost that nobody gives, and for devices that are not there.
+    Raises InputError for a cost that nobody gives, for two of one name, and for devices that are not there.
     """
-    costs = config.objectives[1:]
-    own = [name for name in costs if name not in ANALYTIC]
-    source = _source_of_devices(config, space, profiler, own) if own else Anywhere(space)
-    if len(own) == len(costs):
-        return source
-    return WithFormulas(source, costs, lambda onehot: space.analytic(onehot, **network()))
+    exact = {name: find_metric(name).name for name in config.objectives[1:] if is_metric(name)}
+    costs = [exact.get(name, name) for name in config.objectives[1:]]
+    _check_distinct([config.objectives[0], *costs])
+    of_devices = [name for name in config.objectives[1:] if name not in exact]
+    if of_devices:
+        source = _source_of_devices(config, space, profiler, of_devices, list(exact.values()))
+    else:
+        learns = not all(has_formula(space, name) for name in costs)
+        source = Anywhere(space, config.devices.networks if learns else 0, config.seed)
+    if exact:
+        source = WithFormulas(source, costs, ExactCosts(space, list(exact), network))
+    _check_distinct([config.objectives[0], *(cost.key for cost in costs_of(source.metrics))])
+    return source
+
+
+def _check_distinct(names: Sequence[str]) -> None:
+    """Refuses objectives that go by one name or key."""
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"objectives: two are called {name}; give one of them another name")
 
 
 def _source_of_devices(
-    config: Config, space: SearchSpace, profiler: Callable[[], Profiler], costs: Sequence[str]
+    config: Config, space: SearchSpace, profiler: Callable[[], Profiler], costs: Sequence[str], exact: Sequence[str]
 ) -> CostSource:
+    """The source of `costs`, beside those that are exact."""
     options = config.devices
     if options.table is not None:
         table = load_costs(options.table, space)
         _check(costs, table.metrics, f"the table {options.table}")
+        _check_columns(exact, table, options.table)
         table = _in_order(table.select(costs), space, config.task.table)
         unseen = None if options.unseen == "auto" else options.unseen
         search, unseen = usual_split(table, options.table, space, options.search, unseen)
@@ -87,7 +105,17 @@ def _check(costs: Sequence[str], given: Sequence[str] | dict[str, str], by: str)
         if name not in given:
             raise InputError(
                 f"objectives: {by} gives no {name!r}; it gives {', '.join(given)}, and every network has "
-                f"{', '.join(ANALYTIC)}"
+                f"{', '.join(METRICS.names)}, or what a package.module:object of yours counts"
+            )
+
+
+def _check_columns(exact: Sequence[str], table: CostTable, name: str) -> None:
+    """Refuses a table whose numbers of an exact cost would be left out in silence."""
+    for metric in exact:
+        if metric in table.metrics:
+            raise InputError(
+                f"objectives: {metric} is counted from the networks, and the table {name} has a column of it; call the "
+                f"column otherwise, such as device_{metric}"
             )
 
 

@@ -28,6 +28,17 @@ PREDICTORS = Registry(
     keywords=("generator",),
 )
 
+METRICS = Registry(
+    "metrics",
+    "objectives",
+    {
+        "parameters": "modnas_fast.devices.metric:PARAMETERS",
+        "flops": "modnas_fast.devices.metric:FLOPS",
+        "memory": "modnas_fast.devices.metric:MEMORY",
+    },
+    arguments=("network", "input_shape"),
+)
+
 SURROGATES = Registry(
     "surrogates",
     "task.surrogate",

@@ -116,6 +116,11 @@ def test_it_is_asked_by_preference_by_budget_and_for_a_new_device(command: Any, 
         Path("new.json").write_text(json.dumps(values if len(measured) > 1 else values[measured[0]]))
         new = command("pick", run, "--embedding", "new.json", "--preference", weights)
         assert new.code == 0 and new.out.splitlines()[1].split() == ["device", "new"], new.err
+    else:
+        Path("new.json").write_text("[]")
+        new = command("pick", run, "--embedding", "new.json", "--preference", weights)
+        told = "parameters, flops are the same on every device; use --device anywhere"
+        assert new.code == 2 and told in new.err and new.err.count("\n") == 1
 
 
 @needs_browser

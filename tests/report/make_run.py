@@ -62,6 +62,7 @@ def make_result(
         },
         "quality_kind": "inherited",
         "objectives": [dict(OBJECTIVES[key]) for key in ("error", *costs)],
+        "cost_sources": {key: "exact" if key in EXACT else "measured" for key in costs},
         "seed": seed,
         "configuration": {"search": {"steps": 1200, "scheme": "mgd"}, "hypernet": {"tables": 50}},
         "machine": {"cpu": "Example CPU at 2.5 GHz", "cores": 2, "torch": "2.13.0", "threads": 2, "gpus": []},
@@ -145,6 +146,7 @@ def tabulate(result: dict[str, Any], cost: str, every: int = 1) -> dict[str, Any
         for point in (*device["rays"], *device["front"], *device["random"]):
             if point["architecture"] in known:
                 point["sources"] = point["sources"] | {cost: "tabulated"}
+    result["cost_sources"][cost] = "tabulated"
     return result
 
 

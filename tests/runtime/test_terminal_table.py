@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from report.make_run import make_result
+from report.make_run import make_result, tabulate
 from rich.console import Console, RenderableType
 
 from modnas_fast.baselines.standings import standings_table
@@ -65,9 +65,19 @@ def test_a_heading_breaks_between_words() -> None:
     assert {"a heading", "of words"} <= cells(printed(FittedTable([Column("a heading of words")], [["123456789"]]), 14))
 
 
+@pytest.mark.parametrize(
+    ("every", "words"),
+    [(1, "true error and tabulated latency"), (3, "true error and tabulated or predicted latency")],
+)
+def test_the_summary_of_true_errors_says_where_costs_come_from(every: int, words: str) -> None:
+    content = {**tabulate(make_result(), "latency_ms", every), "configuration": {}, "quality_kind": "true"}
+    devices, *_ = summary_tables(Result(Path("run"), content))
+    assert words in " ".join(" ".join(printed(devices, 100)).split())
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 def test_the_summary_of_a_run(width: int) -> None:
-    content = {**make_result(), "configuration": {}, "cost_sources": {"latency_ms": "measured"}}
+    content = {**make_result(), "configuration": {}}
     for place, device in enumerate(content["devices"]):
         device["name"] = f"cpu_t16_b128_bf16_{place}"
     for entry in content["verified"]:
