@@ -43,6 +43,8 @@ QUALITY_FILE = "predictor.json"
 TABLE_FILE = "table.parquet"
 RESULT_FILE = "result.json"
 ANSWERS_FILE = "answers.npz"
+#: of result.json
+SCHEMA = 2
 
 
 def create_run(folder: Path, config: Config) -> Path:
