@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from modnas_fast.runtime.errors import InputError
+from modnas_fast.runtime.errors import InputError, one_line
 
 
 def report(run: Annotated[Path, typer.Argument(help="Folder of a finished run.")]) -> None:
@@ -30,5 +31,8 @@ def _keep_answers(run: Path) -> None:
     from modnas_fast.result.compose_answers import keep_answers
     from modnas_fast.result.folder import ANSWERS_FILE
 
-    if keep_answers(run):
-        print(run / ANSWERS_FILE)
+    try:
+        if keep_answers(run):
+            print(run / ANSWERS_FILE)
+    except InputError as error:  # the page stands all the same
+        print(f"modnas-fast: no {ANSWERS_FILE}: {one_line(error)}", file=sys.stderr)

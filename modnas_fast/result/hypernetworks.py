@@ -19,6 +19,11 @@ def logits_on(file: AnswersFile, d: Array) -> Logits:
     return make(file, d)
 
 
+def silu(x: Array) -> Array:
+    """x / (1 + exp(−x)), in a form that cannot overflow."""
+    return np.asarray(x * (0.5 + 0.5 * np.tanh(0.5 * x)))
+
+
 def _mlp(file: AnswersFile, d: Array) -> Logits:
     bound = np.float32(file.header["hypernetwork"]["logit_bound"])
     layers = [(file[f"hypernetwork.weight{i}"], file[f"hypernetwork.bias{i}"]) for i in range(3)]
@@ -27,7 +32,7 @@ def _mlp(file: AnswersFile, d: Array) -> Logits:
         x = 2 * np.concatenate([r, d]) - 1
         for weight, bias in layers[:-1]:
             x = weight @ x + bias
-            x = x / (1 + np.exp(-x))
+            x = silu(x)
         weight, bias = layers[-1]
         return np.asarray(bound * np.tanh((weight @ x + bias) / bound))
 

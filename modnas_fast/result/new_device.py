@@ -9,6 +9,7 @@ import numpy as np
 
 from modnas_fast.devices.device import LINEAR_DOWN_TO, Device
 from modnas_fast.result.answers_file import SOURCES, AnswersFile, Array
+from modnas_fast.result.hypernetworks import silu
 from modnas_fast.runtime.objective import Objective
 
 
@@ -50,7 +51,7 @@ def _predicted(file: AnswersFile, block: str, key: str, d: Array) -> Array:
     """Costs in the device's normalised range, [n]: features times prices."""
     centred = 2 * d.astype(np.float32) - 1
     hidden = file[f"predictor.{key}.weight"] @ centred + file[f"predictor.{key}.bias"]
-    seen = np.concatenate([np.ones(1, np.float32), centred, hidden / (1 + np.exp(-hidden))])
+    seen = np.concatenate([np.ones(1, np.float32), centred, silu(hidden)])
     return np.asarray(file[f"{block}.features.{key}"] @ (file[f"predictor.{key}.prices"] @ seen), dtype=float)
 
 
