@@ -1,6 +1,5 @@
 """modnas-fast: one search, a Pareto set of networks for many devices (MODNAS, ICLR 2025, arXiv 2402.18213)."""
 
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from modnas_fast.runtime.lazy import names_from
@@ -12,10 +11,11 @@ if TYPE_CHECKING:
     from modnas_fast.result import Pick, Result
     from modnas_fast.runs.api import search
 
-__version__ = version("modnas-fast")
+    __version__: str
+
 __all__ = ["Device", "InputError", "MinNorm", "Pick", "Result", "__version__", "min_norm", "search"]
 
-__getattr__ = names_from(
+_find = names_from(
     __name__,
     {
         "Device": "modnas_fast.devices",
@@ -34,3 +34,12 @@ def _search(*arguments: Any, **options: Any) -> Any:
     from modnas_fast.runs.api import search
 
     return search(*arguments, **options)
+
+
+def __getattr__(name: str) -> Any:
+    """A public name when it is first asked for; the version costs a look at the installed distributions."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("modnas-fast")
+    return _find(name)

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from modnas_fast.runtime.errors import InputError
-from modnas_fast.runtime.terminal_table import show
 
 
 def baselines(
@@ -59,6 +58,7 @@ def baselines(
     from modnas_fast.runtime.lock import locked
     from modnas_fast.runtime.progress import Terminal
     from modnas_fast.runtime.stopping import Stopped, Stopper
+    from modnas_fast.runtime.terminal_table import show
 
     chosen = list(BASELINES) if methods is None else _names(methods, "--methods")
     known = load_benchmark(task, search=None if devices == "paper" else _names(devices, "--devices")).known_space()

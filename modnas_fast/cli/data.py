@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from modnas_fast.runtime.errors import InputError
-from modnas_fast.runtime.terminal_table import Column, FittedTable, show
 
 if TYPE_CHECKING:
     from modnas_fast.datasets.registry import DataSet
@@ -37,6 +36,8 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for m
 
 
 def _show(known: list[DataSet], home: Path) -> None:
+    from modnas_fast.runtime.terminal_table import Column, FittedTable, show
+
     columns = [
         Column("name"),
         Column("what", rank=2, wraps=True),

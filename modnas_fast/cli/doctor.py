@@ -7,12 +7,11 @@ from typing import Annotated
 
 import typer
 
-from modnas_fast.runtime.terminal_table import show
-
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False) -> None:
     """Tell versions, which implementation serves each operation and why, and how to mend what is missing."""
     from modnas_fast.cli.diagnosis import diagnose, render
+    from modnas_fast.runtime.terminal_table import show
 
     diagnosis = diagnose()
     if as_json:

@@ -41,11 +41,15 @@ def pick(
             "networks (--references lists them); with several costs, a JSON object of lists by cost.",
         ),
     ] = None,
+    top: Annotated[
+        int | None, typer.Option(min=1, metavar="K", help="With --max: the K best within the budget, not one.")
+    ] = None,
     devices: Annotated[bool, typer.Option("--devices", help="List the run's devices and exit.")] = False,
     references: Annotated[
         bool, typer.Option("--references", help="List the reference networks to measure on a new device and exit.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV with a header.")] = False,
 ) -> None:
     """Ask a finished run for the network of a device: by preference or within budgets.
 
@@ -56,25 +60,40 @@ def pick(
 
       modnas-fast pick runs/digits-001 --device cpu_t1_b1_fp32 --max latency_ms=0.8
 
+      modnas-fast pick runs/digits-001 --device cpu_t1_b1_fp32 --max latency_ms=0.8 --top 10 --csv
+
       modnas-fast pick runs/digits-001 --embedding phone.txt --preference 0.3,0.7 --json
     """
+    from modnas_fast.cli.records import as_csv
     from modnas_fast.result import Result
 
+    if csv and as_json:
+        raise InputError("pick: give either --csv or --json")
     result = Result.load(run)
     if devices:
         return _list_devices(result, as_json)
     if references:
-        texts = list(result.space.references)
+        texts = list(result.references)
         return print(json.dumps(texts) if as_json else "\n".join(texts))
     target = _target(result, device, embedding)
     weights, budget = _weights(preference), _budget(max_)
     if (weights is None) == (budget is None):
         raise InputError("pick: give either --preference W1,W2 or --max METRIC=VALUE")
+    if top is not None and budget is None:
+        raise InputError("--top: goes with --max; a preference has one network")
     try:
-        chosen = result.pick(target, preference=weights, max=budget)
+        if budget is not None and top is not None:
+            chosen = result.top(target, max=budget, count=top)
+        else:
+            chosen = [result.pick(target, preference=weights, max=budget)]
     except InputError as error:
         raise _on_the_command_line(error) from None
-    print(json.dumps(chosen.to_dict()) if as_json else _in_words(chosen, result))
+    if csv:
+        print(as_csv([pick.to_record() for pick in chosen]), end="")
+    elif as_json:
+        print(json.dumps([pick.to_dict() for pick in chosen] if top is not None else chosen[0].to_dict()))
+    else:
+        print("\n\n".join(_in_words(pick, result) for pick in chosen))
 
 
 def _list_devices(result: Result, as_json: bool) -> None:
@@ -161,7 +180,7 @@ def _unseen_device(file: Path, result: Result) -> Device:
             f"--embedding: {', '.join(cost.key for cost in result.costs)} are the same on every device; use --device "
             f"{next(iter(result.devices))}"
         )
-    count = len(result.space.references)
+    count = len(result.references)
     shape = f"{count} costs each of {', '.join(keys)}" if len(keys) > 1 else f"{count} {_words(result)}"
     wanted = f"--embedding: {file} must hold {shape}"
     try:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from modnas_fast.runtime.errors import InputError
+from modnas_fast.runtime.errors import InputError, one_line
 
 
 def report(run: Annotated[Path, typer.Argument(help="Folder of a finished run.")]) -> None:
-    """Rebuild report.html and the plots of a finished run."""
+    """Rebuild report.html and the plots of a finished run, and answers.npz where the run lacks it."""
     from modnas_fast.report import write_report
     from modnas_fast.result.folder import RESULT_FILE
     from modnas_fast.runtime.lock import holder
@@ -20,4 +21,18 @@ def report(run: Annotated[Path, typer.Argument(help="Folder of a finished run.")
     process = holder(run)
     if process and not (run / RESULT_FILE).exists():
         raise InputError(f"report: {run} is not finished: {process} works on it")
-    print(write_report(run))
+    page = write_report(run)
+    _keep_answers(run)
+    print(page)
+
+
+def _keep_answers(run: Path) -> None:
+    """Writes answers.npz where it is missing or belongs to another result.json."""
+    from modnas_fast.result.compose_answers import keep_answers
+    from modnas_fast.result.folder import ANSWERS_FILE
+
+    try:
+        if keep_answers(run):
+            print(run / ANSWERS_FILE)
+    except InputError as error:  # the page stands all the same
+        print(f"modnas-fast: no {ANSWERS_FILE}: {one_line(error)}", file=sys.stderr)

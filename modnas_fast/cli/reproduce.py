@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modnas_fast.runtime.errors import InputError, one_line
-from modnas_fast.runtime.terminal_table import show
 
 if TYPE_CHECKING:
     from modnas_fast.runtime.progress import Terminal
@@ -69,6 +68,7 @@ def reproduce(
     from modnas_fast.runtime.lock import locked
     from modnas_fast.runtime.progress import Terminal
     from modnas_fast.runtime.stopping import Stopped, Stopper
+    from modnas_fast.runtime.terminal_table import show
 
     folder = out.expanduser() if out else Path("runs") / f"reproduce-{benchmark}-{source}{'-quick' if quick else ''}"
     terminal, stopper = Terminal(), Stopper()

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from modnas_fast.runtime.terminal_table import show
-
 if TYPE_CHECKING:
     from modnas_fast.runs.run import Run
 
@@ -116,6 +114,7 @@ def search(
             terminal.say(f"Stopped. Continue with: modnas-fast search --resume {folder}")
         raise
     from modnas_fast.cli.tables import summary_tables
+    from modnas_fast.runtime.terminal_table import show
 
     show(*summary_tables(result))
     if started.run is not None and started.run.report_fault:

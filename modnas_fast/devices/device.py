@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Literal
 
 from modnas_fast.runtime.errors import InputError
+
+if TYPE_CHECKING:  # a finished run is asked without torch
+    from torch import Tensor
 
 Split = Literal["search", "unseen"]
 #: share of the cheapest reference network's cost down to which the normalised range is linear: below every cost of the
@@ -77,7 +77,7 @@ class Device:
         low, high = self.ranges[metric]
         knee = low * LINEAR_DOWN_TO
         continued = knee * (2 - (knee / value.clamp(0, knee) - 1).exp())
-        return (torch.where(value < knee, continued, value) - low) / (high - low)
+        return (continued.where(value < knee, value) - low) / (high - low)
 
     def denormalize(self, value: Tensor, metric: str = "latency") -> Tensor:
         """The inverse of `normalize`: positive values in the metric's unit, whatever a predictor says.
@@ -85,6 +85,7 @@ class Device:
         Rising and smooth, so that the order of predictions stays: where the line l = low + (high − low) · value falls
         below the knee k, it continues as k / (1 + log(1 + (k − l) / k)), of the same value and slope there.
 
+        >>> import torch
         >>> Device.from_reference_latencies("phone", [1.0, 3.0]).denormalize(torch.tensor([0.5, -0.25, -9.0]))
         tensor([2.0000e+00, 5.0000e-01, 4.3729e-05])
         """
@@ -92,9 +93,11 @@ class Device:
         knee = low * LINEAR_DOWN_TO
         linear = low + (high - low) * value
         continued = knee / (1 + ((knee - linear.clamp(max=knee)) / knee).log1p())
-        return torch.where(linear < knee, continued, linear)
+        return continued.where(linear < knee, linear)
 
 
 def embeddings(devices: Sequence[Device]) -> Tensor:
     """Embeddings of the devices, float32 [T, E]."""
+    import torch
+
     return torch.tensor([device.embedding for device in devices])

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import moocore
 import numpy as np
-import torch
-from torch import Tensor
 
-from modnas_fast.devices.cost_source import Source
+if TYPE_CHECKING:  # a finished run is asked without torch
+    from torch import Tensor
+
+    from modnas_fast.devices.cost_source import Source
 
 #: of the hypervolume in every normalised objective
 REFERENCE = 1.0
@@ -55,6 +55,8 @@ def hypervolume(points: Sequence[Point], bounds: Bounds) -> float:
     >>> hypervolume([Point("a", (45.0, 2.0))], bounds)
     0.25
     """
+    import moocore
+
     if not points:
         return 0.0
     return float(moocore.hypervolume(bounds.normalize(points), ref=np.full(len(bounds.low), REFERENCE)))
@@ -62,6 +64,8 @@ def hypervolume(points: Sequence[Point], bounds: Bounds) -> float:
 
 def nondominated(points: Sequence[Point]) -> list[bool]:
     """Per point, whether no other is at least as good in all and better in one; of equal points the first."""
+    import moocore
+
     if not points:
         return []
     return moocore.is_nondominated(_values(points, len(points[0].values))).tolist()
@@ -79,8 +83,12 @@ def front_membership(errors: Tensor, costs: Tensor) -> Tensor:
         errors: the same on every device, [n].
         costs: [n, T, C].
 
+    >>> import torch
     >>> front_membership(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([[[2.0]], [[1.0]], [[1.5]]])).flatten().tolist()
     [True, True, False]
     """
+    import moocore
+    import torch
+
     points = torch.cat([errors.double()[:, None, None].expand(-1, costs.shape[1], 1), costs.double()], dim=-1)
     return torch.stack([torch.from_numpy(moocore.is_nondominated(p.numpy())) for p in points.unbind(1)], dim=-1)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from modnas_fast.devices.cost_source import Source
 from modnas_fast.evaluation.fronts import Point
-from modnas_fast.result.content import QualityKind
 from modnas_fast.runtime.objective import Objective
-from modnas_fast.spaces import Architecture
+from modnas_fast.spaces.architecture import Architecture
+
+if TYPE_CHECKING:  # questions are answered without torch
+    from modnas_fast.devices.cost_source import Source
+    from modnas_fast.result.content import QualityKind
 
 ERROR = Objective("error", "%")
 
@@ -51,9 +53,39 @@ class Pick(Architecture):
             "extrapolated": [key for key, cost in self.costs.items() if cost.extrapolated],
         }
 
+    def to_record(self) -> dict[str, Any]:
+        """One flat row of a table: device, architecture, and per objective its value and where that comes from."""
+        quality = self.objective.key
+        return {
+            "device": self.device,
+            "architecture": self.text,
+            quality: self.quality,
+            f"{quality}_source": self.quality_kind,
+            **_cost_columns(self.costs),
+        }
+
 
 @dataclass(frozen=True)
 class FrontPoint(Point):
     """A network of a front, with where each of its costs comes from, by key."""
 
     costs: dict[str, Cost] = field(default_factory=dict, compare=False)
+
+    def to_record(self, device: str, quality: Objective, kind: QualityKind) -> dict[str, Any]:
+        """One flat row of a table, as `Pick.to_record`, with the preference that led to the network."""
+        weights = dict(zip((quality.key, *self.costs), self.preference or ()))
+        return {
+            "device": device,
+            "architecture": self.architecture,
+            quality.key: self.values[0],
+            f"{quality.key}_source": kind,
+            **_cost_columns(self.costs),
+            **{f"preference_{key}": weight for key, weight in weights.items()},
+        }
+
+
+def _cost_columns(costs: dict[str, Cost]) -> dict[str, Any]:
+    columns: dict[str, Any] = {}
+    for key, cost in costs.items():
+        columns |= {key: cost.value, f"{key}_source": cost.source, f"{key}_extrapolated": cost.extrapolated}
+    return columns

@@ -10,11 +10,11 @@ from modnas_fast.config import Config
 from modnas_fast.devices import Device, Fingerprint
 from modnas_fast.devices.cost_source import Source, Values
 from modnas_fast.evaluation.fronts import REFERENCE, Bounds, Point, front, hypervolume, nondominated
+from modnas_fast.result.folder import SCHEMA
 from modnas_fast.runtime.objective import Objective, costs_of
 from modnas_fast.search.history import History
 from modnas_fast.spaces import SearchSpace
 
-SCHEMA = 2
 #: what qualities are: those of a supernet's inherited weights, or true ones of trained networks
 QualityKind = Literal["inherited", "true"]
 #: networks whose quality is at least this share of that of a uniform guess learned nothing

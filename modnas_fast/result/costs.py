@@ -66,8 +66,12 @@ class BestCosts:
 
     def __call__(self, device: Device, texts: Sequence[str], onehot: Tensor) -> list[dict[str, Cost]]:
         """The costs by key of each of n architectures, strings [n] and one-hots [n, N]."""
-        columns = [self._column(device, cost, texts, onehot) for cost in self._costs]
-        return [dict(zip((cost.key for cost in self._costs), row)) for row in zip(*columns, strict=True)]
+        keys = [cost.key for cost in self._costs]
+        return [dict(zip(keys, row)) for row in zip(*self.columns(device, texts, onehot), strict=True)]
+
+    def columns(self, device: Device, texts: Sequence[str], onehot: Tensor) -> list[list[Cost]]:
+        """The same in the order of the costs, [C] lists of n."""
+        return [self._column(device, cost, texts, onehot) for cost in self._costs]
 
     def _column(self, device: Device, cost: Objective, texts: Sequence[str], onehot: Tensor) -> list[Cost]:
         if self._kinds[cost.key] == "exact":
@@ -76,9 +80,10 @@ class BestCosts:
         unknown = [row for row, text in enumerate(texts) if text not in known]
         predicted = iter(self.predict(device, cost, onehot[unknown]) if unknown else [])
         found = [known.get(text) or (next(predicted), "predicted") for text in texts]
+        beyond = self._beyond(device, cost, [value for value, _ in found])
         return [
-            Cost(value, cost.unit, source, source == "predicted" and self._beyond(device, cost, value))
-            for value, source in found
+            Cost(value, cost.unit, source, source == "predicted" and outside)
+            for (value, source), outside in zip(found, beyond)
         ]
 
     def _exact(self, cost: Objective, texts: Sequence[str], onehot: Tensor) -> list[float]:
@@ -132,21 +137,24 @@ class BestCosts:
 
     # ---- where predictions are judged ----
 
-    def _beyond(self, device: Device, cost: Objective, value: float) -> bool:
-        """Whether a predicted cost is extrapolated."""
-        judged = self._judged(cost)
+    def _beyond(self, device: Device, cost: Objective, values: Sequence[float]) -> list[bool]:
+        """Whether each of these costs is extrapolated if it is predicted."""
+        judged = self.judged(cost)
         if not judged:
-            return False
+            return [False] * len(values)
         if device == self._devices.get(device.name):
             ranges = [judged[device.name]] if device.name in judged else []
         else:
-            if self._distance_to_nearest(device) > self._largest_gap:
-                return True
+            if self._distance_to_nearest(device) > self.largest_gap:
+                return [True] * len(values)
             ranges = list(judged.values())
-        normalized = float(device.normalize(torch.tensor(value, dtype=torch.float64), cost.name))
-        return bool(ranges) and not min(low for low, _ in ranges) <= normalized <= max(high for _, high in ranges)
+        if not ranges:
+            return [False] * len(values)
+        lowest, highest = min(low for low, _ in ranges), max(high for _, high in ranges)
+        normalized = device.normalize(torch.tensor(values, dtype=torch.float64), cost.name).tolist()
+        return [not lowest <= value <= highest for value in normalized]
 
-    def _judged(self, cost: Objective) -> dict[str, tuple[float, float]]:
+    def judged(self, cost: Objective) -> dict[str, tuple[float, float]]:
         """Per device of the run, lowest and highest judged cost in its normalised range."""
         found = {}
         for entry in self._content["devices"]:
@@ -162,5 +170,6 @@ class BestCosts:
         return min((math.dist(device.embedding, other.embedding) for other in others), default=0.0)
 
     @cached_property
-    def _largest_gap(self) -> float:
+    def largest_gap(self) -> float:
+        """The largest distance of a device of the run to the nearest other one."""
         return max(self._distance_to_nearest(device) for device in self._devices.values())

@@ -10,7 +10,8 @@
     costs.json                     costs measured after the search
     predictor.json                 predictions beside measurements
     table.parquet                  of a run on a table: its errors and costs, so that queries answer with them
-    result.json  report.html  plots/
+    result.json  answers.npz       the answer, and what questions need of it: see docs/answers.md
+    report.html  plots/
     run.lock                       while a process works in it, see `run_lock`
 
 Without a supernet there is no supernet.safetensors, with a known truth no verification.json, without measuring no
@@ -20,10 +21,13 @@ costs.json.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from modnas_fast.config import Config, make_config, to_yaml, with_absolute_paths
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.files import write_new
+
+if TYPE_CHECKING:  # a finished run is asked without validating its configuration
+    from modnas_fast.config import Config
 
 CONFIG_FILE = "config.yaml"
 MEASUREMENTS_FILE = "measurements.json"
@@ -38,6 +42,9 @@ COSTS_FILE = "costs.json"
 QUALITY_FILE = "predictor.json"
 TABLE_FILE = "table.parquet"
 RESULT_FILE = "result.json"
+ANSWERS_FILE = "answers.npz"
+#: of result.json
+SCHEMA = 2
 
 
 def create_run(folder: Path, config: Config) -> Path:
@@ -45,6 +52,8 @@ def create_run(folder: Path, config: Config) -> Path:
 
     Of several processes that ask for one folder at once, one gets it.
     """
+    from modnas_fast.config import to_yaml, with_absolute_paths
+
     if (folder / CONFIG_FILE).exists():
         raise InputError(f"--out: {folder} already holds a run; continue it with --resume {folder} or choose another")
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
@@ -79,6 +88,8 @@ def discard_unstarted(folder: Path) -> None:
 
 def open_run(folder: Path) -> Config:
     """The configuration of an existing run. Raises InputError where there is none."""
+    from modnas_fast.config import make_config
+
     if not (folder / CONFIG_FILE).is_file():
         raise InputError(f"--resume: {folder} holds no run ({CONFIG_FILE} is missing)")
     return make_config(file=folder / CONFIG_FILE)

@@ -1,4 +1,4 @@
-"""The saved answer of a run, and its queries: no supernet and no data set needed."""
+"""The saved answer of a run, and its queries: no supernet and no data set needed, and mostly no torch."""
 
 from __future__ import annotations
 
@@ -6,32 +6,26 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
-
-from modnas_fast.config import validate
-from modnas_fast.devices import Device, embeddings
-from modnas_fast.devices.metric import ExactCosts
+from modnas_fast.devices.device import Device
 from modnas_fast.evaluation.fronts import front
-from modnas_fast.method.preferences import rays
-from modnas_fast.predictors.graph_predictor import Executes
-from modnas_fast.predictors.make import make_cost_model
-from modnas_fast.predictors.metapredictor import CostModel
-from modnas_fast.result.answers import Cost, FrontPoint, Pick
-from modnas_fast.result.content import SCHEMA, QualityKind
-from modnas_fast.result.costs import BestCosts
-from modnas_fast.result.folder import CONFIG_FILE, HYPERNETWORK_FILE, PREDICTOR_FILE, RESULT_FILE, TABLE_FILE
-from modnas_fast.result.kept_table import kept_qualities
-from modnas_fast.runtime.checkpoint import load_weights
+from modnas_fast.result.answers import FrontPoint, Pick
+from modnas_fast.result.answers_file import AnswersFile, open_answers
+from modnas_fast.result.folder import ANSWERS_FILE, CONFIG_FILE, RESULT_FILE, SCHEMA
+from modnas_fast.result.queries import FileQueries
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.files import read_json
 from modnas_fast.runtime.objective import Objective
 from modnas_fast.runtime.suggestions import did_you_mean
-from modnas_fast.search.bilevel import initial_hypernet
-from modnas_fast.spaces import Architecture, make_space
-from modnas_fast.tasks.task_objective import network_arguments
+
+if TYPE_CHECKING:
+    import pandas
+    from torch import nn
+
+    from modnas_fast.result.content import QualityKind
+    from modnas_fast.result.queries_reference import ReferenceQueries
+    from modnas_fast.spaces import Architecture, SearchSpace
 
 
 class Result:
@@ -39,15 +33,22 @@ class Result:
 
     A device is named by its name in `devices`, or given as a `Device` that the search never saw, made from the costs of
     the ten reference networks there by `unseen_device` (zero-shot).
+
+    Questions are answered from the run's answers.npz, in microseconds and without torch. Where it is missing, belongs
+    to another result.json, or cannot answer (`needs_torch` in its header says why), the run's networks and its space
+    answer, in torch. `build` always needs torch.
     """
 
-    def __init__(self, run: Path, content: dict[str, Any]) -> None:
+    def __init__(self, run: Path, content: dict[str, Any] | None, answers: AnswersFile | None = None) -> None:
         self.run = run
-        self.content = content
-        self.objectives = tuple(Objective(entry["name"], entry["unit"]) for entry in content["objectives"])
+        self._content = content
+        self._file = answers
+        facts = answers.header if answers else self.content
+        self.objectives = tuple(Objective(entry["name"], entry["unit"]) for entry in facts["objectives"])
         """The task's quality, then costs."""
-        self._config = validate(content["configuration"])
-        self.space = make_space(content["space"]["name"], self._config.space.arguments)
+        self.quality_kind: QualityKind = facts["quality_kind"]
+        """What the run's qualities are: `"inherited"` from a supernet, or `"true"` ones of a table."""
+        self._sources: dict[str, str] = facts["cost_sources"]
 
     @classmethod
     def load(cls, run: Path | str) -> Result:
@@ -56,12 +57,15 @@ class Result:
         if not path.exists():
             hint = "continue it with --resume" if (Path(run) / CONFIG_FILE).exists() else "is that a run folder?"
             raise InputError(f"{path} does not exist: {hint}")
+        answers = open_answers(Path(run) / ANSWERS_FILE, path.read_bytes())
+        if answers is not None:  # made of this very file, so that file is whole
+            return cls(Path(run), None, answers)
         try:
             content = read_json(path)
             schema = content["schema"]
             if schema == SCHEMA:
                 result = cls(Path(run), content)
-                if result.devices and result._qualities:
+                if result.devices and result.reference.qualities:
                     return result
                 raise ValueError("no devices")
             made_by = " ".join(str(value) for value in content.get("package", {}).values())
@@ -71,6 +75,13 @@ class Result:
             f"{path} has schema {schema}, this version reads {SCHEMA}: make the run again, or ask it with the version "
             f"that made it ({made_by or 'not named'})"
         )
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """The content of result.json."""
+        if self._content is None:
+            self._content = read_json(self.run / RESULT_FILE)
+        return self._content
 
     @property
     def quality(self) -> Objective:
@@ -83,14 +94,14 @@ class Result:
         return self.objectives[1:]
 
     @property
-    def quality_kind(self) -> QualityKind:
-        """What the run's qualities are: `"inherited"` from a supernet, or `"true"` ones of a table."""
-        kind: QualityKind = self.content["quality_kind"]
-        return kind
+    def space(self) -> SearchSpace:
+        """The search space; loads torch."""
+        return self.reference.space
 
     @cached_property
     def devices(self) -> dict[str, Device]:
         """The devices of the run by name: those searched and those held out."""
+        found = _devices_of_file(self._file) if self._file else self.content["devices"]
         return {
             entry["name"]: Device(
                 entry["name"],
@@ -99,7 +110,7 @@ class Result:
                 entry["split"],
                 {cost.name: tuple(entry["ranges"][cost.key]) for cost in self.costs},
             )
-            for entry in self.content["devices"]
+            for entry in found
         }
 
     def device(self, name: str) -> Device:
@@ -109,12 +120,17 @@ class Result:
             raise InputError(f"device: unknown device {name!r}; {hint}this run has {', '.join(self.devices)}")
         return self.devices[name]
 
+    @property
+    def references(self) -> tuple[str, ...]:
+        """The reference networks, whose costs tell what a device is."""
+        return self._any.references
+
     def unseen_device(self, name: str, costs: Mapping[str, Sequence[float]]) -> Device:
         """A device that the search never saw, from the costs of the reference networks on it.
 
         Args:
             name: what it shall be called.
-            costs: by key, such as {"latency_ms": [...]}, of `space.references` in their order; exact costs, such as
+            costs: by key, such as {"latency_ms": [...]}, of `references` in their order; exact costs, such as
                 parameters, are left out.
 
         Raises InputError where a cost is missing or unknown, or has not one positive number per reference network.
@@ -125,20 +141,16 @@ class Result:
                 f"costs: wanted {', '.join(cost.key for cost in wanted)}, got {', '.join(costs) or 'none'}"
             )
         for key, row in costs.items():
-            if len(row) != len(self.space.references):
-                raise InputError(f"costs: wanted {len(self.space.references)} values of {key}, got {len(row)}")
-        onehot = self.space.canonical(self.space.encode([self.space.parse(text) for text in self.space.references]))
-        exact = self._formulas(onehot) if len(wanted) < len(self.costs) else {}
-        values: dict[str, Sequence[float]] = {
-            cost.name: costs[cost.key] if cost in wanted else exact[cost.name].tolist() for cost in self.costs
-        }
+            if len(row) != len(self.references):
+                raise InputError(f"costs: wanted {len(self.references)} values of {key}, got {len(row)}")
+        whole = {**self._any.exact_references, **costs}
+        values = {cost.name: whole[cost.key] for cost in self.costs}
         return Device.from_references(name, values, {cost.name: cost.unit for cost in self.costs}, "unseen")
 
     @property
     def asked_of_devices(self) -> tuple[Objective, ...]:
         """The costs that somebody has to measure on a new device: all that are not exact."""
-        kinds = self.content["cost_sources"]
-        return tuple(cost for cost in self.costs if kinds[cost.key] != "exact")
+        return tuple(cost for cost in self.costs if self._sources[cost.key] != "exact")
 
     def front(self, device: str | Device) -> list[FrontPoint]:
         """Distinct non-dominated networks on a device by rising costs: of its rays, for a new device of new rays.
@@ -147,24 +159,23 @@ class Result:
         """
         device = self._device(device)
         if device == self.devices.get(device.name):
-            chosen = [(ray["architecture"], tuple(ray["preference"])) for ray in self._entry(device)["rays"]]
+            rays = self._any.rays(device)
+            chosen = self._queries(device).listed(device, [text for text, _ in rays])
+            preferences = [r for _, r in rays]
         else:
-            preferences = rays(self._config.num_rays, len(self.objectives)).tolist()
-            chosen = [(self.pick(device, preference=r).text, tuple(r)) for r in preferences]
-        qualities = [self._quality(text) for text, _ in chosen]
-        onehot = self.space.encode([self.space.parse(text) for text, _ in chosen])
-        costs = self._costs(device, [text for text, _ in chosen], onehot)
+            preferences = self._any.preferences
+            chosen = [self.pick(device, preference=r) for r in preferences]
         return front(
             [
                 FrontPoint(
-                    text,
-                    (quality, *(cost.value for cost in row.values())),
+                    pick.text,
+                    (pick.quality, *(cost.value for cost in pick.costs.values())),
                     preference,
-                    tuple(cost.source for cost in row.values()),
-                    row,
+                    tuple(cost.source for cost in pick.costs.values()),
+                    pick.costs,
                 )
-                for (text, preference), quality, row in zip(chosen, qualities, costs)
-                if quality is not None
+                for pick, preference in zip(chosen, preferences)
+                if pick.quality is not None
             ]
         )
 
@@ -189,57 +200,81 @@ class Result:
         """
         device = self._device(device)
         if preference is not None and max is None:
-            return self._pick_preferred(device, preference)
+            weights = _weights(preference, len(self.objectives))
+            return self._queries(device, preference=True).preferred(device, weights)
         if max is not None and preference is None:
-            return self._pick_within(device, max)
+            return self._within(device, max, 1)[0]
         raise InputError("pick: give either preference or max")
 
-    def build(self, architecture: Architecture | str) -> nn.Module:
-        """The architecture as an untrained network for the run's task."""
-        if isinstance(architecture, str):
-            architecture = self.space.parse(architecture)
-        return self.space.build(self.space.architecture(architecture.indices), **self._network)
+    def top(self, device: str | Device, *, max: Mapping[str, float], count: int) -> list[Pick]:
+        """The best networks for a device within budgets, at most `count`, by quality, then costs; as `pick` else."""
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise InputError(f"count: wanted a whole number of at least 1, got {count!r}")
+        return self._within(self._device(device), max, count)
 
-    @property
-    def _network(self) -> dict[str, Any]:
-        """What `space.build` and `space.analytic` are told."""
-        told = self.content["task"]["network"]
-        return network_arguments(self._config, {**told, "input_shape": tuple(told["input_shape"])})
+    def to_records(self) -> list[dict[str, Any]]:
+        """All networks that the run evaluated, on each of its devices: a flat dictionary of plain values for each.
+
+        Keys: `device`, `split`, `architecture`, and per objective its key, `KEY_source`, and for a cost
+        `KEY_extrapolated`.
+        """
+        return [
+            {"device": device.name, "split": device.split, **pick.to_record()}
+            for device in self.devices.values()
+            for pick in self._queries(device).evaluated(device)
+        ]
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """`to_records` as a data frame. Raises InputError where pandas is missing."""
+        try:
+            import pandas
+        except ImportError:
+            raise InputError("to_pandas: pandas is missing; pip install pandas, or use Result.to_records()") from None
+        return pandas.DataFrame(self.to_records())
+
+    def build(self, architecture: Architecture | str) -> nn.Module:
+        """The architecture as an untrained network for the run's task; needs torch."""
+        return self.reference.build(architecture)
+
+    # ---- who answers ----
 
     @cached_property
-    def _exact_costs(self) -> ExactCosts:
-        """The metrics, as the run's configuration names them."""
-        places = zip(self._config.objectives[1:], self.costs)
-        names = [name for name, cost in places if self.content["cost_sources"][cost.key] == "exact"]
-        return ExactCosts(self.space, names, lambda: self._network)
+    def reference(self) -> ReferenceQueries:
+        """The reference of all queries, which `build` needs too. Raises InputError where torch is missing."""
+        try:
+            from modnas_fast.result.queries_reference import ReferenceQueries
+        except ModuleNotFoundError as error:
+            raise InputError(f"{self.run}: this needs {error.name}, which is missing; {self._remedy}") from None
+        return ReferenceQueries(self.run, self.content, self.objectives, self.devices)
 
-    def _formulas(self, onehot: Tensor) -> dict[str, Tensor]:
-        """Exact costs [n] by name of canonical architectures [n, N]."""
-        return self._exact_costs(onehot)
+    @property
+    def _remedy(self) -> str:
+        if self._file is None:
+            return f"install it, or let modnas-fast report {self.run} write {ANSWERS_FILE} where it is installed"
+        reasons = [reason for reason in self._file.header["needs_torch"].values() if reason]
+        return "; ".join(["install it", *(f"{ANSWERS_FILE} does not answer this: {reason}" for reason in reasons)])
 
-    @torch.no_grad()
-    def _pick_preferred(self, device: Device, preference: Sequence[float]) -> Pick:
-        r = _simplex(preference, len(self.objectives))
-        logits = self._hypernet(r[None], embeddings([device]))
-        onehot = self.space.canonical(self.space.viable_mode(logits))
-        (architecture,) = self.space.decode(onehot)
-        (costs,) = self._costs(device, [architecture.text], onehot)
-        return self._describe(device, architecture, costs)
+    @cached_property
+    def _from_file(self) -> FileQueries | None:
+        return FileQueries(self._file, self.objectives, self.devices) if self._file else None
 
-    def _pick_within(self, device: Device, budgets: Mapping[str, float]) -> Pick:
+    @property
+    def _any(self) -> FileQueries | ReferenceQueries:
+        """What knows the run's facts."""
+        return self._from_file or self.reference
+
+    def _queries(self, device: Device, preference: bool = False) -> FileQueries | ReferenceQueries:
+        """What can answer a question about a device."""
+        file = self._from_file
+        return file if file is not None and file.lacks(device, preference) is None else self.reference
+
+    def _within(self, device: Device, budgets: Mapping[str, float], count: int) -> list[Pick]:
         limits = self._limits(budgets)
-        texts = list(self._qualities)
-        onehot = self.space.encode([self.space.parse(text) for text in texts])
-        costs = self._costs(device, texts, onehot)
-        within = [
-            (self._qualities[text], [row[key].value for key in limits], number)
-            for number, (text, row) in enumerate(zip(texts, costs))
-            if all(row[key].value <= limit for key, limit in limits.items())
-        ]
-        if not within:
-            raise InputError(_none_within(limits, costs, device.name))
-        number = min(within)[2]
-        return self._describe(device, self.space.parse(texts[number]), costs[number])
+        queries = self._queries(device)
+        found = queries.within(device, limits, count)
+        if not found:
+            raise InputError(_none_within(limits, queries.evaluated(device), device.name))
+        return found
 
     def _limits(self, budgets: Mapping[str, float]) -> dict[str, float]:
         keys = [cost.key for cost in self.costs]
@@ -252,103 +287,43 @@ class Result:
                 raise InputError(f"max: {key} must be a number, got nan")
         return limits
 
-    def _describe(self, device: Device, architecture: Architecture, costs: dict[str, Cost]) -> Pick:
-        quality = self._quality(architecture.text)
-        return Pick(
-            architecture.indices, architecture.text, device.name, costs, quality, self.quality_kind, self.quality
-        )
-
-    def _quality(self, text: str) -> float | None:
-        """Quality of an architecture: as the run evaluated it, else as its table has it."""
-        return self._qualities[text] if text in self._qualities else self._table_qualities.get(text)
-
-    @cached_property
-    def _table_qualities(self) -> dict[str, float]:
-        return kept_qualities(self.run / TABLE_FILE) if self.quality_kind == "true" else {}
-
-    @cached_property
-    def _costs(self) -> BestCosts:
-        return BestCosts(
-            self.content,
-            self.run / TABLE_FILE,
-            self.space,
-            self.devices,
-            self.costs,
-            self._references,
-            lambda: self._predictors,
-            self._formulas,
-        )
-
-    @property
-    def _executes(self) -> Executes:
-        return "written" if "tabulated" in self.content["cost_sources"].values() else "live"
-
-    @cached_property
-    def _references(self) -> list[str]:
-        """The reference networks as they were measured."""
-        if self._executes == "written":
-            return list(self.space.references)
-        onehot = self.space.encode([self.space.parse(text) for text in self.space.references])
-        return [architecture.text for architecture in self.space.decode(self.space.canonical(onehot))]
-
-    @cached_property
-    def _qualities(self) -> dict[str, float]:
-        """Quality of every architecture that the run evaluated."""
-        return {
-            point["architecture"]: point[self.quality.key]
-            for entry in self.content["devices"]
-            for point in (*entry["rays"], *entry["random"])
-        }
-
-    @property
-    def _embedding_width(self) -> int:
-        return len(self.content["devices"][0]["embedding"])
-
-    @cached_property
-    def _hypernet(self) -> nn.Module:
-        hypernet = initial_hypernet(self._config, self.space, self._embedding_width, len(self.objectives))
-        load_weights(self.run / HYPERNETWORK_FILE, hypernet)
-        return hypernet
-
-    @cached_property
-    def _predictors(self) -> CostModel:
-        kinds = {cost.name: self.content["cost_sources"][cost.key] for cost in self.costs}
-        generator = torch.Generator()
-        model = make_cost_model(
-            self._config.predictor, self.space, kinds, lambda: self._network, generator, self._executes
-        )
-        load_weights(self.run / PREDICTOR_FILE, model)
-        return model
-
     def _device(self, device: str | Device) -> Device:
         if isinstance(device, str):
             return self.device(device)
-        if len(device.embedding) != self._embedding_width:
+        width = len(next(iter(self.devices.values())).embedding)
+        if len(device.embedding) != width:
             raise InputError(
-                f"device {device.name}: wanted an embedding of {self._embedding_width} numbers, "
-                f"{len(self.space.references)} reference networks of {', '.join(cost.key for cost in self.costs)}, got "
+                f"device {device.name}: wanted an embedding of {width} numbers, "
+                f"{len(self.references)} reference networks of {', '.join(cost.key for cost in self.costs)}, got "
                 f"{len(device.embedding)}; Result.unseen_device makes one"
             )
         return device
 
-    def _entry(self, device: Device) -> dict[str, Any]:
-        return next(entry for entry in self.content["devices"] if entry["name"] == device.name)
+
+def _devices_of_file(file: AnswersFile) -> list[dict[str, Any]]:
+    """The devices as result.json has them."""
+    keys = list(file.header["cost_sources"])
+    embeddings, ranges = file["devices.embedding"].tolist(), file["devices.ranges"].tolist()
+    return [
+        {**entry, "embedding": embedding, "ranges": dict(zip(keys, row))}
+        for entry, embedding, row in zip(file.header["devices"], embeddings, ranges)
+    ]
 
 
-def _none_within(limits: Mapping[str, float], costs: Sequence[dict[str, Cost]], device: str) -> str:
+def _none_within(limits: Mapping[str, float], evaluated: Sequence[Pick], device: str) -> str:
     """Why no network is within the budgets, with the least that there is of each."""
     wanted = " and ".join(f"{key} of at most {limit:g}" for key, limit in limits.items())
-    least = {key: min((row[key] for row in costs), key=lambda cost: cost.value) for key in limits}
+    least = {key: min((pick.costs[key] for pick in evaluated), key=lambda cost: cost.value) for key in limits}
     found = ", ".join(
         f"{key} {cost.value:.4g}{' (predicted)' if cost.source == 'predicted' else ''}" for key, cost in least.items()
     )
     return f"max: no evaluated network has {wanted} on {device}; the least there is: {found}"
 
 
-def _simplex(preference: Sequence[float], objectives: int) -> Tensor:
+def _weights(preference: Sequence[float], objectives: int) -> list[float]:
     values = [float(value) for value in preference]
     if len(values) != objectives:
         raise InputError(f"preference: wanted {objectives} weights, got {len(values)}")
     if not all(0 <= value < float("inf") for value in values) or sum(values) <= 0:
         raise InputError(f"preference: wanted weights of at least 0 with a positive sum, got {values}")
-    return torch.tensor(values) / sum(values)
+    return values

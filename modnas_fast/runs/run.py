@@ -23,12 +23,14 @@ from modnas_fast.evaluation.fronts import Point, front
 from modnas_fast.evaluation.verify import choose_spread
 from modnas_fast.predictors.metapredictor import CostModel
 from modnas_fast.result import Result
+from modnas_fast.result.compose_answers import keep_answers
 from modnas_fast.result.content import (
     objectives_on,
     plain_points,
     points_of,
 )
 from modnas_fast.result.folder import (
+    ANSWERS_FILE,
     CHECKPOINT_FILE,
     COSTS_FILE,
     EVALUATION_FILE,
@@ -99,9 +101,16 @@ class Run:
             if not (self.folder / RESULT_FILE).exists():
                 self.check()
                 write_json(self.folder / RESULT_FILE, self._run_stages())
-            result = Result.load(self.folder)
+            Result.load(self.folder)  # a damaged one is told before the report
             self._report()
-        return result
+            self._keep_answers()
+            return Result.load(self.folder)
+
+    def _keep_answers(self) -> None:
+        try:
+            keep_answers(self.folder)
+        except Exception as error:  # the result answers without it, in torch
+            self._reporter.say(f"No {ANSWERS_FILE}: {one_line(error)}; modnas-fast report {self.folder} tries again")
 
     def check(self) -> None:
         """Raises InputError for what a quick look at the inputs shows: minutes of measuring shall not come first."""

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 from modnas_fast.runtime.lazy import names_from
 
 if TYPE_CHECKING:
-    from modnas_fast.spaces.base import Architecture, Choice, Graph, SearchSpace
+    from modnas_fast.spaces.architecture import Architecture, Choice
+    from modnas_fast.spaces.base import Graph, SearchSpace
     from modnas_fast.spaces.make import make_space
     from modnas_fast.spaces.nb201 import NB201Space
 
@@ -15,8 +16,8 @@ __all__ = ["Architecture", "Choice", "Graph", "NB201Space", "SearchSpace", "make
 __getattr__ = names_from(
     __name__,
     {
-        "Architecture": "modnas_fast.spaces.base",
-        "Choice": "modnas_fast.spaces.base",
+        "Architecture": "modnas_fast.spaces.architecture",
+        "Choice": "modnas_fast.spaces.architecture",
         "Graph": "modnas_fast.spaces.base",
         "NB201Space": "modnas_fast.spaces.nb201",
         "SearchSpace": "modnas_fast.spaces.base",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
@@ -13,28 +12,10 @@ from torch import Tensor, nn
 
 from modnas_fast.config import SpaceKeys
 from modnas_fast.runtime.errors import InputError
+from modnas_fast.spaces.architecture import Architecture, Choice
 from modnas_fast.spaces.counting import Counts, count
 from modnas_fast.spaces.published import Published
 from modnas_fast.supernets.supernet import Supernet
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One categorical decision: its name and its options in order."""
-
-    name: str
-    options: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """One network of a space: the index of the chosen option per choice, and its canonical string."""
-
-    indices: tuple[int, ...]
-    text: str
-
-    def __str__(self) -> str:
-        return self.text
 
 
 class Graph(NamedTuple):

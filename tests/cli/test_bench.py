@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from typing import Any
 
 import pytest
@@ -63,6 +64,15 @@ def test_what_it_does_not_know_is_one_line(command: Any, arguments: tuple[str, .
     assert ended.code == 2 and ended.out == ""
     (line,) = ended.err.splitlines()
     assert line.startswith("modnas-fast: bench") and text in line
+
+
+def test_questions_to_a_run(command: Any, run: Any, tmp_path: Any) -> None:
+    ended = command("bench", "pick", run, "--quick", "--threads", "1", "--json", "pick.json")
+    assert ended.code == 0, ended.err
+    for words in ("budget, a device of the run", "preference, a new device", "times", "modnas-fast --help"):
+        assert words in ended.out
+    results = json.loads((tmp_path / "pick.json").read_text(encoding="utf-8"))["results"]
+    assert len(results["questions"]) == 4 and results["once"]["open"] > 0
 
 
 def test_a_missing_subpackage_is_told(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from agreement import assert_agrees
 
+from modnas_fast import Result
 from modnas_fast.spaces import NB201Space
 
 DEVICE = "cpu_t1_b1_fp32"
@@ -241,3 +247,106 @@ def test_as_a_process_without_supernet_and_data(cli: Any, bare: Path) -> None:
     chosen = answer(cli("pick", bare, "--device", DEVICE, "--preference", "0.5,0.5", "--json"))
     assert chosen["device"] == DEVICE
     assert {path.name for path in bare.iterdir()} == set(NEEDED)
+
+
+# ---- several at once, and for other programs ----
+
+
+def test_the_best_within_a_budget_as_words_json_and_csv(command: Any, bare: Path) -> None:
+    asked = ("pick", bare, "--device", DEVICE, "--max", "latency_ms=1000")
+    first = answer(command(*asked, "--json"))
+    best = json.loads(command(*asked, "--top", "3", "--json").out)
+    assert len(best) == 3 and best[0] == first
+    keys = [(pick["error"], pick["latency_ms"]) for pick in best]
+    assert keys == sorted(keys)
+    words = command(*asked, "--top", "3").out.split("\n\n")
+    assert [block.split("\n")[0] for block in words] == [pick["architecture"] for pick in best]
+    rows = list(csv.DictReader(command(*asked, "--top", "3", "--csv").out.splitlines()))
+    assert [row["architecture"] for row in rows] == [pick["architecture"] for pick in best]
+    assert [float(row["latency_ms"]) for row in rows] == [pick["latency_ms"] for pick in best]
+    assert {row["error_source"] for row in rows} == {"inherited"}
+    (one,) = csv.DictReader(command("pick", bare, "--device", DEVICE, "--preference", "1,1", "--csv").out.splitlines())
+    assert one["device"] == DEVICE and one["latency_ms_source"] in ("measured", "predicted")
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (("--preference", "1,0", "--top", "2"), "--top: goes with --max; a preference has one network"),
+        (("--max", "latency_ms=5", "--json", "--csv"), "give either --csv or --json"),
+    ],
+)
+def test_options_that_do_not_go_together(command: Any, bare: Path, options: tuple[str, ...], text: str) -> None:
+    ended = command("pick", bare, "--device", DEVICE, *options)
+    assert ended.code == 2 and ended.err.count("\n") == 1 and text in ended.err
+
+
+def test_fronts_as_csv_and_json(command: Any, run: Path, tmp_path: Path) -> None:
+    content = json.loads((run / "result.json").read_text(encoding="utf-8"))
+    rows = list(csv.DictReader(command("front", run).out.splitlines()))
+    records = json.loads(command("front", run, "--json").out)
+    assert [row["architecture"] for row in rows] == [record["architecture"] for record in records]
+    assert list(dict.fromkeys(row["device"] for row in rows)) == [device["name"] for device in content["devices"]]
+    assert all(isinstance(record["latency_ms_extrapolated"], bool) for record in records)
+    own = [record for record in records if record["device"] == DEVICE]
+    rays = next(device for device in content["devices"] if device["name"] == DEVICE)["rays"]
+    for record in own:
+        preference = [record["preference_error"], record["preference_latency_ms"]]
+        ray = next(ray for ray in rays if ray["preference"] == preference)
+        assert (record["architecture"], record["error"]) == (ray["architecture"], ray["error"])
+    assert command("front", run, "--device", DEVICE, "--json", "--out", "front.json").out == "front.json\n"
+    assert json.loads((tmp_path / "front.json").read_text(encoding="utf-8")) == own
+    ended = command("front", run, "--device", "cpu")
+    assert ended.code == 2 and ended.err.startswith("modnas-fast: --device: unknown device 'cpu'; did you mean")
+    assert "either --csv or --json" in command("front", run, "--csv", "--json").err
+
+
+# ---- from answers.npz ----
+
+
+def test_a_finished_run_is_asked_without_torch(run: Path, tmp_path: Path) -> None:
+    """The command, where importing torch, rich, a table's reader or the package's own configuration ends it."""
+    hide = "import sys\nclass Hidden:\n    def find_spec(self, name, path=None, target=None):\n"
+    hide += "        if name.split('.')[0] in ('torch', 'scipy', 'pyarrow', 'rich') or name == 'modnas_fast.config':\n"
+    hide += "            raise RuntimeError(f'{name} was imported')\nsys.meta_path.insert(0, Hidden())\n"
+    (tmp_path / "sitecustomize.py").write_text(hide)
+    (tmp_path / "phone.txt").write_text(" ".join(map(str, LATENCIES)))
+
+    def ask(*arguments: str) -> subprocess.CompletedProcess[str]:
+        code = f"import sys; sys.argv = {['modnas-fast', *arguments]}; from modnas_fast.cli.app import main; main()"
+        path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+        return subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONPATH": path},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    for who in (("--device", DEVICE), ("--embedding", "phone.txt")):
+        for question in (("--preference", "0.3,0.7"), ("--max", "latency_ms=1000")):
+            ended = ask("pick", str(run), *who, *question, "--json")
+            assert ended.returncode == 0, ended.stderr
+            assert json.loads(ended.stdout)["sources"]["error"] == "inherited"
+    for arguments in (("pick", str(run), "--devices"), ("front", str(run)), ("--help",), ("--version",)):
+        ended = ask(*arguments)
+        assert ended.returncode == 0 and ended.stdout, ended.stderr
+    assert "torch was imported" in ask("report", str(run)).stderr, "the check finds what it looks for"
+
+
+def test_answers_agree_with_the_reference(run: Path) -> None:
+    assert_agrees(Result.load(run))
+
+
+def test_report_gives_an_old_run_its_answers(command: Any, copied: Path) -> None:
+    whole = (copied / "answers.npz").read_bytes()
+    (copied / "answers.npz").unlink()
+    ended = command("report", copied)
+    assert ended.code == 0 and ended.out.splitlines() == [str(copied / "answers.npz"), str(copied / "report.html")]
+    assert len((copied / "answers.npz").read_bytes()) == len(whole)
+    assert command("report", copied).out.splitlines() == [str(copied / "report.html")]
+    (copied / "answers.npz").unlink()
+    (copied / "hypernetwork.safetensors").unlink()
+    ended = command("report", copied)
+    assert ended.code == 0 and "no answers.npz: " in ended.err and ended.err.count("\n") == 1

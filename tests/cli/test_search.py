@@ -24,6 +24,7 @@ FILES = {
     "costs.json",
     "predictor.json",
     "result.json",
+    "answers.npz",
     "report.html",
     "plots",
 }

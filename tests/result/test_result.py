@@ -290,7 +290,7 @@ def test_what_was_measured_beats_what_was_predicted(result: Result, changed: Cal
     chosen = asked.pick("fast", preference=ray["preference"])
     assert chosen.costs == {"latency_ms": Cost(slower, "ms", "measured")}
     onehot = space.encode([space.parse(text)])
-    assert asked._costs(SLOW, [text], onehot)[0]["latency_ms"].source == "predicted", (
+    assert asked.reference.costs(SLOW, [text], onehot)[0]["latency_ms"].source == "predicted", (
         "measured on the other device alone"
     )
     between = {"latency_ms": (ray["latency_ms"] + slower) / 2}
@@ -304,7 +304,7 @@ def test_the_ten_measurements_of_a_new_device_are_measured(result: Result) -> No
     references = measured_references(PHONE)
     texts = list(references)
     onehot = space.encode([space.parse(text) for text in texts])
-    costs = [row["latency_ms"] for row in result._costs(PHONE, texts, onehot)]
+    costs = [row["latency_ms"] for row in result.reference.costs(PHONE, texts, onehot)]
     assert [cost.source for cost in costs] == ["measured"] * len(texts)
     assert sorted({round(cost.value, 9) for cost in costs}) == sorted({round(ms, 9) for ms in references.values()})
 
@@ -320,18 +320,20 @@ def table_run(changed: Callable[..., Result], asked: str, latency_ms: float) -> 
 def test_a_table_beats_what_was_predicted_for_networks_that_the_run_does_not_list(
     changed: Callable[..., Result],
 ) -> None:
-    listed = changed()._qualities
+    listed = changed().reference.qualities
     asked = next(a.text for a in space.decode(space.enumerate()) if a.text not in listed)
     result = table_run(changed, asked, 17.25)
     onehot = space.encode([space.parse(asked)])
-    assert result._costs(result.device("fast"), [asked], onehot) == [{"latency_ms": Cost(17.25, "ms", "tabulated")}]
-    (elsewhere,) = result._costs(result.device("slow"), [asked], onehot)
+    assert result.reference.costs(result.device("fast"), [asked], onehot) == [
+        {"latency_ms": Cost(17.25, "ms", "tabulated")}
+    ]
+    (elsewhere,) = result.reference.costs(result.device("slow"), [asked], onehot)
     assert elsewhere["latency_ms"].source == ("tabulated" if asked in space.references else "predicted")
-    assert result._quality(asked) == 12.5
+    assert result.reference.quality_of(asked) == 12.5
     (result.run / "table.parquet").unlink()
     without = Result.load(result.run)
-    (cost,) = without._costs(FAST, [asked], onehot)
-    assert cost["latency_ms"].source == "predicted" and without._quality(asked) is None
+    (cost,) = without.reference.costs(FAST, [asked], onehot)
+    assert cost["latency_ms"].source == "predicted" and without.reference.quality_of(asked) is None
 
 
 def test_a_damaged_table_is_named(changed: Callable[..., Result]) -> None:
@@ -364,7 +366,7 @@ def test_a_device_far_from_those_of_the_run_is_answered_by_extrapolation(changed
 
     def extrapolated(device: Device) -> set[bool]:
         onehot = space.encode([space.parse(text) for text in texts])
-        costs = [row["latency_ms"] for row in wide._costs(device, texts, onehot)]
+        costs = [row["latency_ms"] for row in wide.reference.costs(device, texts, onehot)]
         return {cost.extrapolated for cost in costs if cost.source == "predicted"}
 
     near = [low * 1.01 if i == 3 else low for i, low in enumerate([1.2, 1.0, 1.4, 1.1, 1.9, 2.0, 1.6, 2.9, 1.5, 3.0])]

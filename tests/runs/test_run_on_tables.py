@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pytest
 import torch
+from agreement import assert_agrees
 from report.reading import read_page
 from table_runs import SEARCH, UNSEEN, table_config
 from torch import Tensor
@@ -69,7 +70,7 @@ def twin(result: Result, name: str) -> Device:
 
 def predictions(result: Result, device: Device, onehot: Tensor) -> list[float]:
     """Latencies in ms as the run's predictor has them, whatever else is known."""
-    return result._costs.predict(device, result.costs[0], onehot)
+    return result.reference.costs.predict(device, result.costs[0], onehot)
 
 
 def test_errors_and_latencies_are_the_tables(result: Result, tables: Benchmark) -> None:
@@ -150,7 +151,9 @@ def test_networks_that_the_run_does_not_list_have_the_tables_latency_and_error(
             assert chosen.costs["latency_ms"] == Cost(tables.table.values[name][row, 0].item(), "ms", "tabulated")
             assert (chosen.quality, chosen.quality_kind) == (tables.errors[row].item(), "true")
     texts = [text for text in tables.table.architectures if text not in listed][::1000]
-    costs = result._costs(result.device("fpga"), texts, result.space.encode(list(map(result.space.parse, texts))))
+    costs = result.reference.costs(
+        result.device("fpga"), texts, result.space.encode(list(map(result.space.parse, texts)))
+    )
     rows = tables.table.rows(texts)
     assert [cost["latency_ms"].value for cost in costs] == tables.table.values["fpga"][rows, 0].tolist()
     assert {cost["latency_ms"].source for cost in costs} == {"tabulated"}
@@ -162,7 +165,7 @@ def test_without_its_table_a_run_says_that_it_predicts(result: Result, tmp_path:
     bare = Result.load(tmp_path)
     texts = [a.text for a in bare.space.decode(bare.space.sample(50, torch.Generator().manual_seed(2)))]
     onehot = bare.space.encode([bare.space.parse(text) for text in texts])
-    sources = [cost["latency_ms"].source for cost in bare._costs(bare.device("fpga"), texts, onehot)]
+    sources = [cost["latency_ms"].source for cost in bare.reference.costs(bare.device("fpga"), texts, onehot)]
     assert sources.count("predicted") > 40
     ray = bare.content["devices"][0]["rays"][0]
     assert bare.pick("pixel3", preference=ray["preference"]).costs["latency_ms"].source == "tabulated"
@@ -277,6 +280,11 @@ def test_three_objectives_are_the_tables(three: Result) -> None:
     assert history["hypervolume"]["values"][-1] == pytest.approx([e["hypervolume"] for e in three.content["devices"]])
 
 
+@pytest.mark.parametrize("name", ["result", "three"])
+def test_answers_agree_with_the_reference(name: str, request: pytest.FixtureRequest) -> None:
+    assert_agrees(request.getfixturevalue(name))
+
+
 def test_three_objectives_are_asked_for_by_preference_and_by_budgets(three: Result) -> None:
     entry = three.content["devices"][0]
     assert three.pick(entry["name"], preference=entry["rays"][2]["preference"]).text == entry["rays"][2]["architecture"]
@@ -372,7 +380,7 @@ def test_networks_that_judge_the_predictor_are_not_learned_from(part: tuple[Resu
 def test_picks_from_such_a_table_tell_it_from_predictions(part: tuple[Result, set[str]]) -> None:
     result, texts = part
     onehot = result.space.encode([result.space.parse(text) for text in sorted(texts)])
-    costs = result._costs(result.device("fpga"), sorted(texts), onehot)
+    costs = result.reference.costs(result.device("fpga"), sorted(texts), onehot)
     assert {cost["latency_ms"].source for cost in costs} == {"tabulated"}
     sources = {point.architecture in texts: point.costs["latency_ms"].source for point in result.front("pixel3")}
     assert sources.get(True, "tabulated") == "tabulated" and sources.get(False, "predicted") == "predicted"

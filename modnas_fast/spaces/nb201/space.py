@@ -13,7 +13,8 @@ from torch.nn import functional
 
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.placement import to_device
-from modnas_fast.spaces.base import Architecture, Choice, Graph, SearchSpace
+from modnas_fast.spaces.architecture import Architecture, Choice
+from modnas_fast.spaces.base import Graph, SearchSpace
 from modnas_fast.spaces.nb201 import analytic
 from modnas_fast.spaces.nb201.keys import NB201Keys
 from modnas_fast.spaces.nb201.network import EDGES, NONE, NUM_NODES, OPERATIONS, SKIP, NB201Network
