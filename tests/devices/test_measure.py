@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from modnas_fast.devices import Setting
 from modnas_fast.devices import measure as measure_module
-from modnas_fast.devices.measure import Job, measure, zeros_of
+from modnas_fast.devices.measure import Job, measure, normals_of
 
 SINGLE = Setting("cpu", 1, 1, torch.float32)
 SHAPE = (3, 4, 4)
-INPUTS = zeros_of(SHAPE)
+INPUTS = normals_of(SHAPE)
 
 
 class Clock:
