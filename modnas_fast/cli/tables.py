@@ -115,6 +115,9 @@ def _verified_table(result: Result) -> FittedTable:
         ratios = [sorted(_ratios(result, cost.key, entry)) for cost in measured]
         rows.append([f"n{number}", *qualities, *(f"{row[0]:.2f} to {row[-1]:.2f}" if row else "–" for row in ratios)])
     title = "Verified: trained from scratch and measured" if measured else "Verified: trained from scratch"
+    doubtful = sum(bool(_why_not(entry)) for entry in result.content["devices"])
+    if measured and doubtful:
+        title += f" (not trustworthy on {doubtful} of {len(result.content['devices'])} devices)"
     return FittedTable(columns, rows, title)
 
 

@@ -12,7 +12,10 @@ from scipy.stats import binom
 CALM = 0.10
 #: the rounds with the least drift, that is the quiet machine, are the unit of what is measured first
 QUIET_QUANTILE = 0.25
-#: probability that the interval of a median holds it
+#: where too few rounds are calm, this quantile of all takes the median's place: a pass that nobody disturbed is among
+#: the quickest
+LOW_QUANTILE = 0.2
+#: probability that the interval of a quantile holds it
 CONFIDENCE = 0.95
 #: alternating medians over rounds and anchors until both are at rest
 POLISHES = 4
@@ -23,9 +26,9 @@ class Corrected:
     """Networks of one setting over R rounds: N values, and what speaks for and against them.
 
     Args:
-        latency_ms: medians over the rounds kept of value / drift, [N].
-        noise: median absolute deviations of the same, relative, [N].
-        half_width: of the medians' intervals, relative, [N].
+        latency_ms: medians over the calm rounds of value / drift; where these are too few, low quantiles over all, [N].
+        noise: median absolute deviations from them, relative, [N].
+        half_width: of the intervals of these medians or quantiles, relative, [N].
         drift: per round, how many times as slow the anchors were as at first, [R].
         calm: which rounds nothing disturbed, [R].
         disagreement: how far the anchors are from their first values after the correction, as a median, relative.
@@ -45,43 +48,48 @@ def correct(
     """The values of networks as they would be had the machine been as it was at first.
 
     The drift of a round is the median over the anchors of their value in it over their first value, so that a slow
-    phase, which hits networks and anchors alike, cancels. Of rounds that were disturbed while they lasted (the anchors
-    disagree with each other, or the kernel tells of it), only the calmest count, and only where too few are calm.
+    phase, which hits networks and anchors alike, cancels. Rounds that were disturbed while they lasted (the anchors
+    disagree with each other, or the kernel tells of it) do not count. Where too few are left, some passes of each
+    network were hit and others were not: its low quantile over all rounds is set against those of the anchors.
 
     Args:
         values_ms: one round per row, [R, N].
         anchors: columns of the anchors; without any nothing is corrected.
         first_ms: what the anchors took at first, [A]; None: these rounds are the first, their quietest are the unit.
         disturbance: per round a share of the time, from elsewhere, [R].
-        least: rounds that are kept at least.
+        least: calm rounds that are enough.
 
     >>> slow_then_quiet = np.array([[2.0, 4.0], [2.0, 4.0], [1.0, 2.0]])
     >>> correct(slow_then_quiet, [0], np.array([1.0]), np.zeros(3), 3).latency_ms
     array([1., 2.])
     """
-    rounds = len(values_ms)
-    drift, spread, disagreement = np.ones(rounds), np.zeros(rounds), 0.0
-    if len(anchors):
-        of_anchors = values_ms[:, list(anchors)]
-        own = _level(of_anchors)
-        spread = np.median(np.abs(of_anchors / (own * _ratio(of_anchors, own)[:, None]) - 1), axis=1)
-        first = own if first_ms is None else first_ms
-        drift = _ratio(of_anchors, first)
-        shift = own / first
-        disagreement = float(np.median(np.abs(shift / np.median(shift) - 1)))
-    disturbed = np.maximum(spread, disturbance)
-    calm = disturbed <= CALM
-    kept = np.flatnonzero(calm) if calm.sum() >= least else np.argsort(disturbed, kind="stable")[:least]
-    straight = values_ms[kept] / drift[kept, None]
-    median = np.median(straight, axis=0)
-    noise = np.median(np.abs(straight - median), axis=0) / median
-    return Corrected(median, noise, _half_width(straight) / median, drift, calm, disagreement)
+    of_anchors = values_ms[:, list(anchors)]
+    own = _level(of_anchors) if len(anchors) else np.ones(0)
+    first = own if first_ms is None else first_ms
+    drift = _ratio(of_anchors, first)
+    spread = np.abs(of_anchors / (own * _ratio(of_anchors, own)[:, None]) - 1)
+    calm = np.maximum(_median(spread), disturbance) <= CALM
+    if calm.sum() >= least:
+        straight, quantile, shift = values_ms[calm] / drift[calm, None], 0.5, own / first
+    else:
+        low = np.quantile(of_anchors, LOW_QUANTILE, axis=0)
+        shift = low / (low if first_ms is None else first)
+        straight, quantile = values_ms / (np.median(shift) if len(anchors) else 1.0), LOW_QUANTILE
+    latency_ms = np.quantile(straight, quantile, axis=0)
+    noise = np.median(np.abs(straight - latency_ms), axis=0) / latency_ms
+    disagreement = float(np.median(np.abs(shift / np.median(shift) - 1))) if len(anchors) else 0.0
+    return Corrected(latency_ms, noise, _half_width(straight, quantile) / latency_ms, drift, calm, disagreement)
+
+
+def _median(values: np.ndarray) -> np.ndarray:
+    """Medians of the rows of [R, A]; zeros where there is no anchor."""
+    medians: np.ndarray = np.median(values, axis=1) if values.size else np.zeros(len(values))
+    return medians
 
 
 def _ratio(values: np.ndarray, level: np.ndarray) -> np.ndarray:
-    """How many times the level each round is, [R]."""
-    ratios: np.ndarray = np.median(values / level, axis=1)
-    return ratios
+    """How many times the level each round is, [R]; 1 where there is no anchor."""
+    return _median(values / level) if values.size else np.ones(len(values))
 
 
 def _level(values: np.ndarray) -> np.ndarray:
@@ -93,10 +101,10 @@ def _level(values: np.ndarray) -> np.ndarray:
     return quiet
 
 
-def _half_width(values: np.ndarray) -> np.ndarray:
-    """Half the length of the interval of the median of each column, by order statistics: no shape is assumed."""
+def _half_width(values: np.ndarray, quantile: float) -> np.ndarray:
+    """Half the length of the interval of the quantile of each column, by order statistics: no shape is assumed."""
     count = len(values)
-    below = max(int(binom.ppf((1 - CONFIDENCE) / 2, count, 0.5)) - 1, 0)
+    below, above = (int(binom.ppf((1 + side * CONFIDENCE) / 2, count, quantile)) for side in (-1, 1))
     ordered = np.sort(values, axis=0)
-    half: np.ndarray = (ordered[count - 1 - below] - ordered[below]) / 2
+    half: np.ndarray = (ordered[min(above, count - 1)] - ordered[max(below - 1, 0)]) / 2
     return half

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from modnas_fast.devices.contention import Watch
+from modnas_fast.devices.contention import Reading, Watch
 from modnas_fast.devices.machine import Setting
 from modnas_fast.devices.rounds import Block, doubt, least_rounds, run_rounds
 
@@ -93,7 +93,8 @@ def measure(
     blocks = [_block([job for (name, _), job in every.items() if name == this], anchors) for this in names]
     with torch.inference_mode(), threads_restored():
         passes = Passes(list(every.values()), inputs)
-        run_rounds(blocks, passes.seconds, Watch().look, repeats, spare, on_percent)
+        watch = Watch()
+        run_rounds(blocks, passes.seconds, lambda job: _look(watch, job.setting), repeats, spare, on_percent)
     measured: dict[tuple[str, str], Measurement] = {}
     for name, block in zip(names, blocks):
         found, why = block.corrected(least_rounds(repeats)), doubt(block, least_rounds(repeats))
@@ -109,6 +110,19 @@ def _block(jobs: Sequence[Job], anchors: Sequence[Anchor]) -> Block[Job]:
     place = {job.key: number for number, job in enumerate(jobs)}
     firsts = [value for value in first.values() if value is not None]
     return Block(jobs, [place[key] for key in known or first], firsts or None)
+
+
+def _look(watch: Watch, setting: Setting) -> Reading:
+    """What happened to a setting since the last look; of a GPU, with its clock."""
+    reading = watch.look()
+    return reading if setting.processor == "cpu" else replace(reading, clock_mhz=_gpu_clock_mhz(setting.processor))
+
+
+def _gpu_clock_mhz(processor: str) -> float | None:
+    try:
+        return float(torch.cuda.clock_rate(processor))
+    except Exception:  # without nvidia-ml-py, or where the driver does not tell, of errors of its own kinds
+        return None
 
 
 class Passes:

@@ -54,7 +54,7 @@ class Block(Generic[Item]):
 def run_rounds(
     blocks: Sequence[Block[Item]],
     seconds_of: Callable[[Item], float],
-    look: Callable[[], Reading],
+    look: Callable[[Item], Reading],
     repeats: int,
     spare: int = 0,
     on_percent: Callable[[int], None] = lambda done: None,
@@ -67,7 +67,7 @@ def run_rounds(
     Args:
         blocks: settings; filled.
         seconds_of: makes one pass and times it.
-        look: what happened since the last look.
+        look: what happened since the last look, to the processor of an item.
         repeats: counted rounds that are wanted; two thirds of them are enough where all is calm.
         spare: rounds more for blocks that are not settled by then.
         on_percent: called whenever another percent of the time is over, as far as that can be foretold: 1 to 100.
@@ -87,7 +87,7 @@ def run_rounds(
         expected, passed = sum(last[id(item)] for block in left for item in block.items), 0.0
         for block in left if number % 2 else reversed(left):
             values = [0.0] * len(block.items)
-            look()
+            look(block.items[0])
             for place in order.sample(range(len(values)), len(values)):
                 key = id(block.items[place])
                 passed += last[key]
@@ -96,7 +96,7 @@ def run_rounds(
                 tell(int(100 * (number + min(1.0, passed / expected)) / rounds + 1e-9))
             if number >= WARMUP_ROUNDS:
                 block.values_ms.append(values)
-                block.readings.append(look())
+                block.readings.append(look(block.items[0]))
     if blocks:
         tell(100)
 
@@ -123,7 +123,7 @@ def doubt(block: Block[Item], least: int) -> str:
     if rounds - disturbed < least:
         reasons.append(f"{disturbed} of {rounds} rounds disturbed")
     if width > DOUBTFUL_WIDTH:
-        reasons.append(f"medians known to ±{100 * width:.0f} % only")
+        reasons.append(f"values known to ±{100 * width:.0f} % only")
     if found.disagreement > DOUBTFUL_DISAGREEMENT:
         reasons.append(f"reference networks {100 * found.disagreement:.0f} % off their first values")
     if not 1 / DOUBTFUL_DRIFT < drift < DOUBTFUL_DRIFT:

@@ -64,6 +64,32 @@ def test_what_is_in_the_cache_is_not_repeated(tmp_path: Path, measured: list) ->
     assert len(measured) == 3
 
 
+def test_reference_networks_go_along_with_their_first_latencies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On each setting of a campaign, and on no other; what had no first latency is kept as such."""
+    campaigns: list[dict[tuple[str, str], float | None]] = []
+
+    def fake(jobs: Sequence[Job], *_: object, anchors: Sequence[Anchor], **__: object) -> dict:
+        campaigns.append({(a.job.setting.name, a.job.key): a.first_ms for a in anchors})
+        new = [a.job for a in anchors if a.first_ms is None]
+        return {(job.setting.name, job.key): Measurement(2.0 + job.setting.batch, 0.0) for job in [*jobs, *new]}
+
+    monkeypatch.setattr(profile_module, "measure", fake)
+    profiler = make_profiler(tmp_path)
+    profiler.latencies([(FIRST, [PLAIN])])
+    other = space.architecture([2, 2, 3, 3, 2, 2])
+    profiler.latencies([(FIRST, [other]), (SECOND, [PLAIN])])
+    onehot = space.canonical(space.encode([space.parse(text) for text in space.references]))
+    references = {a.text for a in space.decode(onehot)}
+    assert len(references) >= 9 and other.text not in references
+    assert campaigns[0] == {(FIRST.name, text): None for text in references}
+    assert campaigns[1] == {
+        **{(FIRST.name, text): 3.0 for text in references},
+        **{(SECOND.name, text): None for text in references},
+    }
+
+
 def test_equal_functions_are_measured_once(tmp_path: Path, measured: list) -> None:
     latencies = make_profiler(tmp_path).latencies([(FIRST, [WITH_DEAD_EDGE, PLAIN, PLAIN])])
     assert measured == [(FIRST.name, PLAIN.text)] and list(latencies[FIRST.name]) == [PLAIN.text]
