@@ -31,7 +31,8 @@ class Corrected:
         half_width: of the intervals of these medians or quantiles, relative, [N].
         drift: per round, how many times as slow the anchors were as at first, [R].
         calm: which rounds nothing disturbed, [R].
-        disagreement: how far the anchors are from their first values after the correction, as a median, relative.
+        slowness: how many times as slow as at first the anchors were in common, which is taken out.
+        disagreement: how far they are from their first values after that, as a median, relative.
     """
 
     latency_ms: np.ndarray
@@ -39,6 +40,7 @@ class Corrected:
     half_width: np.ndarray
     drift: np.ndarray
     calm: np.ndarray
+    slowness: float
     disagreement: float
 
 
@@ -70,15 +72,19 @@ def correct(
     spread = np.abs(of_anchors / (own * _ratio(of_anchors, own)[:, None]) - 1)
     calm = np.maximum(_median(spread), disturbance) <= CALM
     if calm.sum() >= least:
-        straight, quantile, shift = values_ms[calm] / drift[calm, None], 0.5, own / first
+        shift, quantile = own / first, 0.5
+        slowness = np.median(shift) if len(anchors) else 1.0
+        straight = values_ms[calm] / drift[calm, None]
     else:
-        low = np.quantile(of_anchors, LOW_QUANTILE, axis=0)
+        low, quantile = np.quantile(of_anchors, LOW_QUANTILE, axis=0), LOW_QUANTILE
         shift = low / (low if first_ms is None else first)
-        straight, quantile = values_ms / (np.median(shift) if len(anchors) else 1.0), LOW_QUANTILE
+        slowness = np.median(shift) if len(anchors) else 1.0
+        straight = values_ms / slowness
     latency_ms = np.quantile(straight, quantile, axis=0)
     noise = np.median(np.abs(straight - latency_ms), axis=0) / latency_ms
-    disagreement = float(np.median(np.abs(shift / np.median(shift) - 1))) if len(anchors) else 0.0
-    return Corrected(latency_ms, noise, _half_width(straight, quantile) / latency_ms, drift, calm, disagreement)
+    half_width = _half_width(straight, quantile) / latency_ms
+    disagreement = np.median(np.abs(shift / slowness - 1)) if len(anchors) else 0.0
+    return Corrected(latency_ms, noise, half_width, drift, calm, float(slowness), float(disagreement))
 
 
 def _median(values: np.ndarray) -> np.ndarray:

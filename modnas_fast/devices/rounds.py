@@ -20,10 +20,10 @@ WARMUP_ROUNDS = 2
 LEAST_ROUNDS = 6
 #: rounds go on until the intervals of medians are no wider to either side, as a median over the networks
 WANTED_WIDTH = 0.05
-#: beyond these a setting is not trustworthy: intervals, anchors against their first values, and their common drift
+#: beyond these a setting is not trustworthy: intervals, anchors against their first values, and in common
 DOUBTFUL_WIDTH = 0.10
 DOUBTFUL_DISAGREEMENT = 0.10
-DOUBTFUL_DRIFT = 3.0
+DOUBTFUL_SLOWNESS = 3.0
 
 Item = TypeVar("Item")
 
@@ -118,7 +118,7 @@ def doubt(block: Block[Item], least: int) -> str:
     """Why the values of a block are not to be trusted, in words; empty where they are."""
     found = block.corrected(least)
     rounds, disturbed = len(found.calm), int((~found.calm).sum())
-    width, drift = float(np.median(found.half_width)), float(np.median(found.drift))
+    width = float(np.median(found.half_width))
     reasons = []
     if rounds - disturbed < least:
         reasons.append(f"{disturbed} of {rounds} rounds disturbed")
@@ -126,6 +126,6 @@ def doubt(block: Block[Item], least: int) -> str:
         reasons.append(f"values known to ±{100 * width:.0f} % only")
     if found.disagreement > DOUBTFUL_DISAGREEMENT:
         reasons.append(f"reference networks {100 * found.disagreement:.0f} % off their first values")
-    if not 1 / DOUBTFUL_DRIFT < drift < DOUBTFUL_DRIFT:
-        reasons.append(f"{drift:.2g} times as slow as at first")
+    if not 1 / DOUBTFUL_SLOWNESS < found.slowness < DOUBTFUL_SLOWNESS:
+        reasons.append(f"{found.slowness:.2g} times as slow as at first")
     return ", ".join([*reasons, *causes(block.readings)]) if reasons else ""
