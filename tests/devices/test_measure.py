@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -213,3 +214,40 @@ def test_inputs_are_random_possible_and_always_the_same() -> None:
     first, second = (INPUTS(2, "cpu", torch.bfloat16) for _ in range(2))
     assert first.dtype == torch.bfloat16 and torch.equal(first, second) and first.std() > 0.5
     assert INPUTS(10**9, "meta", torch.float32).shape == (10**9, *SHAPE)
+
+
+def test_a_gpu_is_timed_between_two_events_around_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    log: list[object] = []
+
+    class Event:
+        def __init__(self, enable_timing: bool) -> None:
+            assert enable_timing
+
+        def record(self) -> None:
+            log.append("event")
+
+        def synchronize(self) -> None:
+            log.append("waited")
+
+        def elapsed_time(self, later: Event) -> float:
+            return 2.5  # ms
+
+    stand_in = SimpleNamespace(
+        Event=Event, synchronize=lambda: log.append("idle"), device=lambda index: nullcontext(index)
+    )
+    monkeypatch.setattr(torch, "cuda", stand_in)
+    seconds = measure_module._cuda_seconds(nn.Identity().requires_grad_(False), torch.zeros(1))
+    assert seconds == pytest.approx(0.0025) and log == ["idle", "event", "event", "waited"]
+
+
+def test_a_gpu_s_clock_is_noted_where_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    setting, watch = Setting("cuda:0", 1, 1, torch.float32), SimpleNamespace(look=lambda: Reading(0.1, clock_mhz=5.0))
+    monkeypatch.setattr(torch.cuda, "clock_rate", lambda processor: 1980)
+    assert measure_module._look(watch, setting) == Reading(0.1, clock_mhz=1980.0)
+    assert measure_module._look(watch, SINGLE) == Reading(0.1, clock_mhz=5.0)
+
+    def refuse(processor: str) -> int:
+        raise ModuleNotFoundError("nvidia-ml-py does not seem to be installed")
+
+    monkeypatch.setattr(torch.cuda, "clock_rate", refuse)
+    assert measure_module._look(watch, setting).clock_mhz is None
