@@ -19,7 +19,19 @@ def summary_tables(result: Result) -> list[RenderableType]:
         parts.append(_verified_table(result))
         texts = [entry["architecture"] for entry in result.content["verified"]]
         parts += [WholeLine(f"n{number}  {text}") for number, text in enumerate(texts, 1)]
-    return parts
+    return parts + _distrust(result)
+
+
+def _distrust(result: Result) -> list[RenderableType]:
+    """A line on the devices whose measurements are not trustworthy, where there are any."""
+    found = [f"{entry['name']} ({why})" for entry in result.content["devices"] if (why := _why_not(entry))]
+    remedy = "--remeasure measures again, best on a machine without other work"
+    return [WholeLine(f"not trustworthy: {'; '.join(found)}. {remedy}")] if found else []
+
+
+def _why_not(entry: dict[str, Any]) -> str:
+    """Why measurements on a device are not trustworthy; empty where they are, or where nothing was measured."""
+    return "; ".join(trust["why"] for trust in entry.get("trust", {}).values() if not trust["trustworthy"])
 
 
 #: place in a device's entry: heading, format, rank
@@ -48,6 +60,10 @@ def _at(entry: dict[str, Any], place: tuple[str, ...]) -> Any:
     return found
 
 
+def _marked(entry: dict[str, Any]) -> str:
+    return f"{entry['name']} !" if _why_not(entry) else str(entry["name"])
+
+
 def _device_table(result: Result) -> FittedTable:
     entries = result.content["devices"]
     styles = _styles(result)
@@ -55,7 +71,7 @@ def _device_table(result: Result) -> FittedTable:
     columns = [Column("device"), Column("split", rank=2)]
     columns += [Column(heading, rank, right=True) for heading, _, rank in present.values()]
     rows = [
-        [entry["name"], entry["split"], *(_cell(_at(entry, place), style) for place, (_, style, _) in present.items())]
+        [_marked(entry), entry["split"], *(_cell(_at(entry, place), style) for place, (_, style, _) in present.items())]
         for entry in entries
     ]
     for split in ("search", "unseen"):
@@ -103,6 +119,9 @@ def _verified_table(result: Result) -> FittedTable:
         ratios = [sorted(_ratios(result, cost.key, entry)) for cost in measured]
         rows.append([f"n{number}", *qualities, *(f"{row[0]:.2f} to {row[-1]:.2f}" if row else "–" for row in ratios)])
     title = "Verified: trained from scratch and measured" if measured else "Verified: trained from scratch"
+    doubtful = sum(bool(_why_not(entry)) for entry in result.content["devices"])
+    if measured and doubtful:
+        title += f" (not trustworthy on {doubtful} of {len(result.content['devices'])} devices)"
     return FittedTable(columns, rows, title)
 
 

@@ -159,7 +159,8 @@ class DevicesConfig(Section):
     """Random networks per device that judge the predictor: measured on this machine, or at most a fifth of a table
     that has not all."""
     repeats: Positive = 15
-    """Counted measurements per network and setting of this machine; the median is kept."""
+    """Rounds in which every network is measured on a setting of this machine. Two thirds of them where the medians are
+    known closely by then, up to a third more where others disturb."""
     minutes: PositiveFloat = 10.0
     """What measuring this machine should take before the search, by an estimate: `repeats` falls to 3 where it would
     take longer; where 3 take 6 times as long the run is refused."""

@@ -16,18 +16,20 @@ from modnas_fast.devices.measure import Measurement
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.files import cache_folder, read_json, write_json
 
-SCHEMA = 1
+#: 2: values in the units of the reference networks' first ones, with doubts
+SCHEMA = 2
 #: written for a try: about as much as the measurements of a run take
 TRIED_BYTES = 100_000
 
-#: [latency in ms, noise] by setting and network
-Values = dict[str, dict[str, list[float]]]
+#: [latency in ms, noise, doubt] by setting and network
+Values = dict[str, dict[str, tuple[float, float, str]]]
 
 
 class MeasurementCache:
     """Measurements of one machine fingerprint for one family of networks, in one JSON file.
 
-    A changed fingerprint (docs/devices.md) or another family (input shape, C, N) is another file.
+    A changed fingerprint (docs/devices.md) or another family (input shape, C, N) is another file. The latencies of the
+    reference networks stay what they were at first: whatever is measured later is told in their units.
     Where the file cannot be read or written, measurements stay in memory, and `note` is told once.
     """
 
@@ -62,7 +64,7 @@ class MeasurementCache:
 
     def update(self, measured: dict[tuple[str, str], Measurement]) -> None:
         """Adds measurements and writes the file, keeping what another process added meanwhile."""
-        added = {key: [value.latency_ms, value.noise] for key, value in measured.items()}
+        added = {key: (value.latency_ms, value.noise, value.doubt) for key, value in measured.items()}
         if self._on_disk:
             with suppress(InputError):  # damaged since it was read: what is in memory replaces it
                 self._values = self._read()
@@ -108,9 +110,9 @@ class MeasurementCache:
         self._on_disk = False
 
 
-def _checked(measurements: dict[str, dict[str, list[float]]]) -> Values:
+def _checked(measurements: Values) -> Values:
     for networks in measurements.values():
-        for latency_ms, noise in networks.values():
-            if not (0 < latency_ms < math.inf and 0 <= noise < math.inf):
+        for latency_ms, noise, doubt in networks.values():
+            if not (0 < latency_ms < math.inf and 0 <= noise < math.inf and isinstance(doubt, str)):
                 raise ValueError(f"{latency_ms} ms is no latency")
     return measurements

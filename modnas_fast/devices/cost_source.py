@@ -115,6 +115,10 @@ class CostSource(ABC):
         """Relative noise of one measurement by metric, where it is known."""
         return {}
 
+    def doubts(self, device: str) -> dict[str, str]:
+        """By metric that was measured: why its measurements are not trustworthy, in words; empty where they are."""
+        return {}
+
     @property
     def notes(self) -> list[str]:
         """What a reader of the answer should know of its costs, in words."""

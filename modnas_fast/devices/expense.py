@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from modnas_fast.devices.machine import Setting
-from modnas_fast.devices.measure import WARMUP_ROUNDS, Inputs, Job, Passes, threads_restored
+from modnas_fast.devices.measure import Inputs, Job, Passes, threads_restored
+from modnas_fast.devices.rounds import WARMUP_ROUNDS
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.free_memory import SHARE
 
@@ -143,3 +144,13 @@ def affordable_repeats(
     if needed > minutes:
         say(f"that takes about {needed:.0f} minutes still; task.resize, devices.networks and space.channels shorten it")
     return made
+
+
+def spare_rounds(seconds: float, repeats: int, minutes: float) -> int:
+    """Rounds that may be made in place of disturbed ones: a third of `repeats`, as far as `minutes` allow.
+
+    >>> spare_rounds(10.0, 15, 10.0), spare_rounds(30.0, 15, 10.0)
+    (5, 3)
+    """
+    possible = int(60 * minutes / seconds) - WARMUP_ROUNDS if seconds > 0 else 2 * repeats
+    return max(0, min(repeats // 3, possible - repeats))

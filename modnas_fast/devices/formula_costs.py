@@ -141,6 +141,9 @@ class WithFormulas(CostSource):
     def noise(self, device: str) -> dict[str, float]:
         return self._source.noise(device)
 
+    def doubts(self, device: str) -> dict[str, str]:
+        return self._source.doubts(device)
+
     @property
     def notes(self) -> list[str]:
         return [*self._source.notes, f"{', '.join(self._exact)}: exact, counted from the networks"]

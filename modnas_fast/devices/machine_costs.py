@@ -109,6 +109,10 @@ class MachineCosts(CostSource):
     def noise(self, device: str) -> dict[str, float]:
         return {LATENCY: statistics.median(measurement.noise for measurement in self._on(device).values())}
 
+    def doubts(self, device: str) -> dict[str, str]:
+        found = dict.fromkeys(measurement.doubt for measurement in self._on(device).values())
+        return {LATENCY: "; ".join(why for why in found if why)}
+
     def _on(self, device: str) -> dict[str, Measurement]:
         return {**self._before.get(device, {}), **self._after.get(device, {})}
 
@@ -139,12 +143,12 @@ def _processors() -> list[str]:
     return [here.cpu, *here.gpus]
 
 
-def _plain(latencies: Latencies) -> dict[str, dict[str, list[float]]]:
+def _plain(latencies: Latencies) -> dict[str, dict[str, list[float | str]]]:
     return {
-        device: {text: [value.latency_ms, value.noise] for text, value in values.items()}
+        device: {text: [value.latency_ms, value.noise, value.doubt] for text, value in values.items()}
         for device, values in latencies.items()
     }
 
 
-def _from_plain(plain: dict[str, dict[str, list[float]]]) -> Latencies:
+def _from_plain(plain: dict[str, dict[str, list[Any]]]) -> Latencies:
     return {device: {text: Measurement(*value) for text, value in values.items()} for device, values in plain.items()}

@@ -2,40 +2,50 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
+from modnas_fast.devices.contention import Reading, Watch
 from modnas_fast.devices.machine import Setting
+from modnas_fast.devices.rounds import Block, doubt, least_rounds, run_rounds
 
-WARMUP_ROUNDS = 2
 #: an input of so many samples, on a processor, in a number format, which ids are not in
-Inputs = Callable[[int, str, torch.dtype], Tensor]
+Inputs = Callable[[int, torch.device | str, torch.dtype], Tensor]
 
 
-def zeros_of(input_shape: Sequence[int]) -> Inputs:
-    """Inputs of zeros, of which one sample has the shape `input_shape`.
+def normals_of(input_shape: Sequence[int]) -> Inputs:
+    """Inputs of normal random numbers, always the same, of which one sample has the shape `input_shape`.
 
-    >>> zeros_of((3, 8, 8))(2, "cpu", torch.float32).shape
+    Zeros would be quicker on processors whose arithmetic takes less power or time for them.
+
+    >>> normals_of((3, 8, 8))(2, "cpu", torch.float32).shape
     torch.Size([2, 3, 8, 8])
     """
-    return lambda count, device, dtype: torch.zeros(count, *input_shape, device=device, dtype=dtype)
+
+    def inputs(count: int, device: torch.device | str, dtype: torch.dtype) -> Tensor:
+        if torch.device(device).type == "meta":
+            return torch.empty(count, *input_shape, device=device, dtype=dtype)
+        return torch.randn(count, *input_shape, generator=torch.Generator().manual_seed(0)).to(device, dtype)
+
+    return inputs
 
 
 @dataclass(frozen=True)
 class Measurement:
     """Median latency of one network on one setting, in ms per batch, and its relative noise.
 
-    Noise is the median absolute deviation over the repeats divided by the median.
+    Noise is the median absolute deviation over the repeats divided by the median. `doubt` says why the setting was not
+    to be trusted while this was measured; empty: it was.
     """
 
     latency_ms: float
     noise: float
+    doubt: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,42 +57,72 @@ class Job:
     network: nn.Module
 
 
+@dataclass(frozen=True)
+class Anchor:
+    """A reference network on a setting, and its latency when it was measured there first; None: it never was."""
+
+    job: Job
+    first_ms: float | None = None
+
+
 def measure(
     jobs: Sequence[Job],
     inputs: Inputs,
     repeats: int,
     on_percent: Callable[[int], None] = lambda done: None,
+    *,
+    spare: int = 0,
+    anchors: Sequence[Anchor] = (),
 ) -> dict[tuple[str, str], Measurement]:
-    """Medians over `repeats` interleaved rounds, by (setting name, network key).
+    """Medians over interleaved rounds, by (setting name, network key), in the units of the anchors' first values.
 
-    Every round visits every network once, in an order that changes from round to round, so that a slow phase of
-    the machine touches all networks alike instead of a few. Two rounds of warm-up are not counted.
+    How rounds are made and their drift is taken out: `rounds` and `correction`.
 
     Args:
         jobs: networks and settings; each network is moved to its setting's processor and number format.
         inputs: makes what networks get.
         repeats: counted rounds, at least 1.
         on_percent: called whenever another percent of the time is over, as far as that can be foretold: 1 to 100.
+        spare: rounds more for settings that were disturbed.
+        anchors: reference networks, which are measured in the same rounds, among `jobs` or not; those that have no
+            first value are part of what comes back.
     """
-    samples: list[list[float]] = [[] for _ in jobs]
-    seconds = [1.0] * len(jobs)  # of the last pass, for the progress
-    rounds = WARMUP_ROUNDS + repeats
-    order = sorted(range(len(jobs)), key=lambda i: jobs[i].setting.name)  # one change of threads per setting
+    wanted = {(job.setting.name, job.key): job for job in [*jobs, *(a.job for a in anchors if a.first_ms is None)]}
+    every = {**wanted, **{(a.job.setting.name, a.job.key): a.job for a in anchors}}
+    names = sorted({name for name, _ in every})  # one change of threads per setting
+    blocks = [_block([job for (name, _), job in every.items() if name == this], anchors) for this in names]
     with torch.inference_mode(), threads_restored():
-        passes = Passes(jobs, inputs)
-        told = 0
-        for round_index in range(rounds):
-            expected, passed = sum(seconds), 0.0
-            for i in order if round_index % 2 else reversed(order):
-                passed += seconds[i]
-                seconds[i] = passes.seconds(jobs[i])
-                if round_index >= WARMUP_ROUNDS:
-                    samples[i].append(1e3 * seconds[i])
-                percent = int(100 * (round_index + min(1.0, passed / expected)) / rounds + 1e-9)
-                if percent > told:
-                    told = percent
-                    on_percent(percent)
-    return {(job.setting.name, job.key): _summarize(values) for job, values in zip(jobs, samples)}
+        passes = Passes(list(every.values()), inputs)
+        watch = Watch()
+        run_rounds(blocks, passes.seconds, lambda job: _look(watch, job.setting), repeats, spare, on_percent)
+    measured: dict[tuple[str, str], Measurement] = {}
+    for name, block in zip(names, blocks):
+        found, why = block.corrected(least_rounds(repeats)), doubt(block, least_rounds(repeats))
+        for job, latency_ms, noise in zip(block.items, found.latency_ms.tolist(), found.noise.tolist()):
+            measured[name, job.key] = Measurement(latency_ms, noise, why)
+    return {key: measured[key] for key in wanted}
+
+
+def _block(jobs: Sequence[Job], anchors: Sequence[Anchor]) -> Block[Job]:
+    """The networks of one setting; where some of its anchors have first values, these alone tell the drift."""
+    first = {a.job.key: a.first_ms for a in anchors if a.job.setting == jobs[0].setting}
+    known = [key for key, value in first.items() if value is not None]
+    place = {job.key: number for number, job in enumerate(jobs)}
+    firsts = [value for value in first.values() if value is not None]
+    return Block(jobs, [place[key] for key in known or first], firsts or None)
+
+
+def _look(watch: Watch, setting: Setting) -> Reading:
+    """What happened to a setting since the last look; of a GPU, with its clock."""
+    reading = watch.look()
+    return reading if setting.processor == "cpu" else replace(reading, clock_mhz=_gpu_clock_mhz(setting.processor))
+
+
+def _gpu_clock_mhz(processor: str) -> float | None:
+    try:
+        return float(torch.cuda.clock_rate(processor))
+    except Exception:  # without nvidia-ml-py, or where the driver does not tell, of errors of its own kinds
+        return None
 
 
 class Passes:
@@ -108,12 +148,22 @@ class Passes:
             torch.set_num_threads(setting.threads)
             job.network(x)  # the thread pool of the new size starts outside the measurement
         if x.is_cuda:
-            torch.cuda.synchronize(x.device)
+            return _cuda_seconds(job.network, x)
         start = time.perf_counter()
         job.network(x)
-        if x.is_cuda:
-            torch.cuda.synchronize(x.device)
         return time.perf_counter() - start
+
+
+def _cuda_seconds(network: nn.Module, x: Tensor) -> float:
+    """Seconds of one pass between two events of the GPU, which Python and the driver's queue do not blur."""
+    with torch.cuda.device(x.device):
+        begun, ended = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        torch.cuda.synchronize()
+        begun.record()
+        network(x)
+        ended.record()
+        ended.synchronize()
+        return float(begun.elapsed_time(ended)) / 1e3
 
 
 @contextmanager
@@ -124,9 +174,3 @@ def threads_restored() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def _summarize(values: Sequence[float]) -> Measurement:
-    median = statistics.median(values)
-    deviation = statistics.median(abs(value - median) for value in values)
-    return Measurement(median, deviation / median)

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from typing import Any, cast
 
 import torch
 from torch import nn
 
 from modnas_fast.devices.cache import MeasurementCache
-from modnas_fast.devices.expense import PROBES, REFUSED_BEYOND, affordable_repeats, check_memory, seconds_per_round
+from modnas_fast.devices.expense import (
+    PROBES,
+    REFUSED_BEYOND,
+    affordable_repeats,
+    check_memory,
+    seconds_per_round,
+    spare_rounds,
+)
 from modnas_fast.devices.machine import Setting
-from modnas_fast.devices.measure import WARMUP_ROUNDS, Inputs, Job, Measurement, measure
+from modnas_fast.devices.measure import Anchor, Inputs, Job, Measurement, measure
+from modnas_fast.devices.rounds import WARMUP_ROUNDS
 from modnas_fast.runtime.free_memory import free_memory
 from modnas_fast.spaces import Architecture, SearchSpace
 
@@ -20,7 +29,8 @@ class Profiler:
     """Measures architectures of one space and task on settings of this machine, through a cache.
 
     Args:
-        space: the search space; its `references` give the device embeddings.
+        space: the search space; its `references` give the device embeddings, and are measured again beside whatever is
+            measured later: by them the drift of the machine is known, so that all that the cache holds is comparable.
         network: keyword arguments of `space.build`, such as image_channels, classes, channels, cells.
         inputs: makes what networks get, such as `Task.inputs`.
         cache: where measurements are kept.
@@ -78,22 +88,35 @@ class Profiler:
         say: Callable[[str], None],
         refuse: bool,
     ) -> dict[tuple[str, str], Measurement]:
-        copies = dict.fromkeys((text, setting.processor, setting.dtype) for setting, text in missing)
-        some = [self._build(text) for text, *_ in list(copies)[:: max(1, len(copies) // PROBES)]]
         settings = list(dict.fromkeys(setting for setting, _ in missing))
+        anchored = [(setting, text) for setting in settings for text in self._references]
+        every = self._jobs(list(dict.fromkeys([*missing, *anchored])))
+        jobs = [every[key] for key in missing]
+        anchors = [Anchor(every[setting, text], self._first_ms(setting, text)) for setting, text in anchored]
+        enough = 60 * REFUSED_BEYOND * self._minutes / (WARMUP_ROUNDS + 1) if refuse else float("inf")
+        seconds = seconds_per_round(list(every.values()), self._inputs, enough)
+        what = f"{len(jobs)} networks on {len(settings)} settings"
+        repeats = affordable_repeats(seconds, self._repeats, self._minutes, say, refuse=refuse, what=what)
+        spare = spare_rounds(seconds, repeats, self._minutes)
+        return measure(jobs, self._inputs, repeats, on_percent, spare=spare, anchors=anchors)
+
+    def _jobs(self, wanted: Sequence[tuple[Setting, str]]) -> dict[tuple[Setting, str], Job]:
+        """Networks to be measured. Raises InputError where there is not enough memory for them."""
+        copies = dict.fromkeys((text, setting.processor, setting.dtype) for setting, text in wanted)
+        some = [self._build(text) for text, *_ in list(copies)[:: max(1, len(copies) // PROBES)]]
+        settings = list(dict.fromkeys(setting for setting, _ in wanted))
         check_memory(some, len(copies), settings, self._inputs, free_memory(torch.device("cpu")))
         networks = {copy: self._build(copy[0]) for copy in copies}  # settings of one number format share a network
-        jobs = [Job(setting, text, networks[text, setting.processor, setting.dtype]) for setting, text in missing]
-        enough = 60 * REFUSED_BEYOND * self._minutes / (WARMUP_ROUNDS + 1) if refuse else float("inf")
-        repeats = affordable_repeats(
-            seconds_per_round(jobs, self._inputs, enough),
-            self._repeats,
-            self._minutes,
-            say,
-            refuse=refuse,
-            what=f"{len(jobs)} networks on {len(settings)} settings",
-        )
-        return measure(jobs, self._inputs, repeats, on_percent)
+        return {(s, text): Job(s, text, networks[text, s.processor, s.dtype]) for s, text in wanted}
+
+    @cached_property
+    def _references(self) -> list[str]:
+        """The reference networks as they are measured, each once."""
+        return list(dict.fromkeys(self._canonical_texts([self._space.parse(text) for text in self._space.references])))
+
+    def _first_ms(self, setting: Setting, text: str) -> float | None:
+        first = self._cache.get(setting.name, text)
+        return None if first is None else first.latency_ms
 
     def _build(self, text: str) -> nn.Module:
         return self._space.build(self._space.parse(text), **self._network)

@@ -161,6 +161,7 @@ def device_entry(
     *,
     noise: Mapping[str, float],
     measured: Mapping[str, Values],
+    doubts: Mapping[str, str] | None = None,
     exact: float | None = None,
     tested: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
@@ -175,6 +176,7 @@ def device_entry(
         bounds: the hypervolume's.
         noise: relative, of a measurement, by metric.
         measured: costs by network.
+        doubts: by metric that was measured, why it is not trustworthy; empty where it is.
         exact: hypervolume of the exact front, where it is known.
         tested: quality on the test part of networks that were trained from scratch.
     """
@@ -198,6 +200,11 @@ def device_entry(
         "ranges": ranges,
         "judged": {key: [min(values), max(values)] for key, values in judged.items()},
         "noise": {cost.key: noise[cost.name] for cost in costs if cost.name in noise},
+        "trust": {
+            cost.key: {"trustworthy": not doubts[cost.name], "why": doubts[cost.name]}
+            for cost in costs
+            if doubts and cost.name in doubts
+        },
         "predictor": {
             key: {"spearman": entry["spearman"], "networks": entry["networks"]}
             for key, entry in predictor.items()

@@ -64,6 +64,7 @@ def compose(
             quality[device.name]["costs"],
             bounds[device.name],
             noise=source.noise(device.name),
+            doubts=source.doubts(device.name),
             measured=source.found(device.name),
             exact=benchmark.fronts[device.name].hypervolume if benchmark else None,
             tested=verification["test"],

@@ -11,7 +11,7 @@ from modnas_fast.config import Config
 from modnas_fast.config.presets import OWN_IMAGES
 from modnas_fast.devices import MeasurementCache, Profiler, fingerprint
 from modnas_fast.devices.cost_source import CostSource
-from modnas_fast.devices.measure import zeros_of
+from modnas_fast.devices.measure import normals_of
 from modnas_fast.runs.sources import check_quality, find_truth, make_source
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.objective import Objective
@@ -124,5 +124,5 @@ class Inputs:
             cache.clear()
         cache.try_writing()
         options = self.config.devices
-        inputs = self.task.inputs if self.trains else zeros_of(self._told["input_shape"])
+        inputs = self.task.inputs if self.trains else normals_of(self._told["input_shape"])
         return Profiler(self.space, self.network, inputs, cache, options.repeats, options.minutes)

@@ -16,6 +16,7 @@ from typing import Any, Literal, Protocol, TypeVar
 import torch
 from torch import Tensor
 
+from modnas_fast.devices.measure import normals_of
 from modnas_fast.runtime.objective import Objective
 
 #: `train` is for the supernet's weights, `validation` for the hypernetwork, `test` for reports alone; the first two
@@ -104,8 +105,11 @@ class Task(ABC):
         """The quality [S], float64, of counts added up over a whole part."""
 
     def inputs(self, count: int, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Tensor:
-        """A made-up x of `count` samples, for measuring; `dtype` is that of a network's weights."""
-        return torch.zeros(count, *self.input_shape, device=device, dtype=dtype)
+        """A made-up x of `count` samples, for measuring, always the same; `dtype` is that of a network's weights.
+
+        Normal random numbers; a task whose x are ids gives ids.
+        """
+        return normals_of(self.input_shape)(count, device, dtype)
 
     def description(self) -> dict[str, Any]:
         """The section `task` of result.json, plain values; a task adds what is worth telling of it."""

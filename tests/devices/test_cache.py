@@ -21,9 +21,9 @@ def open_cache(folder: Path, machine: Fingerprint = MACHINE, **networks: object)
 def test_measurements_survive_a_reload(tmp_path: Path) -> None:
     cache = open_cache(tmp_path)
     assert cache.get("cpu", "net") is None and not cache.path.exists()
-    cache.update({("cpu", "net"): Measurement(1.25, 0.03), ("gpu", "net"): Measurement(0.1, 0.0)})
+    cache.update({("cpu", "net"): Measurement(1.25, 0.03, "a doubt"), ("gpu", "net"): Measurement(0.1, 0.0)})
     for seen in (cache, open_cache(tmp_path)):
-        assert seen.get("cpu", "net") == Measurement(1.25, 0.03)
+        assert seen.get("cpu", "net") == Measurement(1.25, 0.03, "a doubt")
         assert seen.get("gpu", "net") == Measurement(0.1, 0.0)
         assert seen.get("cpu", "other") is None
 
@@ -60,15 +60,17 @@ def test_another_family_of_networks_is_another_file(tmp_path: Path) -> None:
         b"{",
         b"[]",
         b"3",
-        b'{"schema": 1}',
+        b'{"schema": 2}',
         b'{"measurements": {}}',
         b"\xff\xfe",
         b"null",
-        b'{"schema": 1, "measurements": {"cpu": {"net": 3}}}',
-        b'{"schema": 1, "measurements": {"cpu": []}}',
-        b'{"schema": 1, "measurements": {"cpu": {"net": [-1, 0]}}}',
-        b'{"schema": 1, "measurements": {"cpu": {"net": ["1", 0]}}}',
-        b'{"schema": 1, "measurements": {"cpu": {"net": [NaN, 0]}}}',
+        b'{"schema": 2, "measurements": {"cpu": {"net": 3}}}',
+        b'{"schema": 2, "measurements": {"cpu": []}}',
+        b'{"schema": 2, "measurements": {"cpu": {"net": [-1, 0, ""]}}}',
+        b'{"schema": 2, "measurements": {"cpu": {"net": ["1", 0, ""]}}}',
+        b'{"schema": 2, "measurements": {"cpu": {"net": [NaN, 0, ""]}}}',
+        b'{"schema": 2, "measurements": {"cpu": {"net": [1.0, 0, 3]}}}',
+        b'{"schema": 2, "measurements": {"cpu": {"net": [1.0, 0]}}}',
     ],
 )
 def test_a_damaged_file_is_refused_with_the_remedy(tmp_path: Path, content: bytes) -> None:
@@ -97,10 +99,11 @@ def test_clear_forgets_in_memory_and_on_disk(tmp_path: Path) -> None:
     assert cache.get("cpu", "net") is None and not cache.path.exists()
 
 
-def test_another_schema_counts_as_empty(tmp_path: Path) -> None:
+@pytest.mark.parametrize("schema", [0, 1])
+def test_another_schema_counts_as_empty(tmp_path: Path, schema: int) -> None:
     path = open_cache(tmp_path).path
     path.parent.mkdir(parents=True)
-    path.write_text('{"schema": 0, "measurements": {"cpu": {"net": [1.0, 0.0]}}}')
+    path.write_text(f'{{"schema": {schema}, "measurements": {{"cpu": {{"net": [1.0, 0.0]}}}}}}')
     assert open_cache(tmp_path).get("cpu", "net") is None
 
 

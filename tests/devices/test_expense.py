@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from modnas_fast.devices import Setting
 from modnas_fast.devices import measure as measure_module
 from modnas_fast.devices.expense import LIVE_OUTPUTS, check_memory, parameter_bytes, seconds_per_round
-from modnas_fast.devices.measure import Job, zeros_of
+from modnas_fast.devices.measure import Job, normals_of
 from modnas_fast.runtime.errors import InputError
 
 SHAPE = (3, 8, 8)
-INPUTS = zeros_of(SHAPE)
+INPUTS = normals_of(SHAPE)
 
 
 class PerImage(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -12,18 +13,20 @@ from torch import Tensor, nn
 
 from modnas_fast.devices import Setting
 from modnas_fast.devices import measure as measure_module
-from modnas_fast.devices.measure import Job, measure, zeros_of
+from modnas_fast.devices.contention import Reading
+from modnas_fast.devices.measure import Anchor, Job, measure, normals_of
 
 SINGLE = Setting("cpu", 1, 1, torch.float32)
 SHAPE = (3, 4, 4)
-INPUTS = zeros_of(SHAPE)
+INPUTS = normals_of(SHAPE)
 
 
 class Clock:
-    """Seconds that pass only when a network says so."""
+    """Seconds that pass only when a network says so, on a machine without others."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 100.0
+        monkeypatch.setattr(measure_module, "Watch", lambda: SimpleNamespace(look=Reading))
         monkeypatch.setattr(measure_module, "time", SimpleNamespace(perf_counter=lambda: self.now))
 
 
@@ -173,3 +176,78 @@ def test_no_gradient_is_recorded(clock: Clock) -> None:
 
 def test_nothing_to_measure() -> None:
     assert measure([], INPUTS, 3) == {}
+
+
+def test_what_is_measured_is_in_the_units_of_the_anchors_first_values(clock: Clock) -> None:
+    """The machine is three times as slow as it was on one setting, as it was on the other: each has its own drift."""
+    settings = SINGLE, Setting("cpu", 1, 4, torch.float32)
+    jobs = [Job(setting, "net", Recorder("net", [], clock, [0.006])) for setting in settings]
+    first = {SINGLE: 1.0, settings[1]: 3.0}
+    anchors = [
+        Anchor(Job(setting, name, Recorder(name, [], clock, [0.003])), first[setting])
+        for setting in settings
+        for name in "abc"
+    ]
+    measured = measure(jobs, INPUTS, 3, anchors=anchors)
+    assert {key: value.latency_ms for key, value in measured.items()} == {
+        (SINGLE.name, "net"): pytest.approx(2.0),
+        (settings[1].name, "net"): pytest.approx(6.0),
+    }
+
+
+def test_anchors_without_a_first_value_are_measured_and_the_unit(clock: Clock) -> None:
+    job, known, new = (Job(SINGLE, name, Recorder(name, [], clock, [0.004])) for name in ("net", "known", "new"))
+    assert measure([job], INPUTS, 2, anchors=[Anchor(new)])[SINGLE.name, "new"].latency_ms == pytest.approx(4.0)
+    measured = measure([job, known], INPUTS, 2, anchors=[Anchor(known, 2.0), Anchor(new)])
+    assert [value.latency_ms for value in measured.values()] == pytest.approx([2.0, 2.0, 2.0])
+
+
+def test_what_stays_noisy_is_marked(clock: Clock) -> None:
+    calm = Job(SINGLE, "calm", Recorder("calm", [], clock, [0.001]))
+    assert measure([calm], INPUTS, 6)[SINGLE.name, "calm"].doubt == ""
+    noisy = Job(SINGLE, "noisy", Recorder("noisy", [], clock, [0.001, 0.001, *[0.001, 0.002] * 5]))
+    assert measure([noisy], INPUTS, 6, spare=2)[SINGLE.name, "noisy"].doubt.startswith("values known to ±")
+    assert noisy.network.calls == 2 + 6 + 2
+
+
+def test_inputs_are_random_possible_and_always_the_same() -> None:
+    first, second = (INPUTS(2, "cpu", torch.bfloat16) for _ in range(2))
+    assert first.dtype == torch.bfloat16 and torch.equal(first, second) and first.std() > 0.5
+    assert INPUTS(10**9, "meta", torch.float32).shape == (10**9, *SHAPE)
+
+
+def test_a_gpu_is_timed_between_two_events_around_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    log: list[object] = []
+
+    class Event:
+        def __init__(self, enable_timing: bool) -> None:
+            assert enable_timing
+
+        def record(self) -> None:
+            log.append("event")
+
+        def synchronize(self) -> None:
+            log.append("waited")
+
+        def elapsed_time(self, later: Event) -> float:
+            return 2.5  # ms
+
+    stand_in = SimpleNamespace(
+        Event=Event, synchronize=lambda: log.append("idle"), device=lambda index: nullcontext(index)
+    )
+    monkeypatch.setattr(torch, "cuda", stand_in)
+    seconds = measure_module._cuda_seconds(nn.Identity().requires_grad_(False), torch.zeros(1))
+    assert seconds == pytest.approx(0.0025) and log == ["idle", "event", "event", "waited"]
+
+
+def test_a_gpu_s_clock_is_noted_where_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    setting, watch = Setting("cuda:0", 1, 1, torch.float32), SimpleNamespace(look=lambda: Reading(0.1, clock_mhz=5.0))
+    monkeypatch.setattr(torch.cuda, "clock_rate", lambda processor: 1980)
+    assert measure_module._look(watch, setting) == Reading(0.1, clock_mhz=1980.0)
+    assert measure_module._look(watch, SINGLE) == Reading(0.1, clock_mhz=5.0)
+
+    def refuse(processor: str) -> int:
+        raise ModuleNotFoundError("nvidia-ml-py does not seem to be installed")
+
+    monkeypatch.setattr(torch.cuda, "clock_rate", refuse)
+    assert measure_module._look(watch, setting).clock_mhz is None

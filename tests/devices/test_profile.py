@@ -10,7 +10,7 @@ import torch
 
 from modnas_fast.devices import Fingerprint, Measurement, MeasurementCache, Profiler, Setting
 from modnas_fast.devices import profile as profile_module
-from modnas_fast.devices.measure import Inputs, Job, zeros_of
+from modnas_fast.devices.measure import Anchor, Inputs, Job, normals_of
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.spaces import NB201Space
 
@@ -28,7 +28,13 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     log: list[tuple[str, str]] = []
 
     def fake(
-        jobs: Sequence[Job], inputs: Inputs, repeats: int, on_percent: Callable[[int], None]
+        jobs: Sequence[Job],
+        inputs: Inputs,
+        repeats: int,
+        on_percent: Callable[[int], None],
+        *,
+        spare: int,
+        anchors: Sequence[Anchor],
     ) -> dict[tuple[str, str], Measurement]:
         assert inputs(2, "cpu", torch.float32).shape == (2, 1, 4, 4) and repeats == 3
         log.extend((job.setting.name, job.key) for job in jobs)
@@ -41,7 +47,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
 
 def make_profiler(folder: Path) -> Profiler:
     cache = MeasurementCache(Fingerprint("cpu", 1, 1, "2", ()), {}, folder)
-    return Profiler(space, TASK, zeros_of((1, 4, 4)), cache, repeats=3)
+    return Profiler(space, TASK, normals_of((1, 4, 4)), cache, repeats=3)
 
 
 def test_what_is_in_the_cache_is_not_repeated(tmp_path: Path, measured: list) -> None:
@@ -56,6 +62,32 @@ def test_what_is_in_the_cache_is_not_repeated(tmp_path: Path, measured: list) ->
     }
     assert make_profiler(tmp_path).latencies([(FIRST, [LARGE])]) == {FIRST.name: {LARGE.text: Measurement(1.0, 0.0)}}
     assert len(measured) == 3
+
+
+def test_reference_networks_go_along_with_their_first_latencies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On each setting of a campaign, and on no other; what had no first latency is kept as such."""
+    campaigns: list[dict[tuple[str, str], float | None]] = []
+
+    def fake(jobs: Sequence[Job], *_: object, anchors: Sequence[Anchor], **__: object) -> dict:
+        campaigns.append({(a.job.setting.name, a.job.key): a.first_ms for a in anchors})
+        new = [a.job for a in anchors if a.first_ms is None]
+        return {(job.setting.name, job.key): Measurement(2.0 + job.setting.batch, 0.0) for job in [*jobs, *new]}
+
+    monkeypatch.setattr(profile_module, "measure", fake)
+    profiler = make_profiler(tmp_path)
+    profiler.latencies([(FIRST, [PLAIN])])
+    other = space.architecture([2, 2, 3, 3, 2, 2])
+    profiler.latencies([(FIRST, [other]), (SECOND, [PLAIN])])
+    onehot = space.canonical(space.encode([space.parse(text) for text in space.references]))
+    references = {a.text for a in space.decode(onehot)}
+    assert len(references) >= 9 and other.text not in references
+    assert campaigns[0] == {(FIRST.name, text): None for text in references}
+    assert campaigns[1] == {
+        **{(FIRST.name, text): 3.0 for text in references},
+        **{(SECOND.name, text): None for text in references},
+    }
 
 
 def test_equal_functions_are_measured_once(tmp_path: Path, measured: list) -> None:
@@ -86,12 +118,12 @@ def test_what_takes_too_long_is_measured_less_often_and_said_or_refused(
 ) -> None:
     repeats: list[int] = []
     monkeypatch.setattr(profile_module, "seconds_per_round", lambda *arguments: 60.0)
-    monkeypatch.setattr(profile_module, "measure", lambda jobs, shape, count, tell: repeats.append(count) or {})
+    monkeypatch.setattr(profile_module, "measure", lambda jobs, shape, count, tell, **more: repeats.append(count) or {})
     lines: list[str] = []
 
     def profiler(minutes: float) -> Profiler:
         cache = MeasurementCache(Fingerprint("cpu", 1, 1, "2", ()), {}, tmp_path)
-        return Profiler(space, TASK, zeros_of((1, 4, 4)), cache, repeats=15, minutes=minutes)
+        return Profiler(space, TASK, normals_of((1, 4, 4)), cache, repeats=15, minutes=minutes)
 
     for minutes in (17, 10, 5, 1):
         profiler(minutes).latencies([(FIRST, [PLAIN])], say=lines.append)
@@ -115,9 +147,9 @@ def test_what_does_not_fit_into_memory_is_refused_before_it_is_made(
 ) -> None:
     monkeypatch.setattr(profile_module, "free_memory", lambda device: 10**9)
     cache = MeasurementCache(Fingerprint("cpu", 1, 1, "2", ()), {}, tmp_path)
-    large = Profiler(space, TASK, zeros_of((1, 1280, 960)), cache, repeats=15)
+    large = Profiler(space, TASK, normals_of((1, 1280, 960)), cache, repeats=15)
     with pytest.raises(
-        InputError, match="task.resize: measuring 1 networks with batches of up to 32 inputs of 1×1280×960"
+        InputError, match="task.resize: measuring 10 networks with batches of up to 32 inputs of 1×1280×960"
     ):
         large.latencies([(Setting("cpu", 1, 32, torch.float32), [LARGE])])
     assert not measured

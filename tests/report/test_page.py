@@ -279,3 +279,16 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (run / "plots").write_text("in the way")
     with pytest.raises(InputError, match="cannot be written"):
         write_report(run)
+
+
+def test_measurements_that_are_not_trustworthy_are_marked_with_the_reason(tmp_path: Path) -> None:
+    result = make_result()
+    assert (
+        "trustworthy" not in (page := page_html(read_run(write_run(tmp_path / "trusted", result)))) and "⚠" not in page
+    )
+    name = result["devices"][1]["name"]
+    result["devices"][1]["trust"] = {"latency_ms": {"trustworthy": False, "why": "9 of <20> rounds disturbed"}}
+    page = page_html(read_run(write_run(tmp_path / "doubtful", result)))
+    assert f"⚠ Not trustworthy: measurements on {name} (9 of &lt;20&gt; rounds disturbed)." in page
+    beside = page.count('<abbr class="doubt" title="not trustworthy: 9 of &lt;20&gt; rounds disturbed">⚠</abbr>')
+    assert beside >= 2 and page.count("⚠") == beside + 1  # in the table and in the device's own part

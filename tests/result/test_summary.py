@@ -128,6 +128,7 @@ def composed(test_error: dict[str, float]) -> dict[str, Any]:
             bounds[device.name],
             noise={"latency": 0.2},
             measured={A: (7.0,), B: (2.5,), C: (9.0,)},
+            doubts={"latency": "busy" if device is there else ""},
             tested=test_error,
         )
         for device in (here, there)
@@ -155,6 +156,8 @@ def test_a_device_counts_its_distinct_nondominated_networks() -> None:
     assert [ray["nondominated"] for ray in there["rays"]] == [True] * 4
     assert there["split"] == "unseen" and here["noise"] == {"latency_ms": 0.2}
     assert here["predictor"] == {"latency_ms": {"spearman": 0.9, "networks": 3}}
+    assert here["trust"] == {"latency_ms": {"trustworthy": True, "why": ""}}
+    assert there["trust"] == {"latency_ms": {"trustworthy": False, "why": "busy"}}
 
 
 def test_hypervolumes_are_those_of_the_rays_and_of_the_random_networks() -> None:

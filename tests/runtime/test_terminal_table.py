@@ -133,3 +133,24 @@ def test_commands_in_narrow_terminals(
     assert not stop.value.code and "…" not in out
     names = {"data": ("hw-nas-bench-360", "143.6"), "doctor": ("entangled_linear", "reference")}
     assert all(name in out for name in names[command_line[0]])
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_devices_whose_measurements_are_not_trustworthy_are_marked_and_told_why(width: int) -> None:
+    content = {**make_result(), "configuration": {}, "cost_sources": {"latency_ms": "measured"}}
+    for place, device in enumerate(content["devices"]):
+        why = "9 of 20 rounds disturbed" if place == 1 else ""
+        device["trust"] = {"latency_ms": {"trustworthy": not why, "why": why}}
+    parts = summary_tables(Result(Path("run"), content))
+    names = [device["name"] for device in content["devices"]]
+    found = cells(printed(parts[0], width))
+    assert f"{names[1]} !" in found and names[1] not in found and names[0] in found
+    last = " ".join(printed(parts[-1], UNLIMITED))
+    assert last.startswith(f"not trustworthy: {names[1]} (9 of 20 rounds disturbed). ") and "--remeasure" in last
+    title = " ".join(" ".join(printed(parts[1], UNLIMITED)).split())
+    assert title.startswith("Verified: trained from scratch and measured (not trustworthy on 1 of 5 devices)")
+    for device in content["devices"]:
+        device["trust"]["latency_ms"] = {"trustworthy": True, "why": ""}
+    assert "trustworth" not in " ".join(
+        line for part in summary_tables(Result(Path("run"), content)) for line in printed(part, UNLIMITED)
+    )

@@ -60,6 +60,13 @@ class PredictorMerit(Part):
     networks: int | None = None
 
 
+class Trust(Part):
+    """Whether the measurements of a cost on a device are trustworthy, and why not."""
+
+    trustworthy: bool = True
+    why: str = ""
+
+
 class DeviceResult(Part):
     """What the search found for one device; entries of costs stand under their keys."""
 
@@ -67,6 +74,7 @@ class DeviceResult(Part):
     split: Literal["search", "unseen"]
     ranges: dict[str, tuple[float, float]] = {}
     noise: dict[str, float | None] = {}
+    trust: dict[str, Trust] = {}
     predictor: dict[str, PredictorMerit] = {}
     hypervolume_bounds: dict[str, tuple[float, float]] = {}
     hypervolume: float | None = None
@@ -81,6 +89,11 @@ class DeviceResult(Part):
     def unseen(self) -> bool:
         """Whether the device took no part in the search."""
         return self.split == "unseen"
+
+    @property
+    def doubt(self) -> str:
+        """Why what was measured here is not trustworthy; empty where it is."""
+        return "; ".join(trust.why for trust in self.trust.values() if not trust.trustworthy)
 
     @property
     def points(self) -> list[Point]:

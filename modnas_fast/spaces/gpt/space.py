@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from modnas_fast.runtime.errors import InputError
-from modnas_fast.spaces.base import Architecture, Choice, SearchSpace
+from modnas_fast.spaces.architecture import Architecture, Choice
+from modnas_fast.spaces.base import SearchSpace
 from modnas_fast.spaces.gpt.analytic import LayerCosts, costs
 from modnas_fast.spaces.gpt.network import GPTNetwork, Shape
 from modnas_fast.spaces.gpt.scales import SCALES, Scale
