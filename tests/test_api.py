@@ -52,6 +52,7 @@ PUBLIC = {
     "modnas_fast.tasks": [
         "Batch",
         "ImageClassification",
+        "LanguageModelling",
         "Part",
         "Stream",
         "Task",
