@@ -63,6 +63,8 @@ class BestCosts:
         self._formulas = formulas
         self._kinds: dict[str, Source] = content["cost_sources"]
         self._known: dict[tuple[str, str], Known] = {}
+        #: exact costs by key and architecture
+        self._listed: dict[str, dict[str, float]] = {}
 
     def __call__(self, device: Device, texts: Sequence[str], onehot: Tensor) -> list[dict[str, Cost]]:
         """The costs by key of each of n architectures, strings [n] and one-hots [n, N]."""
@@ -88,11 +90,13 @@ class BestCosts:
 
     def _exact(self, cost: Objective, texts: Sequence[str], onehot: Tensor) -> list[float]:
         """As the run lists them, so that no network is built again; of other networks by formula."""
-        listed = {
-            point["architecture"]: point[cost.key]
-            for entry in self._content["devices"]
-            for point in (*entry["rays"], *entry["random"])
-        }
+        if cost.key not in self._listed:
+            self._listed[cost.key] = {
+                point["architecture"]: point[cost.key]
+                for entry in self._content["devices"]
+                for point in (*entry["rays"], *entry["random"])
+            }
+        listed = self._listed[cost.key]
         new = [row for row, text in enumerate(texts) if text not in listed]
         values = iter(self._formulas(self._space.canonical(onehot[new]))[cost.name].tolist() if new else [])
         return [listed[text] if text in listed else next(values) for text in texts]
