@@ -100,6 +100,8 @@ def test_the_version_is_that_of_the_distribution() -> None:
         "modnas_fast.datasets.fetch",
         "modnas_fast.datasets.home",
         "modnas_fast.result.folder",
+        "modnas_fast.result.result",
+        "modnas_fast.result.queries",
     ],
 )
 def test_a_light_import_loads_nothing_heavy(module: str) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.files import replacing
 
 if TYPE_CHECKING:
@@ -28,14 +29,19 @@ Array = np.ndarray[Any, Any]
 class AnswersFile:
     """The header and the arrays of an open answers.npz; an array is read when it is first asked for."""
 
-    def __init__(self, file: Any, header: dict[str, Any]) -> None:
+    def __init__(self, file: Any, header: dict[str, Any], path: Path | None = None) -> None:
         self._file = file
+        self._path = path
         self.header = header
         self._read: dict[str, Array] = {}
 
     def __getitem__(self, name: str) -> Array:
         if name not in self._read:
-            self._read[name] = self._file[name]
+            try:
+                self._read[name] = self._file[name]
+            except (OSError, ValueError, zipfile.BadZipFile, zlib.error):
+                where = f"{self._path} is damaged ({name})"
+                raise InputError(f"{where}; delete it, and modnas-fast report makes it again") from None
         return self._read[name]
 
     def __contains__(self, name: str) -> bool:
@@ -55,7 +61,7 @@ def open_answers(path: Path, result: bytes) -> AnswersFile | None:
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
         return None
     fits = header.get("format") == FORMAT and header.get("version") == VERSION
-    return AnswersFile(file, header) if fits and header.get("result") == stamp_of(result) else None
+    return AnswersFile(file, header, path) if fits and header.get("result") == stamp_of(result) else None
 
 
 def save_answers(path: Path, header: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:

@@ -23,7 +23,7 @@ from modnas_fast.spaces import SearchSpace
 
 #: combinations of options up to which a file holds what each of them comes to, so that no rule of the space is needed
 SMALL_SPACE = 20_000
-#: canonical networks whose predictions and features are worked out at once
+#: networks whose features are worked out at once
 CHUNK = 4096
 
 

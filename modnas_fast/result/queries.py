@@ -150,7 +150,7 @@ class FileQueries:
             if device.name not in self._known:
                 self._known[device.name] = OnDevice(self._file, device, self._place[device.name], self._costs)
             return self._known[device.name]
-        key = (device.name, device.embedding, *device.ranges.values())
+        key = (device.name, *device.embedding, *((name, *ends) for name, ends in device.ranges.items()))
         if key not in self._new:
             if len(self._new) == NEW_DEVICES:
                 self._new.clear()

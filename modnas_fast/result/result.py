@@ -76,6 +76,9 @@ class Result:
             f"that made it ({made_by or 'not named'})"
         )
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Result.load, (self.run,)  # in another process it is read again
+
     @property
     def content(self) -> dict[str, Any]:
         """The content of result.json."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from agreement import assert_agrees
 from report.browser import drawn, needs_browser, watch
 
 from modnas_fast import Result
@@ -74,6 +75,10 @@ def test_killed_it_ends_as_if_unbroken(kind: tuple[Any, list[str], Path]) -> Non
     assert cli.result(broken) == cli.result(whole)
     for file in ("history.json", "predictor.json", "hypernetwork.safetensors"):
         assert (broken / file).read_bytes() == (whole / file).read_bytes(), file
+
+
+def test_answers_agree_with_the_reference(kind: tuple[Any, list[str], Path]) -> None:
+    assert_agrees(Result.load(kind[2]))
 
 
 def test_every_number_says_where_it_comes_from(kind: tuple[Any, list[str], Path]) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import pickle
 import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -173,6 +175,30 @@ def test_a_damaged_file_is_not_asked(copied: Path, spoil: str) -> None:
         np.savez(file, **arrays, **({"header": np.array(json.dumps(header))} if spoil == "other version" else {}))
     assert Result.load(copied)._from_file is None
     assert keep_answers(copied) and Result.load(copied)._from_file is not None
+
+
+def test_a_member_that_is_damaged_is_told_in_one_line(copied: Path) -> None:
+    content = bytearray((copied / "answers.npz").read_bytes())
+    with zipfile.ZipFile(copied / "answers.npz") as file:
+        begin = file.getinfo("networks.costs.npy").header_offset
+    content[begin + 120] ^= 0xFF
+    (copied / "answers.npz").write_bytes(content)
+    with pytest.raises(InputError, match=r"answers.npz is damaged \(networks.costs\); delete it"):
+        Result.load(copied).pick("fast", max={"latency_ms": 30})
+
+
+def test_a_result_goes_to_another_process_after_questions(answered: Path) -> None:
+    result = Result.load(answered)
+    chosen = result.pick("fast", preference=[1, 1])
+    assert pickle.loads(pickle.dumps(result)).pick("fast", preference=[1, 1]) == chosen
+
+
+def test_new_devices_with_exchanged_ranges_are_not_confused(answered: Path) -> None:
+    result = Result.load(answered)
+    dear = Device("phone", PHONE.embedding, split="unseen", ranges={"latency": (20.0, 110.0)})
+    for device in (PHONE, dear, PHONE):
+        cost = result.pick(device, preference=[1, 1]).costs["latency_ms"].value
+        assert cost == pytest.approx(result.reference.preferred(device, [1, 1]).costs["latency_ms"].value, rel=1e-4)
 
 
 def test_what_the_file_cannot_answer_is_said_and_the_reference_answers(
