@@ -5,6 +5,7 @@ Knows neither torch nor this machine: one pass, and the look at the machine, com
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -57,6 +58,7 @@ def run_rounds(
     look: Callable[[Item], Reading],
     repeats: int,
     spare: int = 0,
+    limit_s: float = math.inf,
     on_percent: Callable[[int], None] = lambda done: None,
 ) -> None:
     """Fills the blocks with rounds, in which all items of all blocks are visited once.
@@ -70,11 +72,13 @@ def run_rounds(
         look: what happened since the last look, to the processor of an item.
         repeats: counted rounds that are wanted; two thirds of them are enough where all is calm.
         spare: rounds more for blocks that are not settled by then.
+        limit_s: no spare round begins that would end, by its last passes, after so many seconds of passes.
         on_percent: called whenever another percent of the time is over, as far as that can be foretold: 1 to 100.
     """
     order = random.Random(0)
     last = {id(item): 1.0 for block in blocks for item in block.items}  # seconds of the last pass, for the progress
-    least, rounds, told = least_rounds(repeats), WARMUP_ROUNDS + repeats + spare, 0
+    least, rounds = least_rounds(repeats), WARMUP_ROUNDS + repeats + spare
+    told, spent = 0, 0.0
 
     def tell(percent: int) -> None:
         nonlocal told
@@ -85,6 +89,8 @@ def run_rounds(
     for number in range(rounds):
         left = [block for block in blocks if not settled(block, least)]
         expected, passed = sum(last[id(item)] for block in left for item in block.items), 0.0
+        if number >= WARMUP_ROUNDS + repeats and spent + expected > limit_s:
+            break
         for block in left if number % 2 else reversed(left):
             values = [0.0] * len(block.items)
             look(block.items[0])
@@ -93,6 +99,7 @@ def run_rounds(
                 passed += last[key]
                 last[key] = seconds_of(block.items[place])
                 values[place] = 1e3 * last[key]
+                spent += last[key]
                 tell(int(100 * (number + min(1.0, passed / expected)) / rounds + 1e-9))
             if number >= WARMUP_ROUNDS:
                 block.values_ms.append(values)
