@@ -10,13 +10,7 @@ import torch
 from torch import nn
 
 from modnas_fast.devices.cache import MeasurementCache
-from modnas_fast.devices.expense import (
-    PROBES,
-    REFUSED_BEYOND,
-    affordable_repeats,
-    check_memory,
-    seconds_per_round,
-)
+from modnas_fast.devices.expense import PROBES, REFUSED_BEYOND, affordable_repeats, check_memory, seconds_per_round
 from modnas_fast.devices.machine import Setting
 from modnas_fast.devices.measure import Anchor, Inputs, Job, Measurement, measure
 from modnas_fast.devices.rounds import WARMUP_ROUNDS
