@@ -144,13 +144,3 @@ def affordable_repeats(
     if needed > minutes:
         say(f"that takes about {needed:.0f} minutes still; task.resize, devices.networks and space.channels shorten it")
     return made
-
-
-def spare_rounds(seconds: float, repeats: int, minutes: float) -> int:
-    """Rounds that may be made in place of disturbed ones: a third of `repeats`, as far as `minutes` allow.
-
-    >>> spare_rounds(10.0, 15, 10.0), spare_rounds(30.0, 15, 10.0)
-    (5, 3)
-    """
-    possible = int(60 * minutes / seconds) - WARMUP_ROUNDS if seconds > 0 else 2 * repeats
-    return max(0, min(repeats // 3, possible - repeats))

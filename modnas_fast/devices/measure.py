@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -72,6 +73,7 @@ def measure(
     on_percent: Callable[[int], None] = lambda done: None,
     *,
     spare: int = 0,
+    limit_s: float = math.inf,
     anchors: Sequence[Anchor] = (),
 ) -> dict[tuple[str, str], Measurement]:
     """Medians over interleaved rounds, by (setting name, network key), in the units of the anchors' first values.
@@ -84,6 +86,7 @@ def measure(
         repeats: counted rounds, at least 1.
         on_percent: called whenever another percent of the time is over, as far as that can be foretold: 1 to 100.
         spare: rounds more for settings that were disturbed.
+        limit_s: seconds after which no such round begins.
         anchors: reference networks, which are measured in the same rounds, among `jobs` or not; those that have no
             first value are part of what comes back.
     """
@@ -94,7 +97,7 @@ def measure(
     with torch.inference_mode(), threads_restored():
         passes = Passes(list(every.values()), inputs)
         watch = Watch()
-        run_rounds(blocks, passes.seconds, lambda job: _look(watch, job.setting), repeats, spare, on_percent)
+        run_rounds(blocks, passes.seconds, lambda job: _look(watch, job.setting), repeats, spare, limit_s, on_percent)
     measured: dict[tuple[str, str], Measurement] = {}
     for name, block in zip(names, blocks):
         found, why = block.corrected(least_rounds(repeats)), doubt(block, least_rounds(repeats))

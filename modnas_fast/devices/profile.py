@@ -10,14 +10,7 @@ import torch
 from torch import nn
 
 from modnas_fast.devices.cache import MeasurementCache
-from modnas_fast.devices.expense import (
-    PROBES,
-    REFUSED_BEYOND,
-    affordable_repeats,
-    check_memory,
-    seconds_per_round,
-    spare_rounds,
-)
+from modnas_fast.devices.expense import PROBES, REFUSED_BEYOND, affordable_repeats, check_memory, seconds_per_round
 from modnas_fast.devices.machine import Setting
 from modnas_fast.devices.measure import Anchor, Inputs, Job, Measurement, measure
 from modnas_fast.devices.rounds import WARMUP_ROUNDS
@@ -97,8 +90,10 @@ class Profiler:
         seconds = seconds_per_round(list(every.values()), self._inputs, enough)
         what = f"{len(jobs)} networks on {len(settings)} settings"
         repeats = affordable_repeats(seconds, self._repeats, self._minutes, say, refuse=refuse, what=what)
-        spare = spare_rounds(seconds, repeats, self._minutes)
-        return measure(jobs, self._inputs, repeats, on_percent, spare=spare, anchors=anchors)
+        spare = self._repeats + self._repeats // 3 - repeats
+        return measure(
+            jobs, self._inputs, repeats, on_percent, spare=spare, limit_s=60 * self._minutes, anchors=anchors
+        )
 
     def _jobs(self, wanted: Sequence[tuple[Setting, str]]) -> dict[tuple[Setting, str], Job]:
         """Networks to be measured. Raises InputError where there is not enough memory for them."""

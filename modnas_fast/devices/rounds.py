@@ -5,6 +5,7 @@ Knows neither torch nor this machine: one pass, and the look at the machine, com
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -57,6 +58,7 @@ def run_rounds(
     look: Callable[[Item], Reading],
     repeats: int,
     spare: int = 0,
+    limit_s: float = math.inf,
     on_percent: Callable[[int], None] = lambda done: None,
 ) -> None:
     """Fills the blocks with rounds, in which all items of all blocks are visited once.
@@ -70,35 +72,56 @@ def run_rounds(
         look: what happened since the last look, to the processor of an item.
         repeats: counted rounds that are wanted; two thirds of them are enough where all is calm.
         spare: rounds more for blocks that are not settled by then.
+        limit_s: no spare round begins that would end, by its last passes, after so many seconds of passes.
         on_percent: called whenever another percent of the time is over, as far as that can be foretold: 1 to 100.
     """
-    order = random.Random(0)
-    last = {id(item): 1.0 for block in blocks for item in block.items}  # seconds of the last pass, for the progress
-    least, rounds, told = least_rounds(repeats), WARMUP_ROUNDS + repeats + spare, 0
-
-    def tell(percent: int) -> None:
-        nonlocal told
-        if percent > told:
-            told = percent
-            on_percent(percent)
-
-    for number in range(rounds):
+    order, least, wanted = random.Random(0), least_rounds(repeats), WARMUP_ROUNDS + repeats
+    clock = _Clock(seconds_of, wanted + spare, on_percent)
+    for number in range(wanted + spare):
         left = [block for block in blocks if not settled(block, least)]
-        expected, passed = sum(last[id(item)] for block in left for item in block.items), 0.0
+        expected = clock.begin(number, [item for block in left for item in block.items])
+        if not left or (number >= wanted and clock.spent + expected > limit_s):
+            break
         for block in left if number % 2 else reversed(left):
             values = [0.0] * len(block.items)
             look(block.items[0])
             for place in order.sample(range(len(values)), len(values)):
-                key = id(block.items[place])
-                passed += last[key]
-                last[key] = seconds_of(block.items[place])
-                values[place] = 1e3 * last[key]
-                tell(int(100 * (number + min(1.0, passed / expected)) / rounds + 1e-9))
+                values[place] = 1e3 * clock.seconds(block.items[place])
             if number >= WARMUP_ROUNDS:
                 block.values_ms.append(values)
                 block.readings.append(look(block.items[0]))
     if blocks:
-        tell(100)
+        clock.tell(100)
+
+
+class _Clock(Generic[Item]):
+    """Times passes, and tells how much of all rounds is over, by what passes took last."""
+
+    def __init__(self, seconds_of: Callable[[Item], float], rounds: int, on_percent: Callable[[int], None]) -> None:
+        self._seconds_of, self._rounds, self._on_percent = seconds_of, rounds, on_percent
+        self._last: dict[int, float] = {}
+        self._round, self._expected, self._passed, self._told = 0, 0.0, 0.0, 0
+        self.spent = 0.0
+
+    def begin(self, number: int, items: Sequence[Item]) -> float:
+        """The seconds that a round over these items is expected to take."""
+        self._round, self._passed = number, 0.0
+        self._expected = sum(self._last.setdefault(id(item), 1.0) for item in items)
+        return self._expected
+
+    def seconds(self, item: Item) -> float:
+        """Of one pass."""
+        self._passed += self._last[id(item)]
+        seconds = self._last[id(item)] = self._seconds_of(item)
+        self.spent += seconds
+        self.tell(int(100 * (self._round + min(1.0, self._passed / self._expected)) / self._rounds + 1e-9))
+        return seconds
+
+    def tell(self, percent: int) -> None:
+        """Passes a percentage on that is larger than the last."""
+        if percent > self._told:
+            self._told = percent
+            self._on_percent(percent)
 
 
 def least_rounds(repeats: int) -> int:

@@ -34,9 +34,11 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
         on_percent: Callable[[int], None],
         *,
         spare: int,
+        limit_s: float,
         anchors: Sequence[Anchor],
     ) -> dict[tuple[str, str], Measurement]:
         assert inputs(2, "cpu", torch.float32).shape == (2, 1, 4, 4) and repeats == 3
+        assert spare == 1 and limit_s == 600
         log.extend((job.setting.name, job.key) for job in jobs)
         return {(job.setting.name, job.key): Measurement(float(i + 1), 0.0) for i, job in enumerate(jobs)}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import cycle
 
 import numpy as np
 import pytest
@@ -151,10 +152,18 @@ def test_calm_settings_stop_early_and_others_go_on_alone() -> None:
         return machines[id(network) not in of_calm].seconds(network)
 
     told: list[int] = []
-    run_rounds([calm, disturbed], seconds, nothing, REPEATS, SPARE, told.append)
+    run_rounds([calm, disturbed], seconds, nothing, REPEATS, SPARE, on_percent=told.append)
     assert len(calm.values_ms) == LEAST == 10 and settled(calm, LEAST)
     assert len(disturbed.values_ms) == REPEATS + SPARE and not settled(disturbed, LEAST)
     assert told == sorted(set(told)) and told[-1] == 100
+
+
+@pytest.mark.parametrize(("limit_s", "rounds"), [(0.0, 3), (19.0, 3), (20.0, 4), (29.0, 4), (30.0, 6), (1000.0, 20)])
+def test_rounds_beyond_those_wanted_are_made_as_far_as_the_time_allows(limit_s: float, rounds: int) -> None:
+    """Passes take 2 and 6 s in turns: five, with the warm-up, take 18 s, the sixth is expected to take 2 s more."""
+    block, seconds = Block([Network(1.0)]), cycle([2.0, 6.0])
+    run_rounds([block], lambda network: next(seconds), nothing, 3, 17, limit_s)
+    assert len(block.values_ms) == rounds
 
 
 def test_every_item_is_visited_once_a_round_in_another_order() -> None:
