@@ -317,10 +317,12 @@ def test_a_result_of_another_version(command: Any, copied: Path) -> None:
 def test_damaged_and_missing_weights(
     command: Any, copied: Path, tmp_path: Path, name: str, limit: tuple[str, ...]
 ) -> None:
-    """On a device that the run never saw, where every answer needs a prediction."""
+    """On a device that the run never saw, where every answer needs a prediction, and without answers.npz."""
     (tmp_path / "phone.txt").write_text("4.1 3.9 2.2 2.4 5.0 5.2 5.1 7.7 3.8 9.9", encoding="utf-8")
     question = ("pick", copied, "--embedding", tmp_path / "phone.txt", *limit)
     (copied / name).write_bytes(b"nothing")
+    assert command(*question).code == 0, "answers.npz holds the weights too"
+    (copied / "answers.npz").unlink()
     assert_refused(command(*question), name)
     (copied / name).unlink()
     assert_refused(command(*question), name, "missing")
