@@ -35,7 +35,7 @@ def priced(
         if kinds[cost.key] == "exact":
             continue
         if type(predictor) is MetaPredictor:
-            found[cost.key] = _of_counts(predictor, queries)
+            found[cost.key] = _of_counts(predictor)
         elif type(predictor) is GraphMetaPredictor:
             found[cost.key] = _of_graph(predictor)
         else:
@@ -43,11 +43,11 @@ def priced(
     return found, None
 
 
-def _of_counts(predictor: MetaPredictor, queries: ReferenceQueries) -> Priced:
+def _of_counts(predictor: MetaPredictor) -> Priced:
     first, last = linears(predictor.costs)
 
     def features(onehot: Tensor) -> Tensor:
-        counts = queries.space.canonical(onehot) @ predictor.kinds
+        counts = predictor.counts(onehot)
         return torch.cat([counts, torch.ones_like(counts[:, :1])], dim=-1)
 
     return _with_hidden(features, _learned(first, last), first)

@@ -14,6 +14,7 @@ from modnas_fast.runtime.errors import InputError
 from modnas_fast.spaces.architecture import Architecture, Choice
 from modnas_fast.spaces.base import SearchSpace
 from modnas_fast.spaces.gpt.analytic import LayerCosts, costs
+from modnas_fast.spaces.gpt.keys import GPTKeys
 from modnas_fast.spaces.gpt.network import GPTNetwork, Shape
 from modnas_fast.spaces.gpt.scales import SCALES, Scale
 
@@ -42,6 +43,7 @@ class GPTSpace(SearchSpace):
     """
 
     name = "gpt"
+    keys = GPTKeys
     #: of every choice's options, the smallest and the largest network; all layers alike in width, depth, heads and
     #: ratio one at a time; and four whose layers differ: see `_reference_indices`
     references: tuple[str, ...]

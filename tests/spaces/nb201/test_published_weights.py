@@ -216,5 +216,6 @@ def test_a_network_inherits_scale_and_shift(reduction: str) -> None:
 def test_the_paper_s_preset_has_it() -> None:
     from modnas_fast.config import PRESETS, make_config
 
-    found = {name: make_config(preset=name).space.affine for name in PRESETS}
-    assert found == {name: name == "nb201-paper" for name in PRESETS}
+    spaces = {name: make_config(preset=name).space for name in PRESETS}
+    found = {name: space.affine for name, space in spaces.items() if space.name == "nb201"}
+    assert found == {name: name == "nb201-paper" for name in found} and "nb201-paper" in found
