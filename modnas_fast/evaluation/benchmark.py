@@ -114,14 +114,11 @@ def benchmark_of(
 
 def in_order(table: CostTable, architectures: tuple[str, ...], name: str) -> CostTable:
     """The table with rows in the order of the truth. Raises InputError where it has not just those networks."""
-    if table.architectures == architectures:
-        return table
     if set(table.architectures) != set(architectures):
         raise InputError(
             f"{name}: wanted all {len(architectures)} networks of the space per device, got {len(table.architectures)}"
         )
-    rows = table.rows(architectures)
-    return CostTable(architectures, table.metrics, {name: values[rows] for name, values in table.values.items()})
+    return table.in_order(architectures)
 
 
 def select_metrics(table: CostTable, metrics: Sequence[str] | None) -> CostTable:

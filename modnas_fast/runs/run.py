@@ -225,7 +225,8 @@ class Run:
             entries = predictor_entries(self._inputs.source, devices, prepared.costs, seed)
             for name, entry in entries.items():
                 for key, quality in entry["costs"].items():
-                    self._reporter.say(f"  {name}: Spearman {quality['spearman']:.3f} on held-out networks ({key})")
+                    if quality["spearman"] is not None:  # of one network there is none
+                        self._reporter.say(f"  {name}: Spearman {quality['spearman']:.3f} on held-out networks ({key})")
 
     # ---- search ----
 

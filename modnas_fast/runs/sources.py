@@ -89,10 +89,7 @@ def _in_order(table: CostTable, space: SearchSpace, task: str | None) -> CostTab
     if task is None or space.published is None or task not in space.published.tasks:
         return table
     texts = space.published.truth(task).architectures
-    if texts == table.architectures or set(texts) != set(table.architectures):
-        return table
-    rows = table.rows(texts)
-    return CostTable(texts, table.metrics, {name: values[rows] for name, values in table.values.items()})
+    return table.in_order(texts) if set(texts) == set(table.architectures) else table
 
 
 def _short(table: str) -> str:

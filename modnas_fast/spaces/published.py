@@ -35,6 +35,13 @@ class CostTable:
         except KeyError as error:
             raise InputError(f"devices: the table has no measurements of {error.args[0]}") from None
 
+    def in_order(self, architectures: tuple[str, ...]) -> CostTable:
+        """The table with the rows of these networks, in their order. Raises InputError for one that is not in it."""
+        if architectures == self.architectures:
+            return self
+        rows = self.rows(architectures)
+        return CostTable(architectures, self.metrics, {name: values[rows] for name, values in self.values.items()})
+
     def select(self, metrics: Sequence[str]) -> CostTable:
         """The table with these metrics alone, in this order."""
         if list(metrics) == list(self.metrics):
