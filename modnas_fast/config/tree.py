@@ -64,7 +64,7 @@ class SpaceConfig(_ChoiceSection):
     model_config = ConfigDict(extra="allow")
     choice = (choices.SPACES, "name", "options")
     name: Annotated[str, AfterValidator(choices.SPACES.check)] = DEFAULT_SPACE
-    """`nb201`, or a space of one's own (docs/extending.md)."""
+    """`nb201` (images), `gpt` (language), or a space of one's own (docs/extending.md)."""
     options: dict[str, Any] = {}
     """Keyword arguments of a space of one's own."""
 
@@ -348,9 +348,10 @@ class SearchConfig(Section):
     memory of a GPU; on a CPU, where each thread has its own, as many as stay within 256 MB, which is faster."""
     activations: Literal["auto", "float32", "bfloat16"] = "auto"
     """Number format of the supernet's activations; statistics and weights are in float32. `auto`: bfloat16 on a GPU,
-    where it halves the memory and its traffic, float32 on a CPU."""
+    where it halves the memory and its traffic, if the supernet takes it; float32 on a CPU."""
     capture: bool = True
-    """GPU only: the supernet's passes run as CUDA graphs, without the cost of launching their kernels one by one."""
+    """GPU only: the supernet's passes run as CUDA graphs, without the cost of launching their kernels one by one, if
+    the supernet can be captured."""
     threads: Positive | None = 1
     """CPU threads of everything but the measurements; None: all. Networks as small as the default's gain nothing from
     a second thread, and on a busy machine threads that wait for each other lose much."""
