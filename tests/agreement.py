@@ -36,6 +36,7 @@ def assert_same(mine: Pick, reference: Pick, device: Device) -> None:
     for (key, cost), (low, high) in zip(mine.costs.items(), device.ranges.values(), strict=True):
         wanted = reference.costs[key]
         assert (cost.unit, cost.source, cost.extrapolated) == (wanted.unit, wanted.source, wanted.extrapolated)
+        assert cost.doubt == wanted.doubt
         if cost.source == "predicted":
             assert cost.value == pytest.approx(wanted.value, rel=TOLERANCE, abs=TOLERANCE * (high - low))
         else:

@@ -16,6 +16,7 @@ BENCHMARKS = {
     "mixed_cell": "the kernels of the supernet's cell",
     "entangled_linear": "linear layers with entangled weights",
     "min_norm": "the min-norm solver beside TorchJD and quadprog (in a source tree, with the test extras)",
+    "measuring": "campaigns on this machine one after the other: how far latencies agree",
     "pick": "questions to a finished run, beside the same in torch",
     "metapredictor": "ranking and speed of the metapredictors (in a source tree, with MODNAS_DATA)",
 }

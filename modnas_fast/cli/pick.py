@@ -54,7 +54,7 @@ def pick(
     """Ask a finished run for the network of a device: by preference or within budgets.
 
     A cost is the measured one where the network was measured on the device, else that of the run's table, else
-    predicted; the answer says which, and whether a prediction is extrapolated.
+    predicted; the answer says which, whether a prediction is extrapolated, and where measurements are not trustworthy.
 
     Examples:
 
@@ -128,6 +128,8 @@ def _in_words(chosen: Pick, result: Result) -> str:
         lines.append(_line(COST[cost.source].format(objective.name), f"{_number_of(cost.value)} {cost.unit}"))
         if cost.extrapolated:
             lines.append(_line("", "extrapolated: outside the range in which the predictor was judged"))
+        if cost.doubt:
+            lines.append(_line("", f"not trustworthy: {cost.doubt}"))
     unit = chosen.objective.unit
     quality = "not evaluated" if chosen.quality is None else f"{chosen.quality:.2f} {unit}"
     return "\n".join([*lines, _line(QUALITY[chosen.quality_kind].format(chosen.objective.name), quality)])

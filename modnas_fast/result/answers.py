@@ -18,12 +18,17 @@ ERROR = Objective("error", "%")
 
 @dataclass(frozen=True)
 class Cost:
-    """What a network costs on a device, in `unit`; `extrapolated` where no measurement judges such a prediction."""
+    """What a network costs on a device, in `unit`.
+
+    `extrapolated` where no measurement judges such a prediction; `doubt` says why measurements on the device, on which
+    the number rests, are not trustworthy, and is empty where they are.
+    """
 
     value: float
     unit: str
     source: Source
     extrapolated: bool = False
+    doubt: str = ""
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,7 @@ class Pick(Architecture):
     objective: Objective = ERROR
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: the numbers by name, and beside them units, sources and what is extrapolated."""
+        """Plain values for JSON: the numbers by name, and beside them units, sources and what to be wary of."""
         quality = self.objective.key
         return {
             "device": self.device,
@@ -51,6 +56,7 @@ class Pick(Architecture):
             "units": {**{key: cost.unit for key, cost in self.costs.items()}, quality: self.objective.unit},
             "sources": {**{key: cost.source for key, cost in self.costs.items()}, quality: self.quality_kind},
             "extrapolated": [key for key, cost in self.costs.items() if cost.extrapolated],
+            "doubts": {key: cost.doubt for key, cost in self.costs.items() if cost.doubt},
         }
 
     def to_record(self) -> dict[str, Any]:
@@ -87,5 +93,10 @@ class FrontPoint(Point):
 def _cost_columns(costs: dict[str, Cost]) -> dict[str, Any]:
     columns: dict[str, Any] = {}
     for key, cost in costs.items():
-        columns |= {key: cost.value, f"{key}_source": cost.source, f"{key}_extrapolated": cost.extrapolated}
+        columns |= {
+            key: cost.value,
+            f"{key}_source": cost.source,
+            f"{key}_extrapolated": cost.extrapolated,
+            f"{key}_trustworthy": not cost.doubt,
+        }
     return columns

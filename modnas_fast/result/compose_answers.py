@@ -79,7 +79,13 @@ class _Composed:
             "cost_sources": content["cost_sources"],
             "sources": list(SOURCES),
             "devices": [
-                {"name": device.name, "split": device.split, "metrics": device.metrics} for device in self._devices
+                {
+                    "name": device.name,
+                    "split": device.split,
+                    "metrics": device.metrics,
+                    "doubts": {cost.key: self._queries.costs.doubt(device, cost) for cost in self._result.costs},
+                }
+                for device in self._devices
             ],
             "largest_gap": self._queries.costs.largest_gap,
         }

@@ -62,6 +62,7 @@ class BestCosts:
         self._model = model
         self._formulas = formulas
         self._kinds: dict[str, Source] = content["cost_sources"]
+        self._entries = {entry["name"]: entry for entry in content["devices"]}
         self._known: dict[tuple[str, str], Known] = {}
         #: exact costs by key and architecture
         self._listed: dict[str, dict[str, float]] = {}
@@ -83,10 +84,18 @@ class BestCosts:
         predicted = iter(self.predict(device, cost, onehot[unknown]) if unknown else [])
         found = [known.get(text) or (next(predicted), "predicted") for text in texts]
         beyond = self._beyond(device, cost, [value for value, _ in found])
+        doubt = self.doubt(device, cost)
         return [
-            Cost(value, cost.unit, source, source == "predicted" and outside)
+            Cost(value, cost.unit, source, source == "predicted" and outside, doubt)
             for (value, source), outside in zip(found, beyond)
         ]
+
+    def doubt(self, device: Device, cost: Objective) -> str:
+        """Why what was measured of a cost on a device of the run is not trustworthy; empty where it is."""
+        if device != self._devices.get(device.name):
+            return ""
+        trust = self._entries[device.name].get("trust", {}).get(cost.key, {})
+        return str(trust.get("why", ""))
 
     def _exact(self, cost: Objective, texts: Sequence[str], onehot: Tensor) -> list[float]:
         """As the run lists them, so that no network is built again; of other networks by formula."""
@@ -119,7 +128,7 @@ class BestCosts:
         return self._known[place]
 
     def _from_files(self, device: Device, cost: Objective) -> Known:
-        entry = next(entry for entry in self._content["devices"] if entry["name"] == device.name)
+        entry = self._entries[device.name]
         points: Known = {
             point["architecture"]: (point[cost.key], point.get("sources", {}).get(cost.key, "predicted"))
             for point in (*entry["rays"], *entry["random"])

@@ -35,6 +35,8 @@ class OnDevice:
         self.place = place
         self._objectives = costs
         self._costs: dict[str, Costs] = {}
+        self.doubts: dict[str, str] = {} if place is None else file.header["devices"][place]["doubts"]
+        """By key, why what was measured there is not trustworthy; empty where it is."""
 
     def costs(self, block: str) -> Costs:
         """Costs of the networks of a block."""
@@ -163,8 +165,15 @@ class FileQueries:
         if row >= evaluated:
             block, row = "others", row - evaluated
         value, source, extrapolated = (array[row].tolist() for array in on_device.costs(block))
+        doubts = on_device.doubts
         costs = {
-            key: Cost(value[column], self._costs[column].unit, SOURCES[source[column]], extrapolated[column])
+            key: Cost(
+                value[column],
+                self._costs[column].unit,
+                SOURCES[source[column]],
+                extrapolated[column],
+                doubts.get(key, ""),
+            )
             for key, column in self._column.items()
         }
         quality = float(self._file[f"{block}.quality"][row])

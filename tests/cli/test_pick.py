@@ -37,7 +37,8 @@ def bare(run: Path, tmp_path: Path) -> Path:
 def answer(ended: Any) -> dict[str, Any]:
     assert ended.code == 0 and ended.err == "", ended.err
     content = json.loads(ended.out)
-    assert set(content) == {"device", "architecture", "latency_ms", "error", "units", "sources", "extrapolated"}
+    assert set(content) == {"device", "architecture", "latency_ms", "error", "units", "sources", "extrapolated",
+                            "doubts"}  # fmt: skip
     assert content["units"] == {"latency_ms": "ms", "error": "%"}
     assert content["sources"]["latency_ms"] in ("measured", "predicted")
     assert content["sources"]["error"] == "inherited"
@@ -62,12 +63,15 @@ def test_by_preference_in_words(command: Any, bare: Path) -> None:
 def known(bare: Path) -> Callable[..., dict[str, Any]]:
     """Writes what the run knows of its first ray on `DEVICE` into the result; returns that ray."""
 
-    def change(measured: float | None = None, judged: list[float] | None = None) -> dict[str, Any]:
+    def change(
+        measured: float | None = None, judged: list[float] | None = None, trust: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
         content = json.loads((bare / "result.json").read_text(encoding="utf-8"))
         entry = next(entry for entry in content["devices"] if entry["name"] == DEVICE)
         ray = entry["rays"][0]
         entry["measured"] = {} if measured is None else {ray["architecture"]: {"latency_ms": measured}}
         entry["judged"] = {"latency_ms": judged} if judged else entry["judged"]
+        entry["trust"] = trust or entry["trust"]
         content["verified"] = []
         (bare / "result.json").write_text(json.dumps(content), encoding="utf-8")
         return ray
@@ -96,6 +100,16 @@ def test_an_extrapolated_prediction_is_marked(command: Any, bare: Path, known: A
     known(judged=[1e-6, 1e6])
     assert answer(command(*asked, "--json"))["extrapolated"] == []
     assert "extrapolated" not in command(*asked).out
+
+
+def test_measurements_that_are_not_trustworthy_are_marked(command: Any, bare: Path, known: Any) -> None:
+    ray = known(trust={"latency_ms": {"trustworthy": False, "why": "12 of 15 rounds disturbed"}})
+    asked = ("pick", bare, "--device", DEVICE, "--preference", ",".join(map(str, ray["preference"])))
+    assert "not trustworthy: 12 of 15 rounds disturbed" in command(*asked).out
+    assert answer(command(*asked, "--json"))["doubts"] == {"latency_ms": "12 of 15 rounds disturbed"}
+    assert "False" in command(*asked, "--csv").out.splitlines()[1].split(",")
+    known(trust={"latency_ms": {"trustworthy": True, "why": ""}})
+    assert "not trustworthy" not in command(*asked).out
 
 
 def test_weights_of_a_preference_count_relative_to_each_other(command: Any, bare: Path) -> None:

@@ -262,13 +262,23 @@ def test_the_best_within_a_budget_come_in_order(answered: Path) -> None:
             result.top("fast", max={"latency_ms": 2.0}, count=wrong)  # type: ignore[arg-type]
 
 
+def test_the_file_tells_which_measurements_are_not_trustworthy(copied: Path) -> None:
+    content = json.loads((copied / "result.json").read_text(encoding="utf-8"))
+    content["devices"][0]["trust"] = {"latency_ms": {"trustworthy": False, "why": "clock throttled"}}
+    (copied / "result.json").write_text(json.dumps(content), encoding="utf-8")
+    assert keep_answers(copied)
+    result = Result.load(copied)
+    assert {r["device"]: r["latency_ms_trustworthy"] for r in result.to_records()} == {"fast": False, "slow": True}
+    assert_agrees(result, preferences=10, budgets=4)
+
+
 def test_records_hold_every_network_on_every_device(answered: Path) -> None:
     result = Result.load(answered)
     records = result.to_records()
     assert len(records) == 2 * len(result.reference.qualities)
     assert list(records[0]) == [
         "device", "split", "architecture", "error", "error_source", "latency_ms", "latency_ms_source",
-        "latency_ms_extrapolated",
+        "latency_ms_extrapolated", "latency_ms_trustworthy",
     ]  # fmt: skip
     for device, split in (("fast", "search"), ("slow", "unseen")):
         own = {record["architecture"]: record for record in records if record["device"] == device}

@@ -375,6 +375,18 @@ def test_a_device_far_from_those_of_the_run_is_answered_by_extrapolation(changed
     assert extrapolated(Device.from_reference_latencies("far", far)) == {True}
 
 
+def test_what_rests_on_measurements_that_are_not_trustworthy_is_marked(changed: Callable[..., Result]) -> None:
+    """Whether the number itself was measured or is predicted from what was; a device of elsewhere is not concerned."""
+    result = changed(trust={"latency_ms": {"trustworthy": False, "why": "12 of 15 rounds disturbed"}})
+    chosen = result.pick("fast", preference=[1, 0])
+    assert chosen.costs["latency_ms"].doubt == "12 of 15 rounds disturbed"
+    assert chosen.to_dict()["doubts"] == {"latency_ms": "12 of 15 rounds disturbed"}
+    assert not chosen.to_record()["latency_ms_trustworthy"]
+    assert not result.pick("slow", preference=[1, 0]).costs["latency_ms"].doubt
+    elsewhere = Device.from_reference_latencies("elsewhere", [1.2, 1, 1.4, 1.1, 1.9, 2, 1.6, 2.9, 1.5, 3])
+    assert result.pick(elsewhere, preference=[1, 0]).to_record()["latency_ms_trustworthy"]
+
+
 def test_an_answer_as_plain_values(changed: Callable[..., Result]) -> None:
     text = changed().pick("fast", preference=[1, 0]).text
     result = changed(measured={text: {"latency_ms": 1.5}})
@@ -387,6 +399,7 @@ def test_an_answer_as_plain_values(changed: Callable[..., Result]) -> None:
         "units": {"latency_ms": "ms", "error": "%"},
         "sources": {"latency_ms": "measured", "error": "inherited"},
         "extrapolated": [],
+        "doubts": {},
     }
     assert json.loads(json.dumps(chosen.to_dict())) == chosen.to_dict()
 
