@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import small_searches
 import torch
 
 from modnas_fast.bench import search_step, step_agreement, step_contenders
@@ -17,7 +18,9 @@ from modnas_fast.bench.step_contenders import MAKERS, admitted, foretold
 from modnas_fast.bench.step_parts import functions_of_search, kind_of, peak_memory, seconds_by_part
 from modnas_fast.bench.step_setting import SPACE, Setting, make_search
 from modnas_fast.method.architect import Architect
+from modnas_fast.runtime import implementations
 from modnas_fast.runtime.errors import InputError
+from modnas_fast.spaces.nb201.supernet import NB201Supernet
 
 TINY = ["--channels", "2", "--cells", "1", "--side", "8", "--batch", "4", "--rounds", "2", "--threads", "1"]
 SMALL = Setting(devices=2, batch=4, channels=2, cells=1, side=8)
@@ -32,6 +35,38 @@ def test_contenders_agree_on_losses_and_gradients() -> None:
     assert len(gaps) == 10 and max(gaps.values()) < 1e-12
     assert step_agreement.hypernetwork_gap() < 1e-12
     assert step_agreement.reinmax_gap() < 1e-12
+
+
+@pytest.fixture
+def samples_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU, which would be waited for: samples of which nothing is told are soft."""
+    active = NB201Supernet._active
+    monkeypatch.setattr(
+        NB201Supernet, "_active", lambda self, onehot, hard, exact: active(self, onehot, bool(hard), exact)
+    )
+
+
+@pytest.mark.usefixtures("samples_not_looked_at")
+@pytest.mark.parametrize("implementation", ["composed", "reference"])
+def test_contenders_agree_where_samples_are_not_looked_at(implementation: str) -> None:
+    with implementations.using(implementation):
+        assert max(step_agreement.supernet_gaps().values()) < 1e-12
+
+
+@pytest.mark.parametrize("kind", ["reinmax", "gdas", "leave_one_out"])
+def test_a_step_tells_the_supernet_that_samples_are_hard(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = []
+    predict_from = NB201Supernet.predict_from
+
+    def seen(supernet: NB201Supernet, *arguments: Any, hard: bool | None = None, **how: Any) -> torch.Tensor:
+        told.append(hard)
+        return predict_from(supernet, *arguments, hard=hard, **how)
+
+    monkeypatch.setattr(NB201Supernet, "predict_from", seen)
+    search = small_searches.make_search(small_searches.config(architect={"kind": kind}))
+    while search.finished_steps < 5:
+        search.step()
+    assert told and all(told), "warm-up, calibration, Φ and w"
 
 
 def test_nothing_is_measured_where_one_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
