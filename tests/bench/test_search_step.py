@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import small_searches
 import torch
+from stand_in_gpu import StandInGraphs
 
 from modnas_fast.bench import search_step, step_agreement, step_contenders
 from modnas_fast.bench.published_step import PublishedStep
@@ -21,6 +22,7 @@ from modnas_fast.method.architect import Architect
 from modnas_fast.runtime import implementations
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.spaces.nb201.supernet import NB201Supernet
+from modnas_fast.supernets.captured import CapturedPasses
 
 TINY = ["--channels", "2", "--cells", "1", "--side", "8", "--batch", "4", "--rounds", "2", "--threads", "1"]
 SMALL = Setting(devices=2, batch=4, channels=2, cells=1, side=8)
@@ -129,6 +131,23 @@ def test_parts_of_a_step_are_told_apart_and_functions_put_back() -> None:
     assert all(seconds > 0 for half in found.values() for seconds in half.values())
     assert search.finished_steps == 1
     assert search._objective.supernet.forward == forward and Architect.__call__ is sampling
+
+
+def test_replays_of_graphs_are_the_supernet_s_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They run no Python of the supernet's."""
+    StandInGraphs.instead_of_cuda(monkeypatch)
+    search = make_search(SMALL)
+    passes = search._objective._passes = CapturedPasses(search._objective.supernet)
+    search.step()
+
+    def replay(x: torch.Tensor, onehot: torch.Tensor, y: torch.Tensor, *weights: torch.Tensor) -> torch.Tensor:
+        return onehot.sum(dim=1) + sum(weight.sum() for weight in weights)
+
+    passes._graphs = dict.fromkeys(passes._graphs, replay)
+    found = seconds_by_part(search, functions_of_search(search))
+    for half in found.values():
+        assert half["supernet forward"] > 0 and half["backward"] > 0
+    assert "_replay" not in vars(passes), "put back"
 
 
 @pytest.mark.parametrize(
