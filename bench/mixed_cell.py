@@ -5,11 +5,12 @@ whose weights or samples get gradients as in the two halves of a search step, an
 
   ours         what serves the cell here: Triton kernels on CUDA, library calls on the CPU
   plain        the reference, all operations of all devices in plain PyTorch
-  compiled     the same through torch.compile; on CUDA alone
+  compiled     the same through torch.compile; with --compile, where compiling a cell ends within --compile-seconds
 
-On CUDA the bytes that the kernels move, counted, are set beside the bandwidth of a copy measured in the same run.
-Contenders take turns in one process; a time is a median, a ratio is one of medians, above 1 where ours is faster.
-Refuses to run where an answer of ours is wrong.
+On CUDA each call is captured as a graph, and replays between two events are timed, so that no Python is; the bytes that
+the kernels move, counted, are set beside the bandwidth of a copy measured in the same run. Contenders take turns in one
+process; a time is a median, a ratio is one of medians, above 1 where ours is faster. Others are left out where the
+memory that one device takes foretells that it does not suffice. Refuses to run where an answer of ours is wrong.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from modnas_fast.bench.gpu_time import gpu_medians
 from modnas_fast.bench.runner import (
     Parser,
+    Times,
     copy_bandwidth,
     count,
     counts,
@@ -31,12 +34,18 @@ from modnas_fast.bench.runner import (
     ratios,
     run,
     shown,
+    shown_bytes,
     torch_device,
     write_results,
 )
+from modnas_fast.bench.step_contenders import MEMORY_SHARE, release
+from modnas_fast.bench.step_parts import peak_memory
+from modnas_fast.bench.time_limit import TookTooLong, at_most
 from modnas_fast.runtime import implementations
 from modnas_fast.runtime.errors import InputError
+from modnas_fast.runtime.free_memory import free_memory
 from modnas_fast.runtime.terminal_table import Column, FittedTable, show
+from modnas_fast.spaces.nb201 import mixed_cell_reference
 from modnas_fast.spaces.nb201.mixed_cell import mixed_cell
 from modnas_fast.spaces.nb201.mixed_cell_bytes import bytes_moved
 from modnas_fast.spaces.nb201.network import EDGES, OPERATIONS
@@ -45,6 +54,10 @@ from modnas_fast.spaces.nb201.network import EDGES, OPERATIONS
 STAGES = ((16, 32), (32, 16), (64, 8))
 #: what wants a gradient beside the cell's input, in the halves of a step and for the mixture
 KINDS = {"path, by weights": (True, False), "path, by samples": (False, True), "mixture, by both": (True, True)}
+
+
+#: forward passes without arguments, by contender
+Calls = dict[str, Callable[[], Tensor]]
 
 
 class Problem(NamedTuple):
@@ -118,20 +131,56 @@ def check(dtype: torch.dtype, where: str) -> None:
                 raise RuntimeError(f"mixed_cell, {kind}: off by {float(error):.1e}; run the tests first")
 
 
-def measure(kind: str, p: Problem, rounds: int, bandwidth: float) -> dict[str, Any]:
+def bytes_of_plain(kind: str, p: Problem, stage: int) -> int:
+    """What a step of the plain contender takes beside its arguments, in proportion to that of one device."""
+    alone = problem(kind, 1, p.x.shape[1], stage, p.x.dtype, p.x.device.type)
+    with peak_memory(p.x.device.type) as peak:
+        step(alone, partial(plain, alone, kind))
+    release(p.x.device.type)
+    return len(p.sample) * peak[0]
+
+
+def admitted(kind: str, p: Problem, stage: int, compile_seconds: float | None) -> tuple[Calls, dict[str, str]]:
+    """The contenders' forward passes, and why others are left out."""
+    calls: Calls = {"ours": partial(forward, p, kind)}
+    names = ["plain"] if compile_seconds is None else ["plain", "compiled"]
+    size, free = bytes_of_plain(kind, p, stage), free_memory(p.x.device)
+    if free is not None and size > MEMORY_SHARE * free:
+        reason = f"would take about {shown_bytes(size)} of memory, {shown_bytes(free)} are free"
+        return calls, dict.fromkeys(names, reason)
+    calls["plain"] = partial(plain, p, kind)
+    if compile_seconds is None:
+        return calls, {}
+    compiled = compiled_within(compile_seconds, p)
+    if compiled is None:
+        return calls, {"compiled": f"was not compiled within {shown(compile_seconds)}"}
+    return {**calls, "compiled": compiled}, {}
+
+
+def compiled_within(seconds: float, p: Problem) -> Callable[[], Tensor] | None:
+    """The plain cell compiled for these arguments, with and without gradients; None where that takes longer."""
+    torch.compiler.reset()
+    call = partial(torch.compile(mixed_cell_reference.mixed_cell, dynamic=False), *p[:5])
+    try:
+        with at_most(seconds):
+            _without_gradient(call)
+            step(p, call)
+    except TookTooLong:
+        torch.compiler.reset()
+        return None
+    return call
+
+
+def measure(
+    kind: str, p: Problem, stage: int, rounds: int, bandwidth: float, compile_seconds: float | None = None
+) -> dict[str, Any]:
     """Seconds of the forward pass and of a whole step, and shares of the copy's bandwidth."""
     where = p.x.device.type
-    calls = {"ours": partial(forward, p, kind), "plain": partial(plain, p, kind)}
-    if where == "cuda":
-        calls["compiled"] = torch.compile(calls["plain"])
-    times = {
-        "forward": medians(
-            {name: partial(_without_gradient, call) for name, call in calls.items()}, rounds, where=where
-        ),
-        "step": medians({name: partial(step, p, call) for name, call in calls.items()}, rounds, where=where),
-    }
+    calls, skipped = admitted(kind, p, stage, compile_seconds)
     row: dict[str, Any] = {"kind": kind, "T": len(p.sample), "batch": p.x.shape[1], "C": p.x.shape[2]}
-    for name, seconds in times.items():
+    row["skipped"] = skipped
+    for name, part in (("forward", _without_gradient), ("step", partial(step, p))):
+        seconds = times_of({contender: partial(part, call) for contender, call in calls.items()}, rounds, where)
         row[name] = {"seconds": seconds, "ratio": ratios(seconds)}
         if where == "cuda":
             row[name]["bytes"] = moved = _bytes(p, name)
@@ -139,9 +188,14 @@ def measure(kind: str, p: Problem, rounds: int, bandwidth: float) -> dict[str, A
     return row
 
 
-def _without_gradient(call: Callable[[], Tensor]) -> None:
+def times_of(calls: dict[str, Callable[[], object]], rounds: int, where: str) -> Times:
+    """Median seconds: of the GPU alone on CUDA, of the whole call on the CPU."""
+    return gpu_medians(calls, rounds) if where == "cuda" else medians(calls, rounds)
+
+
+def _without_gradient(call: Callable[[], Tensor]) -> Tensor:
     with torch.no_grad():
-        call()
+        return call()
 
 
 def _bytes(p: Problem, name: str) -> int:
@@ -154,7 +208,7 @@ def _bytes(p: Problem, name: str) -> int:
 def table(rows: list[dict[str, Any]], part: str) -> FittedTable:
     """A line per cell."""
     title = "forward pass" if part == "forward" else "forward and backward pass"
-    peers = list(rows[0][part]["ratio"])
+    peers = list(dict.fromkeys(name for row in rows for name in row[part]["ratio"]))
     counted = "bytes" in rows[0][part]
     ranks = {"T": 0, "batch": 4, "C": 0, "ours": 0, **{f"{name} / ours": 1 for name in peers}}
     ranks |= {"of a copy": 2} if counted else {}
@@ -162,7 +216,8 @@ def table(rows: list[dict[str, Any]], part: str) -> FittedTable:
     lines = []
     for row in rows:
         cells = [row["kind"], *(str(row[key]) for key in ("T", "batch", "C")), shown(row[part]["seconds"]["ours"])]
-        cells += [f"{row[part]['ratio'][name]:.2f} ×" for name in peers]
+        found = row[part]["ratio"]
+        cells += [f"{found[name]:.2f} ×" if name in found else "" for name in peers]
         lines.append([*cells, *([f"{row[part]['fraction_of_copy_bandwidth']:.0%}"] if counted else [])])
     return FittedTable(columns, lines, title)
 
@@ -175,6 +230,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--rounds", type=count, default=5, help="turns of each contender; default: 5")
     parser.add_argument("--device", type=torch_device, default="cpu", help="cpu (default) or cuda")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="default: float32; on CUDA bfloat16")
+    parser.add_argument("--compile", action="store_true", help="also torch.compile's; takes minutes")
+    parser.add_argument(
+        "--compile-seconds", type=count, default=120, metavar="N", help="for each cell at most; default: 120"
+    )
     given = parser.parse_args(arguments)
     cuda = given.device == "cuda"
     serving = implementations.chosen("mixed_cell", given.device)
@@ -189,7 +248,12 @@ def main(arguments: list[str] | None = None) -> None:
         for stage in range(len(STAGES)):
             for kind in KINDS:
                 p = problem(kind, devices, given.batch or (256 if cuda else 16), stage, dtype, given.device)
-                rows.append(measure(kind, p, given.rounds, bandwidth))
+                limit = given.compile_seconds if given.compile else None
+                rows.append(measure(kind, p, stage, given.rounds, bandwidth, limit))
+                for name, reason in rows[-1]["skipped"].items():
+                    print(f"{kind}, T = {devices}, C = {STAGES[stage][0]}: {name} left out, it {reason}")
+                del p
+                release(given.device)
     for part in ("forward", "step"):
         show(table(rows, part))
     if given.json:

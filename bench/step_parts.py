@@ -25,6 +25,7 @@ from modnas_fast.method.architect import Architect
 from modnas_fast.search import bilevel as search_module
 from modnas_fast.search.bilevel import Search
 from modnas_fast.supernets import passes
+from modnas_fast.supernets.captured import CapturedPasses
 
 #: a step of the search, by the names of its two halves in `Search` and in `PublishedStep`
 HALVES = {"_hyper_step": "Φ step", "_weight_step": "w step", "hyper_step": "Φ step", "weight_step": "w step"}
@@ -77,7 +78,10 @@ _EVERYWHERE = (
 def functions_of_search(search: Search) -> list[Function]:
     """What our step calls."""
     objective = search._objective
+    # a replayed graph calls nothing of the supernet
+    replays = isinstance(objective._passes, CapturedPasses)
     return [
+        *([Function(objective._passes, "_replay", "supernet forward")] if replays else []),
         *_EVERYWHERE,
         Function(search.hypernet, "forward", "hypernetwork"),
         Function(Architect, "__call__", "sampling"),

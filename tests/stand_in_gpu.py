@@ -19,6 +19,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd.function import once_differentiable
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from modnas_fast.runtime import placement
@@ -72,13 +73,19 @@ def stand_in_gpu(may_wait: bool = False) -> Iterator[None]:
 
 
 class StandInGraphs:
-    """In place of torch.cuda.make_graphed_callables: what it returns computes anew, and writes memory of its own."""
+    """In place of torch.cuda.make_graphed_callables: what it returns computes on the CPU, in memory as torch's has it.
+
+    Inputs are copied to where the capture had them; the output and the gradients lie in memory that each capture has
+    once, which every replay overwrites and hands out uncopied. Captures share what lies between: a backward pass whose
+    forward pass was not the last replay would read what another graph wrote.
+    """
 
     POOL = (0, 7)
 
     def __init__(self) -> None:
         self.captured: list[tuple[Tensor, ...]] = []
         """The inputs of every capture."""
+        self.forward_passes = 0
 
     @classmethod
     def instead_of_cuda(cls, monkeypatch: pytest.MonkeyPatch) -> StandInGraphs:
@@ -91,25 +98,59 @@ class StandInGraphs:
     def __call__(
         self, function: Callable[..., Tensor], own: tuple[Tensor, ...], **options: Any
     ) -> Callable[..., Tensor]:
-        assert options["pool"] == self.POOL and torch.is_grad_enabled()
+        assert options["pool"] == self.POOL and options["allow_unused_input"] and torch.is_grad_enabled()
         self.captured.append(own)
-        output = torch.empty_like(function(*own).detach())
+        graph = _StandInGraph(self, function, own)
 
         def replay(*inputs: Tensor) -> Tensor:
             assert [v.shape for v in inputs] == [v.shape for v in own]
             assert [v.requires_grad for v in inputs] == [v.requires_grad for v in own]
-            return _Written.apply(function(*inputs), output)
+            replayed: Tensor = _Replayed.apply(graph, *inputs)
+            return replayed
 
         return replay
 
 
-class _Written(torch.autograd.Function):
-    """The loss, in the graph's own memory."""
+class _StandInGraph:
+    """One capture: its own inputs, output, cotangent and gradients, and what its last replay keeps between passes."""
+
+    def __init__(self, graphs: StandInGraphs, function: Callable[..., Tensor], own: tuple[Tensor, ...]) -> None:
+        self._graphs, self._function, self._own = graphs, function, own
+        self._wanted = [tensor for tensor in own if tensor.requires_grad]
+        self._kept = function(*own)
+        self._number = -1
+        self.output = torch.empty_like(self._kept.detach())
+        self._cotangent = torch.empty_like(self.output)
+        self._gradients = [torch.empty_like(v) if v.requires_grad else None for v in own]
+
+    def forward(self, inputs: tuple[Tensor, ...]) -> None:
+        for own, given in zip(self._own, inputs):
+            if own.data_ptr() != given.data_ptr():
+                own.detach().copy_(given)
+        with torch.enable_grad():
+            self._kept = self._function(*self._own)
+        self.output.copy_(self._kept.detach())
+        self._graphs.forward_passes += 1
+        self._number = self._graphs.forward_passes
+
+    def backward(self, cotangent: Tensor) -> Iterator[Tensor | None]:
+        """The gradient of each input, in the graph's own memory."""
+        assert self._number == self._graphs.forward_passes, "another graph has overwritten the activations"
+        self._cotangent.copy_(cotangent)
+        found = iter(torch.autograd.grad(self._kept, self._wanted, self._cotangent, allow_unused=True))
+        for static in self._gradients:
+            gradient = None if static is None else next(found)  # library calls leave unused weights out, kernels none
+            yield None if gradient is None else static.copy_(gradient).detach()
+
+
+class _Replayed(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, graph: _StandInGraph, *inputs: Tensor) -> Tensor:
+        ctx.graph = graph
+        graph.forward(inputs)
+        return graph.output.detach()
 
     @staticmethod
-    def forward(ctx: Any, loss: Tensor, output: Tensor) -> Tensor:
-        return output.copy_(loss).detach()
-
-    @staticmethod
-    def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor, None]:
-        return cotangent, None
+    @once_differentiable
+    def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
+        return (None, *ctx.graph.backward(cotangent))

@@ -3,6 +3,7 @@
 #include "cuda_info.h"
 #include "min_norm/cuda.h"
 #include "min_norm/min_norm.h"
+#include "once_per_device.h"
 
 namespace modnas_fast::min_norm {
 namespace {
@@ -32,6 +33,19 @@ bool fits_shared(int n, int device) {
          bytes_of(n) <= most;
 }
 
+/// Lets the kernel have all the shared memory that the current device gives to a block; returns a cudaError_t. The
+/// limit belongs to the kernel, not to a launch: threads that each set their own would lower each other's.
+template <typename Scalar>
+int allow_shared(int device) {
+  static OncePerDevice once;
+  return once(device, [device]() -> int {
+    int most = 0;
+    const cudaError_t error = cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+    if (error != cudaSuccess) return error;
+    return cudaFuncSetAttribute(solve_kernel<Scalar>, cudaFuncAttributeMaxDynamicSharedMemorySize, most);
+  });
+}
+
 }  // namespace
 
 Workspace workspace_cuda(std::int64_t batch, int n, int device) {
@@ -53,8 +67,7 @@ int solve_cuda(const Options& options, const Scalar* gramian, std::int64_t batch
   std::size_t shared = 0;
   if (memory == nullptr) {
     shared = static_cast<std::size_t>(bytes);
-    const cudaError_t error = cudaFuncSetAttribute(
-        solve_kernel<Scalar>, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared));
+    const int error = allow_shared<Scalar>(device);
     if (error != cudaSuccess) return error;
   }
   solve_kernel<<<static_cast<unsigned>(workers), 32, shared, static_cast<cudaStream_t>(stream)>>>(

@@ -2,14 +2,14 @@
 
 A graph repeats what was recorded, with the memory of then: shapes are fixed, and so are the addresses of the weights,
 which optimisers change in place. Every combination of shapes is captured when it first comes up, which waits for the
-GPU; later calls do not.
+GPU; later calls do not. What a replay writes, the next one overwrites: losses and gradients leave as copies.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -71,7 +71,8 @@ class CapturedPasses(Passes):
         key = (function.__name__, *how.items(), x.shape, x.dtype, onehot.shape, onehot.requires_grad)
         if key not in self._graphs:
             self._graphs[key] = self._capture(partial(function, how), inputs)
-        return self._graphs[key](*inputs).clone()  # the graph's own output is overwritten by the next call
+        kept = _with_own_gradients(inputs)
+        return self._graphs[key](*kept).clone()  # the graph's own output is overwritten by its next replay
 
     def _capture(self, function: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> Callable[..., Tensor]:
         """Graphs of the function and of its backward pass, in memory that all graphs share: they run in turns."""
@@ -82,3 +83,24 @@ class CapturedPasses(Passes):
         with torch.enable_grad():
             graphed = torch.cuda.make_graphed_callables(function, own, allow_unused_input=True, pool=self._memory)
         return cast("Callable[..., Tensor]", graphed)  # of a function, which is no module
+
+
+def _with_own_gradients(inputs: tuple[Tensor, ...]) -> list[Tensor]:
+    """The inputs of a graph where they lie; gradients through them are copies.
+
+    A graph hands out the memory that it writes them to, autograd keeps that without copying, and the next replay
+    writes there again: that of the next part of the devices, before anyone has read the gradients of this one.
+    """
+    copied = iter(_OwnGradients.apply(*(tensor for tensor in inputs if tensor.requires_grad)))
+    return [next(copied) if tensor.requires_grad else tensor for tensor in inputs]
+
+
+class _OwnGradients(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *inputs: Tensor) -> tuple[Tensor, ...]:
+        ctx.set_materialize_grads(False)
+        return tuple(tensor.view_as(tensor) for tensor in inputs)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        return tuple(None if gradient is None else gradient.clone() for gradient in gradients)

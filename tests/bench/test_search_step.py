@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import small_searches
 import torch
+from stand_in_gpu import StandInGraphs
 
 from modnas_fast.bench import search_step, step_agreement, step_contenders
 from modnas_fast.bench.published_step import PublishedStep
@@ -17,7 +19,10 @@ from modnas_fast.bench.step_contenders import MAKERS, admitted, foretold
 from modnas_fast.bench.step_parts import functions_of_search, kind_of, peak_memory, seconds_by_part
 from modnas_fast.bench.step_setting import SPACE, Setting, make_search
 from modnas_fast.method.architect import Architect
+from modnas_fast.runtime import implementations
 from modnas_fast.runtime.errors import InputError
+from modnas_fast.spaces.nb201.supernet import NB201Supernet
+from modnas_fast.supernets.captured import CapturedPasses
 
 TINY = ["--channels", "2", "--cells", "1", "--side", "8", "--batch", "4", "--rounds", "2", "--threads", "1"]
 SMALL = Setting(devices=2, batch=4, channels=2, cells=1, side=8)
@@ -32,6 +37,38 @@ def test_contenders_agree_on_losses_and_gradients() -> None:
     assert len(gaps) == 10 and max(gaps.values()) < 1e-12
     assert step_agreement.hypernetwork_gap() < 1e-12
     assert step_agreement.reinmax_gap() < 1e-12
+
+
+@pytest.fixture
+def samples_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU, which would be waited for: samples of which nothing is told are soft."""
+    active = NB201Supernet._active
+    monkeypatch.setattr(
+        NB201Supernet, "_active", lambda self, onehot, hard, exact: active(self, onehot, bool(hard), exact)
+    )
+
+
+@pytest.mark.usefixtures("samples_not_looked_at")
+@pytest.mark.parametrize("implementation", ["composed", "reference"])
+def test_contenders_agree_where_samples_are_not_looked_at(implementation: str) -> None:
+    with implementations.using(implementation):
+        assert max(step_agreement.supernet_gaps().values()) < 1e-12
+
+
+@pytest.mark.parametrize("kind", ["reinmax", "gdas", "leave_one_out"])
+def test_a_step_tells_the_supernet_that_samples_are_hard(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = []
+    predict_from = NB201Supernet.predict_from
+
+    def seen(supernet: NB201Supernet, *arguments: Any, hard: bool | None = None, **how: Any) -> torch.Tensor:
+        told.append(hard)
+        return predict_from(supernet, *arguments, hard=hard, **how)
+
+    monkeypatch.setattr(NB201Supernet, "predict_from", seen)
+    search = small_searches.make_search(small_searches.config(architect={"kind": kind}))
+    while search.finished_steps < 5:
+        search.step()
+    assert told and all(told), "warm-up, calibration, Φ and w"
 
 
 def test_nothing_is_measured_where_one_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,6 +131,23 @@ def test_parts_of_a_step_are_told_apart_and_functions_put_back() -> None:
     assert all(seconds > 0 for half in found.values() for seconds in half.values())
     assert search.finished_steps == 1
     assert search._objective.supernet.forward == forward and Architect.__call__ is sampling
+
+
+def test_replays_of_graphs_are_the_supernet_s_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They run no Python of the supernet's."""
+    StandInGraphs.instead_of_cuda(monkeypatch)
+    search = make_search(SMALL)
+    passes = search._objective._passes = CapturedPasses(search._objective.supernet)
+    search.step()
+
+    def replay(x: torch.Tensor, onehot: torch.Tensor, y: torch.Tensor, *weights: torch.Tensor) -> torch.Tensor:
+        return onehot.sum(dim=1) + sum(weight.sum() for weight in weights)
+
+    passes._graphs = dict.fromkeys(passes._graphs, replay)
+    found = seconds_by_part(search, functions_of_search(search))
+    for half in found.values():
+        assert half["supernet forward"] > 0 and half["backward"] > 0
+    assert "_replay" not in vars(passes), "put back"
 
 
 @pytest.mark.parametrize(

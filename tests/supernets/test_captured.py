@@ -34,16 +34,16 @@ def batch(seed: int = 0, samples: int = 3, images: int = 8, device: str = "cpu")
     return x.to(device), SPACE.sample(samples, generator).to(device), y.to(device)
 
 
-def assert_same_passes(device: str, chunk: int | None) -> None:
+def assert_same_passes(device: str, chunk: int | None, samples: int = 3) -> None:
     """Over minibatches and updates of the weights: both losses, the gradient by samples, and that by weights."""
     supernets = make_supernet(device), make_supernet(device)
     both = CapturedPasses(supernets[0]), Passes(supernets[1])
     optimizers = [torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9) for net in supernets]
     for seed in range(4):
-        x, onehot, y = batch(seed, device=device)
-        samples = [onehot.clone().requires_grad_() for _ in both]
-        losses = [passes.device_losses(x, own, y, chunk, hard=True) for passes, own in zip(both, samples)]
-        gradients = [torch.autograd.grad(loss.sum(), own)[0] for loss, own in zip(losses, samples)]
+        x, onehot, y = batch(seed, samples, device=device)
+        leaves = [onehot.clone().requires_grad_() for _ in both]
+        losses = [passes.device_losses(x, own, y, chunk, hard=True) for passes, own in zip(both, leaves)]
+        gradients = [torch.autograd.grad(loss.sum(), own)[0] for loss, own in zip(losses, leaves)]
         torch.testing.assert_close(*losses)
         torch.testing.assert_close(*gradients)
         torch.testing.assert_close(*(passes.device_losses(x, onehot, y, chunk) for passes in both))
@@ -57,17 +57,19 @@ def assert_same_passes(device: str, chunk: int | None) -> None:
             torch.testing.assert_close(first, second)
 
 
-@pytest.mark.parametrize(("chunk", "captures"), [(None, 3), (2, 6)])
+@pytest.mark.parametrize(("samples", "chunk", "captures"), [(3, None, 3), (3, 2, 6), (4, 2, 3), (4, 1, 3), (5, 2, 6)])
 def test_values_and_gradients_are_those_of_the_plain_passes(
-    graphs: StandInGraphs, chunk: int | None, captures: int
+    graphs: StandInGraphs, samples: int, chunk: int | None, captures: int
 ) -> None:
-    assert_same_passes("cpu", chunk)
+    """Parts of one size are replays of one graph, which overwrite each other's gradients."""
+    assert_same_passes("cpu", chunk, samples)
     assert len(graphs.captured) == captures
 
 
 @needs_gpu
-def test_graphs_give_values_and_gradients_of_the_plain_passes() -> None:
-    assert_same_passes("cuda", None)
+@pytest.mark.parametrize(("samples", "chunk"), [(3, None), (4, 2), (5, 2)])
+def test_graphs_give_values_and_gradients_of_the_plain_passes(samples: int, chunk: int | None) -> None:
+    assert_same_passes("cuda", chunk, samples)
 
 
 def test_losses_are_those_of_the_task(graphs: StandInGraphs) -> None:
@@ -121,3 +123,45 @@ def test_losses_outlive_the_next_call(graphs: StandInGraphs) -> None:
     kept = first.clone()
     second = passes.device_losses(*batch(1))
     assert torch.equal(first, kept) and not torch.equal(first, second)
+
+
+def test_gradients_outlive_the_next_call(graphs: StandInGraphs) -> None:
+    """Those by samples until they are asked for, those by weights until they are added to."""
+    supernet = make_supernet()
+    passes, (x, onehot, y) = CapturedPasses(supernet), batch(0)
+    one, two = onehot.clone().requires_grad_(), batch(1)[1].requires_grad_()
+    first, second = (passes.device_losses(x, own, y, hard=True) for own in (one, two))
+    torch.autograd.backward([first.sum(), second.sum()])
+    for own in (one, two):
+        again = own.detach().clone().requires_grad_()
+        (wanted,) = torch.autograd.grad(Passes(supernet).device_losses(x, again, y, hard=True).sum(), again)
+        torch.testing.assert_close(own.grad, wanted)
+    passes.add_weight_gradients(x, one, y, hard=True)
+    kept = [(parameter.grad, parameter.grad.clone()) for parameter in supernet.parameters()]
+    supernet.zero_grad(set_to_none=True)
+    passes.add_weight_gradients(x, two, y, hard=True)
+    assert all(torch.equal(gradient, copy) for gradient, copy in kept)
+
+
+# ---- what these tests rest on: the stand-in hands out memory that it writes again ----
+
+
+def test_the_stand_in_overwrites_what_it_has_handed_out(graphs: StandInGraphs) -> None:
+    own = torch.ones(2, requires_grad=True)
+    replay = torch.cuda.make_graphed_callables(lambda v: v * v, (own,), allow_unused_input=True, pool=graphs.POOL)
+    one, two = (torch.full((2,), value, requires_grad=True) for value in (1.0, 3.0))
+    first = replay(one)
+    first.sum().backward()
+    assert first.tolist() == [1, 1] and one.grad.tolist() == [2, 2]
+    replay(two).sum().backward()
+    assert first.tolist() == [9, 9] and one.grad.tolist() == [6, 6]
+
+
+def test_the_stand_in_refuses_a_backward_pass_after_another_graph(graphs: StandInGraphs) -> None:
+    own = torch.ones(2, requires_grad=True)
+    options = {"allow_unused_input": True, "pool": graphs.POOL}
+    replay, other = (torch.cuda.make_graphed_callables(lambda v: v * v, (own,), **options) for _ in range(2))
+    loss = replay(own.detach().requires_grad_()).sum()
+    other(own.detach().requires_grad_())
+    with pytest.raises(AssertionError, match="another graph has overwritten the activations"):
+        loss.backward()

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from modnas_fast.spaces.nb201.convolution import conv2d
 from modnas_fast.spaces.nb201.network import AVG_POOL, CONV_1X1, CONV_3X3, EDGES, NONE, NUM_NODES, SKIP
 
 
@@ -32,8 +33,8 @@ def _mixed_edge(node: Tensor, kernel_1x1: Tensor, kernel_3x3: Tensor, sample: Te
     values = {
         NONE: torch.zeros_like(node),
         SKIP: node,
-        CONV_1X1: _batch_norm(F.conv2d(relu, kernel_1x1[:, :, None, None]).view_as(node)),
-        CONV_3X3: _batch_norm(F.conv2d(relu, kernel_3x3, padding=1).view_as(node)),
+        CONV_1X1: _batch_norm(conv2d(relu, kernel_1x1[:, :, None, None]).view_as(node)),
+        CONV_3X3: _batch_norm(conv2d(relu, kernel_3x3, padding=1).view_as(node)),
         AVG_POOL: F.avg_pool2d(images, 3, 1, 1, count_include_pad=False).view_as(node),
     }
     weights, active = sample[..., None, None, None, None], active[..., None, None, None, None]

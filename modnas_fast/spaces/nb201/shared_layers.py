@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from modnas_fast.spaces.nb201.convolution import conv2d
 from modnas_fast.spaces.nb201.network import CONV_1X1, CONV_3X3, EDGES
 
 
@@ -36,18 +38,51 @@ class Norm(nn.Module):
 
 
 def batch_norm(x: Tensor, devices: int = 1, weight: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
-    """[devices·B, C, H, W] normalised with the statistics of each device's own B rows, then scaled and shifted."""
+    """[devices·B, C, H, W] normalised with the statistics of each device's own B rows, then scaled and shifted.
+
+    Devices stand side by side as further channels for it: [B, H, W, devices·C] in memory, so that images which lie as
+    channels_last come as such and leave as such, by one copy on the way in and one on the way out.
+    """
     if devices == 1:
         return F.batch_norm(x, None, None, weight, bias, training=True)
-    beside = x.unflatten(0, (devices, -1)).transpose(0, 1).flatten(1, 2)  # [B, devices·C, H, W]
     scale, shift = (part if part is None else part.repeat(devices) for part in (weight, bias))
-    normal = F.batch_norm(beside, None, None, scale, shift, training=True)
-    return normal.unflatten(1, (devices, -1)).transpose(0, 1).flatten(0, 1)
+    beside: Tensor = _Beside.apply(x, devices)
+    return _InARow.apply(F.batch_norm(beside, None, None, scale, shift, training=True), devices)
+
+
+class _Beside(torch.autograd.Function):
+    """[B, devices·C, H, W] of [devices·B, C, H, W], channels_last in both directions."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, devices: int) -> Tensor:
+        ctx.devices = devices
+        parts = x.unflatten(0, (devices, -1))  # [T, B, C, H, W]
+        return parts.permute(1, 3, 4, 0, 2).flatten(3).permute(0, 3, 1, 2)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return _InARow.apply(gradient, ctx.devices), None
+
+
+class _InARow(torch.autograd.Function):
+    """The inverse of `_Beside`."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, devices: int) -> Tensor:
+        ctx.devices = devices
+        parts = x.permute(0, 2, 3, 1).unflatten(3, (devices, -1))  # [B, H, W, T, C]
+        return parts.permute(3, 0, 1, 2, 4).flatten(0, 1).permute(0, 3, 1, 2)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return _Beside.apply(gradient, ctx.devices), None
 
 
 def convolve(convolution: nn.Conv2d, x: Tensor) -> Tensor:
     """A convolution without bias, its weights rounded to the format of x."""
-    return F.conv2d(x, convolution.weight.to(x.dtype), None, convolution.stride, convolution.padding)
+    (stride, _), padding = convolution.stride, convolution.padding
+    assert not isinstance(padding, str)
+    return conv2d(x, convolution.weight.to(x.dtype), stride, padding[0])
 
 
 class SharedCell(nn.Module):

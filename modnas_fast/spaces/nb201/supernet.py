@@ -92,7 +92,7 @@ class NB201Supernet(Supernet):
             x: images, float.
             onehot: one sampled architecture per device, [T, N]; samples on the CPU go with images anywhere.
             hard: whether every sample is an exact one-hot; None: looked at, but not on a GPU, which would be waited
-                for: there they are taken as soft.
+                for: there they are taken as soft, and gradients are exact whatever `exact` says.
             exact: the gradient by hard samples is exact for operations not chosen too, which are computed for it;
                 False: the published code's, which computes the chosen ones and gives all others the same gradient.
             recompute: save memory where the cells of all devices are computed together: activations inside of cells are
