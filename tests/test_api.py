@@ -48,7 +48,7 @@ PUBLIC = {
     ],
     "modnas_fast.report": ["write_report", "write_reproduction"],
     "modnas_fast.spaces": ["Architecture", "Choice", "Graph", "NB201Space", "SearchSpace", "make_space"],
-    "modnas_fast.supernets": ["Plan", "Supernet", "cross_entropies", "entangled_linear"],
+    "modnas_fast.supernets": ["LinearOutputs", "Plan", "Supernet", "cross_entropies", "entangled_linear"],
     "modnas_fast.tasks": [
         "Batch",
         "ImageClassification",

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypedDict
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from modnas_fast.supernets.linear_outputs import LinearOutputs
 from modnas_fast.supernets.memo import Memo
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-#: mean losses [S] of outputs [S, B, ...] for the y of a minibatch
-Losses = Callable[[Tensor, Tensor], Tensor]
+#: of a supernet: [S, B, ...], or what makes them
+Outputs = Tensor | LinearOutputs
+#: mean losses [S] of outputs for the y of a minibatch
+Losses = Callable[[Outputs, Tensor], Tensor]
 #: what a pass computes of hard samples: the options chosen, for the gradient by weights or for that by samples, or all
 Computed = Literal["weights", "samples", "all"]
 
@@ -73,15 +76,19 @@ class Supernet(nn.Module):
         exact: bool = True,
         recompute: bool = False,
         memo_of_state: Memo | None = None,
-    ) -> Tensor:
-        """Outputs [S, B, ...] of samples [S, N] behind `embed`; `memo_of_state` may hold what was computed of it."""
+    ) -> Outputs:
+        """Outputs [S, B, ...] of samples [S, N] behind `embed`; `memo_of_state` may hold what was computed of it.
+
+        They may come as `LinearOutputs`, which a task with many classes takes without their logits in memory.
+        """
         if type(self).predict is Supernet.predict:
             raise NotImplementedError(f"{type(self).__name__}: implement predict, or embed and predict_from")
         return self.predict(state, onehot)
 
     def predict(self, x: Tensor, onehot: Tensor) -> Tensor:
         """Outputs [S, B, ...] of samples [S, N] on one minibatch x."""
-        return self.predict_from(self.embed(x), onehot)
+        outputs = self.predict_from(self.embed(x), onehot)
+        return outputs.logits() if isinstance(outputs, LinearOutputs) else outputs
 
     def forward(self, x: Tensor, onehot: Tensor, y: Tensor, losses: Losses | None = None, **how: Unpack[How]) -> Tensor:
         """Mean losses [S] of samples [S, N] on a minibatch (x, y); without `losses`, cross-entropies in nats."""
@@ -106,7 +113,9 @@ class Supernet(nn.Module):
         return 1
 
 
-def cross_entropies(outputs: Tensor, y: Tensor) -> Tensor:
-    """Mean cross-entropy [T] in nats of logits [T, B, classes] for labels y [B]."""
+def cross_entropies(outputs: Outputs, y: Tensor) -> Tensor:
+    """Mean cross-entropy [T] in nats of logits [T, B, classes] for labels y [B], or of what makes such logits."""
+    if isinstance(outputs, LinearOutputs):
+        return outputs.losses(y)
     losses = F.cross_entropy(outputs.flatten(0, 1), y.repeat(len(outputs)), reduction="none")
     return losses.view(len(outputs), -1).mean(dim=1)

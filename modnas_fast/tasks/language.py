@@ -13,6 +13,8 @@ from torch.nn import functional as F
 from modnas_fast.datasets.texts import Corpus
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.objective import Objective
+from modnas_fast.supernets.linear_outputs import LinearOutputs
+from modnas_fast.supernets.supernet import Outputs
 from modnas_fast.tasks.task import Batch, Part, Task
 
 PARTS = ("train", "validation", "test")
@@ -33,6 +35,7 @@ class LanguageModelling(Task):
     """
 
     quality = Objective("perplexity")
+    takes_linear_outputs = True
 
     def __init__(
         self, name: str, parts: dict[str, Tensor], context: int, vocabulary: int, notes: Sequence[str] = ()
@@ -77,18 +80,20 @@ class LanguageModelling(Task):
         x, y = (tokens[shift : shift + count * self.context].view(count, self.context) for shift in (0, 1))
         return x, y
 
-    def losses(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """Mean cross-entropy [S] in nats of logits [S, B, L, V]."""
+    def losses(self, outputs: Outputs, y: Tensor) -> Tensor:
+        """Mean cross-entropy [S] in nats of logits [S, B, L, V], or of what makes them."""
         means: Tensor = self._nats(outputs, y).mean(dim=(1, 2))
         return means
 
-    def counts(self, outputs: Tensor, y: Tensor) -> Tensor:
+    def counts(self, outputs: Outputs, y: Tensor) -> Tensor:
         """Nats and tokens, float64 [S, 2]."""
         nats = self._nats(outputs, y).double().sum(dim=(1, 2))
         return torch.stack([nats, torch.full_like(nats, y.numel())], dim=-1)
 
     @staticmethod
-    def _nats(outputs: Tensor, y: Tensor) -> Tensor:
+    def _nats(outputs: Outputs, y: Tensor) -> Tensor:
+        if isinstance(outputs, LinearOutputs):
+            return outputs.nats(y)
         targets = y.expand(len(outputs), *y.shape)
         nats: Tensor = F.cross_entropy(outputs.flatten(0, 2), targets.flatten(), reduction="none")
         return nats.view(targets.shape)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from modnas_fast.supernets.supernet import Supernet
-from modnas_fast.tasks.task import Part, Task
+from modnas_fast.supernets.supernet import Outputs, Supernet
+from modnas_fast.tasks.task import Part, Task, taken
 
 
 def even_batch_size(samples: int, most: int) -> int:
@@ -43,7 +43,10 @@ class SupernetErrors:
     def __call__(self, onehot: Tensor) -> Tensor:
         parts = onehot.split(self._at_a_time or max(1, len(onehot)))
         counts = [
-            torch.cat([self._task.counts(self._supernet.predict(x, part), y) for part in parts])
-            for x, y in self._task.batches(self._part, self._batch_size)
+            torch.cat([self._counts(self._supernet.predict_from(state, part), y) for part in parts])
+            for state, y in ((self._supernet.embed(x), y) for x, y in self._task.batches(self._part, self._batch_size))
         ]
         return self._task.quality_of(torch.stack(counts).sum(dim=0), self._part).cpu()
+
+    def _counts(self, outputs: Outputs, y: Tensor) -> Tensor:
+        return self._task.counts(taken(self._task, outputs), y)

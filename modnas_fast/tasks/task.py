@@ -1,10 +1,11 @@
 """What a task is: data, loss and a metric of quality, which is the first objective of every search.
 
 A search asks a task for minibatches (x, y) and hands outputs of many networks back. What x, outputs and y are the task
-and the space's networks agree on; nothing between them looks inside. Images are `tasks.images`. Language comes in as a
-further subclass: x are token ids [B, L], outputs logits [S, B, L, V], y the next tokens; `inputs` gives ids, `counts`
-the summed nats and the number of tokens, [S, 2], and `quality_of` their perplexity. Translation packs the tokens of
-source and target side by side in one x. `tasks.make` makes the task that a configuration names; there a new one enters.
+and the space's networks agree on; nothing between them looks inside. Images are `tasks.images`. Language is a further
+subclass: x are token ids [B, L], outputs logits [S, B, L, V] or what makes them, y the next tokens; `inputs` gives ids,
+`counts` the summed nats and the number of tokens, [S, 2], and `quality_of` their perplexity. Translation packs the
+tokens of source and target side by side in one x. `tasks.make` makes the task that a configuration names; there a new
+one enters.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from torch import Tensor
 
 from modnas_fast.devices.measure import normals_of
 from modnas_fast.runtime.objective import Objective
+from modnas_fast.supernets.linear_outputs import LinearOutputs
+from modnas_fast.supernets.supernet import Outputs
 
 #: `train` is for the supernet's weights, `validation` for the hypernetwork, `test` for reports alone; the first two
 #: together train the networks that are verified
@@ -58,6 +61,8 @@ class Task(ABC):
     #: what networks must know of the task: `input_shape` of one sample, and whatever else `build` and `supernet` of the
     #: spaces for this kind of task take, such as image_channels and classes; plain values
     network: dict[str, Any]
+    #: whether `losses` and `counts` also take `modnas_fast.supernets.LinearOutputs`; others get their logits
+    takes_linear_outputs = False
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -119,3 +124,8 @@ class Task(ABC):
             "network": {key: list(value) if isinstance(value, tuple) else value for key, value in self.network.items()},
             "notes": list(self.notes),
         }
+
+
+def taken(task: Task, outputs: Outputs) -> Any:
+    """Outputs of a supernet in a form that the task takes."""
+    return outputs.logits() if isinstance(outputs, LinearOutputs) and not task.takes_linear_outputs else outputs

@@ -24,7 +24,7 @@ from modnas_fast.supernets.parallel import workers
 from modnas_fast.supernets.passes import Passes
 from modnas_fast.supernets.supernet import Computed, How, Plan, Supernet
 from modnas_fast.tasks.supernet_errors import SupernetErrors, even_batch_size
-from modnas_fast.tasks.task import Task
+from modnas_fast.tasks.task import Task, taken
 
 
 class TaskObjective(Protocol):
@@ -87,7 +87,9 @@ class SupernetObjective:
         task = task.to(self.device)
         self.supernet = initial_supernet(config, space, task).to(self.device)
         captured = options.capture and self.device.type == "cuda" and self.supernet.capturable
-        self._passes = (CapturedPasses if captured else Passes)(self.supernet, task.losses)
+        self._passes = (CapturedPasses if captured else Passes)(
+            self.supernet, lambda outputs, y: task.losses(taken(task, outputs), y)
+        )
         self._activations = _activations(options.activations, self.device, self.supernet)
         self._exact = config.architect.gradient == "exact"
         self._chunk = options.device_chunk

@@ -7,33 +7,22 @@ does not use is exactly 0 and reaches nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from modnas_fast.spaces.gpt.network import EPSILON, Block, Shape, Transformer, initialize, rotated, rotations
+from modnas_fast.spaces.gpt.masks import Masks, Options
+from modnas_fast.spaces.gpt.network import EPSILON, Block, Transformer, initialize, rotated, rotations
+from modnas_fast.spaces.gpt.prefix_networks import Choice, How, hidden_states
 from modnas_fast.supernets.entangled_linear import entangled_linear
+from modnas_fast.supernets.linear_outputs import LinearOutputs
+from modnas_fast.supernets.memo import Memo
 from modnas_fast.supernets.supernet import Supernet
 
 if TYPE_CHECKING:
     from modnas_fast.spaces.gpt.space import GPTSpace
-
-
-class Masks(NamedTuple):
-    """Of S samples, which channels they use; 0 or 1 for one-hots."""
-
-    #: of the embedding, [S, E]
-    width: Tensor
-    #: of each layer, whether it is there, [S, L]
-    present: Tensor
-    #: of each layer's MLP, [S, L, R·E]
-    hidden: Tensor
-    #: of each layer's heads, [S, L, H]
-    heads: Tensor
-    #: whether linear layers have a bias, [S]
-    bias: Tensor
 
 
 class GPTSupernet(Supernet):
@@ -43,12 +32,13 @@ class GPTSupernet(Supernet):
         space: whose networks share them.
         vocabulary: V.
 
-    Called with token ids [B, L], returns logits [S, B, L, V] of samples [S, N].
+    `predict` takes token ids [B, L] and gives logits [S, B, L, V] of samples [S, N].
     """
 
     def __init__(self, space: GPTSpace, vocabulary: int) -> None:
         super().__init__()
         self._space = space
+        self._made: dict[tuple[torch.dtype, torch.device], Options] = {}
         scale = space.scale
         width, ratio, heads = scale.widths[-1], scale.ratios[-1], scale.heads[-1]
         layers = (Block(width, ratio, heads, scale.head_size, bias=True) for _ in range(scale.layers))
@@ -62,44 +52,71 @@ class GPTSupernet(Supernet):
         embedded: Tensor = self.transformer.wte(x)
         return embedded
 
-    def predict_from(self, state: Tensor, onehot: Tensor, *, hard: bool | None = None, **_: Any) -> Tensor:
-        """Logits [S, B, L, V] of samples [S, N], behind `embed`.
+    def predict_from(
+        self,
+        state: Tensor,
+        onehot: Tensor,
+        *,
+        hard: bool | None = None,
+        exact: bool = True,
+        recompute: bool = False,
+        memo_of_state: Memo | None = None,
+    ) -> LinearOutputs:
+        """What makes logits [S, B, L, V] of samples [S, N], behind `embed`.
 
-        Hard samples without a gradient of their own are computed with prefixes of the weights, one after the other.
+        Hard samples are computed with prefixes of the weights alone, on the CPU.
+
+        Args:
+            state: as `embed` gives it.
+            onehot: samples.
+            hard: whether all are one-hots; None: looked at.
+            exact: False leaves out layers that a hard sample does not have: the gradient by their being there is 0.
+            recompute: layers of hard samples are computed once more in the backward pass.
+            memo_of_state: not used.
         """
+        if state.device.type != "cpu" or state.dtype not in (torch.float32, torch.float64):
+            return LinearOutputs(self._mixture(state, onehot).unbind(), self.lm_head.weight)
         if hard is None:
-            hard = onehot.device.type == "cpu" and bool(((onehot == 0) | (onehot == 1)).all())
-        if hard and not (onehot.requires_grad and torch.is_grad_enabled()):
-            shapes = [self._space.shape(row) for row in self._space.indices(onehot.detach().cpu()).tolist()]
-            return torch.stack([self._network(state, shape) for shape in shapes])
-        return self._mixture(state, onehot)
+            hard = bool(((onehot == 0) | (onehot == 1)).all())
+        if not hard:
+            return LinearOutputs(self._mixture(state, onehot).unbind(), self.lm_head.weight)
+        how = How(self._options(state), exact, recompute)
+        hidden = hidden_states(self.transformer, state, onehot, self._choices(onehot), how)
+        return LinearOutputs(hidden, self.lm_head.weight)
 
-    def _network(self, state: Tensor, shape: Shape) -> Tensor:
-        """Logits [B, L, V] of one network."""
-        size, width = self._space.scale.head_size, shape.width
-        rotation = rotations(0, state.shape[1], size, state)
-        x = state[..., :width]
-        for block, ratio, heads in zip(self.transformer.h, shape.ratios, shape.heads):
-            fused = _prefix(block.attn.attn, _prefix_norm(block.norm_1, x), 3 * heads * size, shape.bias)
-            q, k, v = fused.unflatten(-1, (heads, 3, size)).transpose(1, 2).unbind(-2)  # [B, h, L, d_h] each
-            attended = F.scaled_dot_product_attention(rotated(q, rotation), rotated(k, rotation), v, is_causal=True)
-            joined = _prefix(block.attn.proj, attended.transpose(1, 2).flatten(2), width, shape.bias)
-            inner = F.gelu(_prefix(block.mlp.fc, _prefix_norm(block.norm_2, x), ratio * width, shape.bias))
-            x = x + joined + _prefix(block.mlp.proj, inner, width, shape.bias)
-        x = _prefix_norm(self.transformer.ln_f, x)
-        return F.linear(x, self.lm_head.weight[:, :width])
+    def _choices(self, onehot: Tensor) -> list[Choice]:
+        """What hard samples [S, N] ask for."""
+        scale, found = self._space.scale, []
+        for indices in self._space.indices(onehot.detach()).tolist():
+            ratios, heads = indices[2 : 2 + scale.layers], indices[2 + scale.layers : -1]
+            found.append(
+                Choice(
+                    scale.widths[indices[0]],
+                    scale.depths[indices[1]],
+                    tuple(scale.ratios[i] for i in ratios),
+                    tuple(scale.heads[i] for i in heads),
+                    indices[-1] == 0,
+                )
+            )
+        return found
+
+    def _options(self, like: Tensor) -> Options:
+        """Made once per number format and device."""
+        key = like.dtype, like.device
+        if key not in self._made:
+            self._made[key] = Options(self._space, like)
+        return self._made[key]
 
     def _mixture(self, state: Tensor, onehot: Tensor) -> Tensor:
-        """Logits [S, B, L, V] of samples that may be soft, differentiable in them."""
-        masks = self._masks(onehot.to(state))
+        """Hidden states [S, B, L, E] of samples that may be soft, differentiable in them."""
+        masks = self._options(state).masks(onehot.to(state))
         rotation = rotations(0, state.shape[1], self._space.scale.head_size, state)
         x = state[None] * masks.width[:, None, None]  # [S, B, L, E]
         for layer, block in enumerate(self.transformer.h):
             here = masks.present[:, layer, None, None, None]
             added = self._attention(block, x, layer, masks, rotation) + self._mlp(block, x, layer, masks)
             x = x + here * added
-        x = _norm(self.transformer.ln_f, x, masks.width)
-        return entangled_linear(x, self.lm_head.weight, inputs=masks.width)
+        return _norm(self.transformer.ln_f, x, masks.width) * masks.width[:, None, None]
 
     def _attention(self, block: Block, x: Tensor, layer: int, masks: Masks, rotation: Tensor) -> Tensor:
         size, heads = self._space.scale.head_size, masks.heads[:, layer]
@@ -116,42 +133,6 @@ class GPTSupernet(Supernet):
         hidden = masks.hidden[:, layer]
         inner = F.gelu(_linear(block.mlp.fc, _norm(block.norm_2, x, masks.width), masks.width, hidden, masks.bias))
         return _linear(block.mlp.proj, inner, hidden, masks.width, masks.bias)
-
-    def _masks(self, onehot: Tensor) -> Masks:
-        """What samples [S, N] use, differentiable in them."""
-        scale, space = self._space.scale, self._space
-        layers = scale.layers
-        groups = onehot.split(space.group_sizes, dim=-1)
-        width, depth, bias = groups[0], groups[1], groups[-1][:, 0]
-        ratios, heads = torch.stack(groups[2 : 2 + layers], dim=1), torch.stack(groups[2 + layers : -1], dim=1)
-        widths = torch.tensor(scale.widths, device=onehot.device)
-        hidden_sizes = torch.tensor(scale.ratios, device=onehot.device)[:, None] * widths  # [R, W]
-        used = (torch.arange(scale.ratios[-1] * scale.widths[-1], device=onehot.device) < hidden_sizes[..., None]).to(
-            onehot
-        )
-        return Masks(
-            width @ _prefixes(scale.widths, onehot),
-            space.present(depth),
-            torch.einsum("slr,sw,rwu->slu", ratios, width, used),
-            heads @ _prefixes(scale.heads, onehot),
-            bias,
-        )
-
-
-def _prefix(layer: nn.Linear, x: Tensor, outputs: int, bias: bool) -> Tensor:
-    """The first outputs of a shared linear layer, of its first inputs x [..., inputs]."""
-    return F.linear(x, layer.weight[:outputs, : x.shape[-1]], layer.bias[:outputs] if bias else None)
-
-
-def _prefix_norm(layer: nn.LayerNorm, x: Tensor) -> Tensor:
-    width = x.shape[-1]
-    return F.layer_norm(x, (width,), layer.weight[:width], layer.bias[:width], EPSILON)
-
-
-def _prefixes(sizes: tuple[int, ...], like: Tensor) -> Tensor:
-    """[options, largest]: 1 where a channel is among the first of each size."""
-    counts = torch.tensor(sizes, device=like.device)
-    return (torch.arange(sizes[-1], device=like.device) < counts[:, None]).to(like)
 
 
 def _linear(layer: nn.Linear, x: Tensor, inputs: Tensor, outputs: Tensor, bias: Tensor) -> Tensor:

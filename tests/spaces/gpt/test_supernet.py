@@ -8,6 +8,7 @@ from torch import Tensor
 
 from modnas_fast.spaces.gpt.space import GPTSpace
 from modnas_fast.spaces.gpt.supernet import GPTSupernet
+from modnas_fast.supernets.linear_outputs import LinearOutputs
 
 VOCABULARY = 13
 #: twins of the published scales with the same proportions
@@ -44,34 +45,98 @@ def cut_out(space: GPTSpace, shared: GPTSupernet, onehot: Tensor) -> torch.nn.Mo
     return network
 
 
+def masked(shared: GPTSupernet, ids: Tensor, onehot: Tensor) -> LinearOutputs:
+    """The plain way: all channels of all samples, with masks."""
+    return LinearOutputs(shared._mixture(shared.embed(ids), onehot).unbind(), shared.lm_head.weight)
+
+
+def tokens(batch: int = 2, length: int = 5, seed: int = 1) -> Tensor:
+    return torch.randint(VOCABULARY, (batch, length), generator=seeded(seed))
+
+
 @pytest.mark.parametrize("name", TWINS)
 def test_outputs_are_those_of_the_networks_cut_out(name: str) -> None:
-    space, ids = TWINS[name], torch.randint(VOCABULARY, (2, 7), generator=seeded(1))
+    space, ids = TWINS[name], tokens(2, 7)
     shared, onehot = supernet(space), space.sample(50, seeded(2)).double()
     with torch.no_grad():
-        together = shared._mixture(shared.embed(ids), onehot)
-        torch.testing.assert_close(shared.predict(ids, onehot), together, atol=1e-10, rtol=1e-10)
+        together = shared.predict(ids, onehot)
+        torch.testing.assert_close(masked(shared, ids, onehot).logits(), together, atol=1e-10, rtol=1e-10)
         for row, logits in zip(onehot, together):
             torch.testing.assert_close(logits, cut_out(space, shared, row)(ids), atol=1e-10, rtol=1e-10)
         torch.testing.assert_close(shared.predict(ids, onehot[3:4])[0], together[3], atol=1e-12, rtol=1e-10)
 
 
 def test_what_has_no_influence_has_no_gradient_and_changes_nothing() -> None:
-    space, ids = TWINS["small"], torch.randint(VOCABULARY, (1, 4), generator=seeded(1))
+    space, ids = TWINS["small"], tokens(1, 4)
     shared, onehot = supernet(space), space.sample(20, seeded(2)).double()
-    torch.testing.assert_close(shared.predict(ids, onehot), shared.predict(ids, space.canonical(onehot)))
+    for hard in (True, False):
+        first, second = (
+            LinearOutputs.logits(shared.predict_from(shared.embed(ids), samples, hard=hard))
+            for samples in (onehot, space.canonical(onehot))
+        )
+        torch.testing.assert_close(first, second)
+
+
+TINY = GPTSpace("small", widths=(4, 8), depths=(1, 2), heads=(1, 2), ratios=(1, 2), head_size=4)
 
 
 def test_the_gradient_by_samples_is_that_of_the_mixture() -> None:
-    space = GPTSpace("small", widths=(4, 8), depths=(1, 2), heads=(1, 2), ratios=(1, 2), head_size=4)
-    shared, ids = supernet(space), torch.randint(VOCABULARY, (1, 3), generator=seeded(1))
-    soft = torch.rand(2, space.num_options, generator=seeded(3), dtype=torch.float64) + 0.2
-    soft = torch.cat([part / part.sum(-1, keepdim=True) for part in soft.split(space.group_sizes, dim=-1)], dim=-1)
+    shared, ids = supernet(TINY), tokens(1, 3)
+    soft = torch.rand(2, TINY.num_options, generator=seeded(3), dtype=torch.float64) + 0.2
+    soft = torch.cat([part / part.sum(-1, keepdim=True) for part in soft.split(TINY.group_sizes, dim=-1)], dim=-1)
     assert torch.autograd.gradcheck(lambda sample: shared.predict(ids, sample), soft.requires_grad_())
 
 
+def test_the_gradient_by_hard_samples_is_that_of_the_mixture_around_them() -> None:
+    """What is a little off a one-hot is computed with masks: the differences are those of another computation."""
+    shared, ids = supernet(TINY), tokens(1, 3)
+    shared.requires_grad_(False)
+    hard = TINY.sample(3, seeded(4)).double().requires_grad_()
+    assert torch.autograd.gradcheck(lambda sample: shared.predict(ids, sample), hard)
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("name", TWINS)
+def test_all_gradients_are_those_of_the_masks(name: str, recompute: bool) -> None:
+    """By samples, by weights and by the embedding, of all samples at once and of one at a time."""
+    space, ids = TWINS[name], tokens()
+    shared = supernet(space)
+    factors = torch.randn(7, 2, 5, VOCABULARY, generator=seeded(5), dtype=torch.float64)
+
+    def gradients(parts: int, **how: bool) -> list[Tensor]:
+        onehot = space.sample(7, seeded(2)).double().requires_grad_()
+        state = shared.embed(ids).detach().requires_grad_()
+        found = [shared.predict_from(state, part, **how).logits() for part in onehot.split(parts)]
+        wanted = [onehot, state, *shared.parameters()]
+        first, *rest = torch.autograd.grad((torch.cat(found) * factors).sum(), wanted)
+        return [torch.cat(found).detach(), first, *rest]
+
+    wanted = gradients(7, hard=False)
+    for parts in (7, 1, 3):
+        for found, true in zip(gradients(parts, hard=True, recompute=recompute), wanted, strict=True):
+            torch.testing.assert_close(found, true, atol=1e-10 * float(true.abs().max()), rtol=1e-10)
+
+
+def test_layers_that_are_not_there_are_left_out_where_the_gradient_need_not_be_exact() -> None:
+    space, ids = TWINS["small"], tokens()
+    shared, found = supernet(space), []
+    for exact in (True, False):
+        onehot = space.sample(6, seeded(2)).double().requires_grad_()
+        outputs = shared.predict_from(shared.embed(ids), onehot, hard=True, exact=exact).logits()
+        found.append(torch.autograd.grad(outputs.square().sum(), onehot)[0].split(space.group_sizes, dim=-1))
+    depths = space.sample(6, seeded(2)).split(space.group_sizes, dim=-1)[1].argmax(-1)
+    for group, (exact, published) in enumerate(zip(*found, strict=True)):
+        if group == 1:
+            for row, depth in enumerate(depths.tolist()):
+                torch.testing.assert_close(published[row, : depth + 1], exact[row, : depth + 1])
+                assert (published[row, depth:] == published[row, depth]).all()
+            assert not torch.allclose(exact, published)
+        else:
+            torch.testing.assert_close(exact, published)
+
+
 def test_the_gradient_by_weights_is_that_of_the_networks_cut_out() -> None:
-    space, ids = TWINS["small"], torch.randint(VOCABULARY, (2, 5), generator=seeded(1))
+    space, ids = TWINS["small"], tokens()
     shared, onehot = supernet(space), space.sample(4, seeded(2)).double()
     shared.predict(ids, onehot).square().sum().backward()
     wanted = {name: torch.zeros_like(value) for name, value in shared.state_dict().items()}
@@ -84,18 +149,3 @@ def test_the_gradient_by_weights_is_that_of_the_networks_cut_out() -> None:
         torch.testing.assert_close(
             parameter.grad, wanted[name], atol=1e-9, rtol=1e-8, msg=lambda m, n=name: f"{n}: {m}"
         )
-
-
-def test_prefixes_of_the_weights_give_what_masks_give() -> None:
-    space, ids = TWINS["small"], torch.randint(VOCABULARY, (2, 5), generator=seeded(1))
-    shared, onehot = supernet(space), space.sample(6, seeded(2)).double()
-    gradients = []
-    for compute in (shared._mixture, lambda state, sample: shared.predict_from(state, sample, hard=True)):
-        shared.zero_grad()
-        logits = compute(shared.embed(ids), onehot)
-        logits.square().sum().backward()
-        gradients.append((logits.detach(), {name: p.grad.clone() for name, p in shared.named_parameters()}))
-    (masked, by_masks), (prefix, by_prefixes) = gradients
-    torch.testing.assert_close(prefix, masked, atol=1e-10, rtol=1e-10)
-    for name, gradient in by_masks.items():
-        torch.testing.assert_close(by_prefixes[name], gradient, atol=1e-9, rtol=1e-8)

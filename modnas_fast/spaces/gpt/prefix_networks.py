@@ -1,0 +1,226 @@
+"""Hidden states of hard samples, each computed with prefixes of the shared weights alone, and their gradients.
+
+One node of autograd for S networks: gradients by weights are added up where they lie, over networks, and those by
+samples cost little more than the backward pass by activations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from modnas_fast.spaces.gpt import prefix_layer
+from modnas_fast.spaces.gpt.network import EPSILON, rotations
+from modnas_fast.spaces.gpt.prefix_gradients import ByChannel, BySample, add_by_weights_, by_sample, of_norm
+from modnas_fast.spaces.gpt.prefix_layer import Kept, Places, Prefix, Shared, Sizes, norm_backward
+
+if TYPE_CHECKING:
+    from modnas_fast.spaces.gpt.masks import Options
+    from modnas_fast.spaces.gpt.network import Transformer
+
+
+class Choice(NamedTuple):
+    """What one sample asks for; layers beyond the depth are chosen, too, but not computed."""
+
+    width: int
+    depth: int
+    ratios: tuple[int, ...]  # [L]
+    heads: tuple[int, ...]  # [L]
+    bias: bool
+
+    def sizes(self, layer: int) -> Sizes:
+        """Of one layer."""
+        return Sizes(self.width, self.ratios[layer] * self.width, self.heads[layer], self.bias)
+
+
+class How(NamedTuple):
+    """What is the same for all networks of a call."""
+
+    options: Options
+    #: whether layers that are not there are computed for the gradient by their being there
+    exact: bool
+    #: whether layers are computed once more in the backward pass
+    recompute: bool
+
+
+def hidden_states(
+    transformer: Transformer, state: Tensor, onehot: Tensor, choices: Sequence[Choice], how: How
+) -> list[Tensor]:
+    """Behind the last norm, [B, L, e_s] each, differentiable once.
+
+    Args:
+        transformer: the shared weights.
+        state: the widest embedding [B, L, E], float32 or float64, on the CPU.
+        onehot: samples [S, N]; values are those of `choices`.
+    """
+    weights = [weight for block in transformer.h for weight in prefix_layer.shared(block)]
+    last = transformer.ln_f.weight, transformer.ln_f.bias
+    return list(_Networks.apply(choices, how, state, onehot, *weights, *last))
+
+
+class _Network(NamedTuple):
+    """What is kept of one network."""
+
+    layers: list[Kept | Tensor]  # their inputs alone, where they are computed once more
+    last: Tensor  # x̂ of the last norm
+    mean: Tensor
+    scale: Tensor
+    x: Tensor  # that it normalises
+
+
+class _Networks(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, choices: Sequence[Choice], how: How, state: Tensor, onehot: Tensor, *weights: Tensor
+    ) -> tuple[Tensor, ...]:
+        scale = how.options.scale
+        rotation = rotations(0, state.shape[1], scale.head_size, state)
+        batch, length, _ = state.shape
+        where = prefix_layer.places(batch, length, rotation, scale.heads[-1], scale.head_size)
+        wanted = any(ctx.needs_input_grad)
+        found, kept = [], []
+        for choice in choices:
+            hidden, network = _forward(choice, state, _layers(weights), weights[-2:], where, wanted, how.recompute)
+            found.append(hidden.view(*state.shape[:2], choice.width))
+            kept.append(network)
+        if wanted:
+            ctx.choices, ctx.how, ctx.where, ctx.like = choices, how, where, onehot[:0]
+            ctx.lengths, tensors = _flat(kept)
+            ctx.save_for_backward(state, *weights, *tensors)
+        return tuple(found)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
+        count = len(ctx.needs_input_grad) - 4  # of weights
+        state, *tensors = ctx.saved_tensors
+        weights, kept = tensors[:count], _nested(ctx.lengths, tensors[count:])
+        _, _, of_state, of_sample, *of_weights = ctx.needs_input_grad
+        totals = [torch.zeros_like(weight) for weight in weights] if any(of_weights) else None
+        dstate = torch.zeros_like(state) if of_state else None
+        samples: list[Tensor] = []
+        for choice, network, cotangent in zip(ctx.choices, kept, cotangents, strict=True):
+            one = _Backward(choice, ctx.where, ctx.how, _layers(weights), weights[-2:], totals, of_sample)
+            dx, sample = one.run(network, cotangent.reshape(-1, choice.width))
+            if dstate is not None:
+                dstate[..., : choice.width] += dx.view(*state.shape[:2], -1)
+            samples += [] if sample is None else [sample]
+        donehot = torch.stack(samples).to(ctx.like) if of_sample else None
+        by_weights: Sequence[Tensor | None] = totals or [None] * count
+        return None, None, dstate, donehot, *by_weights
+
+
+def _layers(weights: Sequence[Tensor]) -> list[Shared]:
+    size = len(Shared._fields)
+    return [Shared(*weights[start : start + size]) for start in range(0, len(weights) - 2, size)]
+
+
+def _forward(
+    choice: Choice, state: Tensor, layers: Sequence[Shared], last: Sequence[Tensor], where: Places, wanted: bool,
+    recompute: bool,
+) -> tuple[Tensor, _Network | None]:  # fmt: skip
+    """Hidden states [R, e], and what a backward pass needs."""
+    x = state[..., : choice.width].reshape(-1, choice.width)
+    kept: list[Kept | Tensor] = []
+    for layer in range(choice.depth):
+        used = prefix_layer.prefix(layers[layer], choice.sizes(layer), where)
+        y, of_layer = prefix_layer.forward(x, used, where)
+        if wanted:
+            kept.append(x if recompute else of_layer)
+        x = y
+    normed, mean, scale = torch.native_layer_norm(x, [choice.width], None, None, EPSILON)
+    gamma, beta = (weight[: choice.width] for weight in last)
+    return torch.addcmul(beta, normed, gamma), _Network(kept, normed, mean, scale, x) if wanted else None
+
+
+class _Backward:
+    """The backward pass of one network; gradients by weights are added to `totals`, where there are."""
+
+    def __init__(
+        self, choice: Choice, where: Places, how: How, layers: list[Shared], last: Sequence[Tensor],
+        totals: Sequence[Tensor] | None, of_sample: bool,
+    ) -> None:  # fmt: skip
+        self._choice, self._where, self._how, self._layers, self._last = choice, where, how, layers, last
+        self._totals = None if totals is None else _layers(totals)
+        self._of_last = None if totals is None else totals[-2:]
+        self._of_sample = of_sample
+
+    def run(self, network: _Network, dhidden: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Gradients by x [R, e] and by the sample [N]."""
+        dnormed, masks = self._last_norm(network, dhidden)
+        dx = norm_backward(dnormed, network.x, network.mean, network.scale)
+        absent = self._absent(network.x, dx) if self._of_sample else []
+        found: list[BySample] = []
+        y = network.x
+        for layer in reversed(range(self._choice.depth)):
+            kept, used = self._kept(network.layers[layer], layer)
+            gradients = prefix_layer.backward(dx, kept, used, self._where)
+            if self._totals is not None:
+                add_by_weights_(self._totals[layer], gradients, kept, used, *self._about(layer))
+            if self._of_sample:
+                found.insert(0, by_sample(gradients, kept, y, used, *self._about(layer)))
+            y, dx = kept.x, gradients.x
+        if masks is None:
+            return dx, None
+        masks = masks._replace(width=masks.width + (y * dx).sum(0))
+        return dx, self._how.options.gradient(self._choice, masks, found, absent)
+
+    def _last_norm(self, network: _Network, dhidden: Tensor) -> tuple[Tensor, ByChannel | None]:
+        """Gradients by x̂ and by the masks there."""
+        e = self._choice.width
+        gamma, beta = (weight[:e] for weight in self._last)
+        dnormed, dbeta = dhidden * gamma, dhidden.sum(0)
+        if self._of_last is not None:
+            self._of_last[0][:e] += (dhidden * network.last).sum(0)
+            self._of_last[1][:e] += dbeta
+        if not self._of_sample:
+            return dnormed, None
+        return dnormed, of_norm(dnormed, network.last, network.mean, network.scale, beta * dbeta)
+
+    def _about(self, layer: int) -> tuple[Shared, Sizes, Places]:
+        return self._layers[layer], self._choice.sizes(layer), self._where
+
+    def _kept(self, kept: Kept | Tensor, layer: int) -> tuple[Kept, Prefix]:
+        used = prefix_layer.prefix(*self._about(layer))
+        return (kept if isinstance(kept, Kept) else prefix_layer.forward(kept, used, self._where)[1]), used
+
+    def _absent(self, x: Tensor, dx: Tensor) -> list[Tensor]:
+        """By the presence of each layer beyond the depth: it would see what the last one gives."""
+        found = []
+        for layer in range(self._choice.depth, len(self._layers)):
+            if self._how.exact:
+                y, _ = prefix_layer.forward(x, prefix_layer.prefix(*self._about(layer)), self._where)
+                found.append(((y - x) * dx).sum())
+            else:
+                found.append(dx.new_zeros(()))
+        return found
+
+
+# ---- what autograd holds is a flat list ----
+
+
+def _flat(networks: Sequence[_Network | None]) -> tuple[list[tuple[int, bool]], list[Tensor]]:
+    """Layers of each network and whether their inputs alone are kept; and all tensors."""
+    lengths: list[tuple[int, bool]] = []
+    tensors: list[Tensor] = []
+    for network in networks:
+        assert network is not None
+        lengths.append((len(network.layers), isinstance(network.layers[0], Tensor)))
+        for kept in network.layers:
+            tensors += [kept] if isinstance(kept, Tensor) else kept
+        tensors += network[1:]
+    return lengths, tensors
+
+
+def _nested(lengths: Sequence[tuple[int, bool]], tensors: Sequence[Tensor]) -> Iterator[_Network]:
+    """The networks that `_flat` took apart."""
+    rest = iter(tensors)
+    for count, inputs_alone in lengths:
+        layers: list[Kept | Tensor] = [
+            next(rest) if inputs_alone else Kept(*(next(rest) for _ in Kept._fields)) for _ in range(count)
+        ]
+        yield _Network(layers, *(next(rest) for _ in range(4)))
