@@ -13,7 +13,16 @@ import modnas_fast
 PUBLIC = {
     "modnas_fast": ["Device", "InputError", "MinNorm", "Pick", "Result", "__version__", "min_norm", "search"],
     "modnas_fast.baselines": ["BASELINES", "BudgetSpent", "Problem", "random_architectures"],
-    "modnas_fast.datasets": ["BatchStream", "ImageTask", "Split", "data_home", "load_task", "locate"],
+    "modnas_fast.datasets": [
+        "BatchStream",
+        "ImageTask",
+        "Split",
+        "Vocabulary",
+        "data_home",
+        "load_task",
+        "load_vocabulary",
+        "locate",
+    ],
     "modnas_fast.devices": [
         "Campaign",
         "Device",

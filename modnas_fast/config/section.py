@@ -21,5 +21,7 @@ class SpaceKeys(Section):
 
     #: names of the keys that `supernet` alone takes
     of_supernet: ClassVar[tuple[str, ...]] = ()
+    #: names of the keys that hold paths of files that a run reads
+    paths: ClassVar[tuple[str, ...]] = ()
     #: names of the keys that the space itself is made with, which decide on its choices
     of_space: ClassVar[tuple[str, ...]] = ()

@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import yaml
-from pydantic import AfterValidator, ConfigDict, Field, ValidationError, create_model, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+    field_validator,
+    model_validator,
+)
 
 from modnas_fast.config.faults import faults_of
 from modnas_fast.config.presets import OWN_IMAGES, PRESETS
@@ -27,6 +36,8 @@ NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 
 
+#: tokens of a vocabulary that are there in any case: the bytes, and what ends a document
+SMALLEST_VOCABULARY = 257
 #: the space of a configuration that names none
 DEFAULT_SPACE = "nb201"
 #: names of the tables of costs that come from the registry of benchmark data
@@ -99,8 +110,23 @@ class SpaceConfig(_ChoiceSection):
         return {key: value for key, value in self._own.items() if key in keys_of(self.name).of_supernet}
 
     @property
+    def files(self) -> dict[str, str]:
+        """The space's keys that hold paths, with the files that they name."""
+        return {key: value for key, value in self._own.items() if key in keys_of(self.name).paths and value is not None}
+
+    @property
     def _own(self) -> dict[str, Any]:
         return self.model_extra or {}
+
+
+def _vocabulary(value: Any) -> Any:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if value in (None, "bytes", "gpt2") or (whole and value > SMALLEST_VOCABULARY):
+        return value
+    raise ValueError(
+        f"task.vocabulary: wanted bytes, gpt2, or how many tokens are learned, more than {SMALLEST_VOCABULARY}, got "
+        f"{value!r}"
+    )
 
 
 class TaskConfig(_ChoiceSection):
@@ -119,6 +145,9 @@ class TaskConfig(_ChoiceSection):
     """Stratified subset of the data set's own test part, in images, or samples of texts; None: all."""
     context: Annotated[int, Field(ge=2)] = 64
     """Language: tokens of a sample; published: 1,024."""
+    vocabulary: Annotated[Literal["bytes", "gpt2"] | int | None, BeforeValidator(_vocabulary)] = None
+    """Language: what a token is: `bytes`, `gpt2`, GPT-2's byte pairs (`modnas-fast data fetch gpt2-bpe`), or a whole
+    number, as 2048: so many byte pairs, learned from the training part. None: bytes; of *.bin, GPT-2's."""
     resize: Annotated[int, Field(ge=4, le=512)] | None = None
     """Side of the images in pixels; None: the most common size, scaled down to a longer side of 64 if it is larger."""
     fractions: tuple[Fraction, Fraction, Fraction] = (0.5, 0.25, 0.25)
@@ -323,6 +352,13 @@ class SearchConfig(Section):
     weight_optimizer: Literal["sgd", "adamw"] = "sgd"
     """Of w: SGD with momentum (paper, images), or AdamW with betas (0.9, 0.95), for transformers; its learning rate,
     too, falls to 1/25 by cosine."""
+    weight_warmup: Fraction = 0.0
+    """Share of w's steps in which that learning rate rises from 0 along a line; published: GPTs 0.005."""
+    sandwich: bool = False
+    """Every step of w trains the smallest and the largest network in place of two others (published for GPTs), where
+    networks are nested in each other, as those of gpt are."""
+    train_weights: bool = True
+    """False: w stays what the space's file with pretrained weights holds; there is no warm-up, and Φ learns alone."""
     weight_momentum: Fraction = 0.9
     """Of that SGD; paper: 0.9."""
     weight_decay: NonNegativeFloat = 0.0005
@@ -361,6 +397,11 @@ class SearchConfig(Section):
     """How often the hypervolume is evaluated during the search."""
     checkpoint_every: Positive = 50
     """Steps between checkpoints."""
+
+    @property
+    def warmup(self) -> int:
+        """Steps of w before the search: none where w stands still."""
+        return self.warmup_steps if self.train_weights else 0
 
 
 class EvaluationConfig(Section):
@@ -426,6 +467,15 @@ class Config(Section):
         if len(set(names)) < len(names):
             raise ValueError(f"wanted every objective once, got {', '.join(names)}")
         return names
+
+    @model_validator(mode="after")
+    def _weights_come_from_somewhere(self) -> Config:
+        if not (self.search.train_weights or self.space.files or self.space.options):
+            raise ValueError(
+                f"search.train_weights: false wants pretrained weights, and space {self.space.name} was given none"
+                + (f": set space.{keys.paths[0]}" if (keys := keys_of(self.space.name)).paths else "")
+            )
+        return self
 
     @model_validator(mode="after")
     def _source_fits(self) -> Config:
@@ -573,9 +623,13 @@ def with_absolute_paths(config: Config) -> Config:
         options = getattr(config, section)
         value = getattr(options, key)
         if value is not None and value not in words:
-            options = options.model_copy(update={key: str(Path(os.path.expanduser(value)).resolve())})
-            config = config.model_copy(update={section: options})
-    return config
+            config = config.model_copy(update={section: options.model_copy(update={key: _absolute(value)})})
+    of_space = {key: _absolute(value) for key, value in config.space.files.items()}
+    return config.model_copy(update={"space": config.space.model_copy(update=of_space)}) if of_space else config
+
+
+def _absolute(path: str) -> str:
+    return str(Path(os.path.expanduser(path)).resolve())
 
 
 def to_yaml(config: Config) -> str:

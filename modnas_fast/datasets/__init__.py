@@ -9,8 +9,9 @@ if TYPE_CHECKING:
     from modnas_fast.datasets.load import load_task
     from modnas_fast.datasets.stream import BatchStream
     from modnas_fast.datasets.task import ImageTask, Split
+    from modnas_fast.datasets.vocabulary import Vocabulary, load_vocabulary
 
-__all__ = ["BatchStream", "ImageTask", "Split", "data_home", "load_task", "locate"]
+__all__ = ["BatchStream", "ImageTask", "Split", "Vocabulary", "data_home", "load_task", "load_vocabulary", "locate"]
 
 __getattr__ = names_from(  # fetching data needs no torch
     __name__,
@@ -18,8 +19,10 @@ __getattr__ = names_from(  # fetching data needs no torch
         "BatchStream": "modnas_fast.datasets.stream",
         "ImageTask": "modnas_fast.datasets.task",
         "Split": "modnas_fast.datasets.task",
+        "Vocabulary": "modnas_fast.datasets.vocabulary",
         "data_home": "modnas_fast.datasets.home",
         "load_task": "modnas_fast.datasets.load",
+        "load_vocabulary": "modnas_fast.datasets.vocabulary",
         "locate": "modnas_fast.datasets.home",
     },
 )

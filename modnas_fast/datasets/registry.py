@@ -91,7 +91,7 @@ def datasets() -> dict[str, DataSet]:
     """Every data set by its name.
 
     >>> [len(data.files) for data in datasets().values()]
-    [28, 1, 1, 2]
+    [28, 1, 1, 2, 2]
     """
     return {entry["name"]: _dataset(entry) for entry in _content()["datasets"]}
 

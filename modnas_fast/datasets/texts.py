@@ -1,9 +1,9 @@
-"""Documents and their tokens: text files, JSON lines, parquet, token files, and an embedded default."""
+"""Documents: text files, JSON lines, parquet, token files, and an embedded default; and a corpus of tokens of them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from modnas_fast.datasets.vocabulary import GPT2, Vocabulary
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.files import read_text
 
@@ -18,12 +19,24 @@ from modnas_fast.runtime.files import read_text
 EMBEDDED = "python-topics"
 #: what a column of texts is called
 TEXT_COLUMN = "text"
-#: tokens of texts are their UTF-8 bytes, and one more that ends each document
-BYTES, END = 257, 256
-#: what ends a document in token files (GPT-2's vocabulary)
-GPT2_VOCABULARY, GPT2_END = 50_257, 50_256
+#: how the names of token files end
+TOKENS = ".bin"
 #: documents at least: one for each part
 LEAST = 3
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Documents as texts."""
+
+    name: str
+    documents: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """What each document counts for where they are divided: its bytes and its end, whatever the vocabulary."""
+        return tuple(len(text.encode()) + 1 for text in self.documents)
 
 
 @dataclass(frozen=True)
@@ -35,30 +48,50 @@ class Corpus:
     #: V
     vocabulary: int
     notes: tuple[str, ...] = ()
+    #: of the tokens; None: nobody knows it
+    words: Vocabulary | None = None
+    #: what each document counts for where they are divided; None: its tokens
+    weights: tuple[int, ...] | None = None
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """What each document counts for where they are divided."""
+        return tuple(map(len, self.documents)) if self.weights is None else self.weights
 
 
-def read_corpus(source: str) -> Corpus:
+def read_documents(source: str) -> Texts | Corpus:
     """The documents at a place: `python-topics`, a text, JSON-lines, parquet or token file, or a folder of such.
 
     - `*.txt`: a document each, UTF-8 with or without byte order mark;
     - `*.jsonl`: a document per line, under `text`; `*.parquet`: one per row of the column `text`;
-    - `*.bin`: token ids of GPT-2's vocabulary as little-endian uint16, documents ended by 50256 (nanoGPT's convention).
+    - `*.bin`: token ids of GPT-2's vocabulary as little-endian uint16, documents ended by 50256 (nanoGPT's convention);
+      these come as tokens.
 
     Raises InputError for what is none of these, is empty, or has fewer than three documents.
     """
     if source == EMBEDDED:
-        return _of_texts(EMBEDDED, [text.encode() for text in _topics()], [])
+        return Texts(EMBEDDED, tuple(_topics()))
     path = Path(source)
     files = _files(path)
-    if files[0].suffix == ".bin":
+    if is_tokens(files[0]):
         return _of_token_files(path.stem, files)
-    texts, empty = [], 0
-    for file in files:
-        for text in _texts(file):
-            texts.append(text.encode())
-            empty += not text.strip()
-    notes = [f"{empty} of {len(texts)} documents are empty and were left out"] if empty else []
-    return _of_texts(path.stem, [text for text in texts if text.strip()], notes)
+    texts = [text for file in files for text in _texts(file)]
+    kept = tuple(text for text in texts if text.strip())
+    empty = len(texts) - len(kept)
+    _check_count(path.stem, len(kept))
+    return Texts(path.stem, kept, (f"{empty} of {len(texts)} documents are empty and were left out",) if empty else ())
+
+
+def is_tokens(path: Path) -> bool:
+    """Whether a file, or what is in a folder, are tokens already; nothing is read."""
+    found = sorted(path.rglob("*")) if path.is_dir() else [path]
+    return any(file.suffix.lower() == TOKENS for file in found)
+
+
+def encoded(texts: Texts, vocabulary: Vocabulary, advance: Callable[[int], None] = lambda percent: None) -> Corpus:
+    """The tokens of texts; `advance` is told percents."""
+    documents = tuple(vocabulary.documents(texts.documents, advance))
+    return Corpus(texts.name, documents, vocabulary.size, texts.notes, vocabulary, texts.sizes)
 
 
 def _topics() -> list[str]:
@@ -71,7 +104,7 @@ def _files(path: Path) -> list[Path]:
     if not path.exists():
         raise InputError(f"data: {path} does not exist")
     found = sorted(path.rglob("*")) if path.is_dir() else [path]
-    known = [file for file in found if file.suffix.lower() in (".txt", ".jsonl", ".parquet", ".bin")]
+    known = [file for file in found if file.suffix.lower() in (".txt", ".jsonl", ".parquet", TOKENS)]
     kinds = {file.suffix.lower() for file in known}
     if not known:
         raise InputError(f"data: {path} has no texts; wanted *.txt, *.jsonl, *.parquet or *.bin")
@@ -83,9 +116,10 @@ def _files(path: Path) -> list[Path]:
 def _texts(file: Path) -> Iterator[str]:
     if file.suffix.lower() == ".txt":
         try:
-            yield read_text(file).replace("\r\n", "\n")
+            text = read_text(file)
         except (UnicodeDecodeError, InputError):
             raise InputError(f"data: {file} is no UTF-8 text; convert it, or leave it out") from None
+        yield text.replace("\r\n", "\n")
     elif file.suffix.lower() == ".jsonl":
         yield from _lines(file)
     else:
@@ -101,7 +135,16 @@ def _lines(file: Path) -> Iterator[str]:
                 text = None
             if not isinstance(text, str):
                 raise InputError(f'data: {file}, line {number}: wanted a JSON object with "{TEXT_COLUMN}"')
-            yield text
+            yield _whole(text, f"{file}, line {number}")
+
+
+def _whole(text: str, where: str) -> str:
+    """The text. Raises InputError for halves of characters, which JSON can write."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"data: {where}: no Unicode text: half a character at {error.start}") from None
+    return text
 
 
 def _rows(file: Path) -> Iterator[str]:
@@ -122,29 +165,24 @@ def _rows(file: Path) -> Iterator[str]:
         yield text
 
 
-def _of_texts(name: str, texts: list[bytes], notes: list[str]) -> Corpus:
-    end = np.array([END], dtype=np.int64)
-    documents = [np.concatenate([np.frombuffer(text, dtype=np.uint8).astype(np.int64), end]) for text in texts]
-    return _checked(name, [torch.from_numpy(document) for document in documents], BYTES, notes)
-
-
 def _of_token_files(name: str, files: list[Path]) -> Corpus:
+    words = GPT2()
     documents: list[Tensor] = []
     for file in files:
         if file.stat().st_size % 2:
             raise InputError(f"data: {file} is no file of uint16 tokens: it has an odd number of bytes")
         ids = torch.from_numpy(np.fromfile(file, dtype="<u2").astype(np.int64))
-        if len(ids) and int(ids.max()) >= GPT2_VOCABULARY:
-            raise InputError(f"data: {file} has the token {int(ids.max())}, GPT-2's vocabulary ends at {GPT2_END}")
-        ends = (ids == GPT2_END).nonzero().flatten().tolist()
+        if len(ids) and int(ids.max()) >= words.size:
+            raise InputError(f"data: {file} has the token {int(ids.max())}, GPT-2's vocabulary ends at {words.end}")
+        ends = (ids == words.end).nonzero().flatten().tolist()
         documents += [part for part in ids.tensor_split([end + 1 for end in ends]) if len(part)]
-    return _checked(name, documents, GPT2_VOCABULARY, [])
+    _check_count(name, len(documents))
+    return Corpus(name, tuple(documents), words.size, (), words)
 
 
-def _checked(name: str, documents: list[Tensor], vocabulary: int, notes: list[str]) -> Corpus:
-    if len(documents) < LEAST:
+def _check_count(name: str, documents: int) -> None:
+    if documents < LEAST:
         raise InputError(
-            f"data: {name} has {len(documents)} documents, wanted at least {LEAST}: training, validation and test part "
+            f"data: {name} has {documents} documents, wanted at least {LEAST}: training, validation and test part "
             "have documents of their own"
         )
-    return Corpus(name, tuple(documents), vocabulary, tuple(notes))

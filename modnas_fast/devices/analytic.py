@@ -12,11 +12,13 @@ from modnas_fast.spaces import SearchSpace
 
 #: name and unit of what `SearchSpace.analytic` tells
 ANALYTIC = {"parameters": "", "flops": "", "memory": "MB"}
+#: with what it tells besides of networks that generate token by token
+FORMULAS = {**ANALYTIC, "cache_memory": "MB"}
 
 
 def has_formula(space: SearchSpace, name: str) -> bool:
     """Whether a search follows the gradient of an exact cost itself; a predictor is trained of any other."""
-    return name in ANALYTIC and space.analytic_is_differentiable
+    return name in FORMULAS and space.analytic_is_differentiable
 
 
 class AnalyticCost(nn.Module):
@@ -24,7 +26,7 @@ class AnalyticCost(nn.Module):
 
     Args:
         space: one whose `analytic` is differentiable.
-        name: one of `ANALYTIC`.
+        name: one of `FORMULAS`.
         network: keyword arguments of `space.analytic`: those of `space.build`, and `input_shape`.
 
     Called with one-hots or relaxed samples [..., N] and d [..., E], of which only the leading axes matter; returns
@@ -42,8 +44,8 @@ class AnalyticCost(nn.Module):
 
     def __init__(self, space: SearchSpace, name: str, **network: Any) -> None:
         super().__init__()
-        if name not in ANALYTIC:
-            raise InputError(f"analytic cost: wanted one of {', '.join(ANALYTIC)}, got {name!r}")
+        if name not in FORMULAS:
+            raise InputError(f"analytic cost: wanted one of {', '.join(FORMULAS)}, got {name!r}")
         if not space.analytic_is_differentiable:
             raise InputError(f"analytic cost: space {space.name} has no formula of {name}; train a predictor of it")
         self._space, self._name, self._network = space, name, network
@@ -56,13 +58,20 @@ class AnalyticCost(nn.Module):
         return cost.expand(torch.broadcast_shapes(cost.shape, d.shape[:-1]))
 
 
+def told(space: SearchSpace, name: str, costs: dict[str, Tensor]) -> Tensor:
+    """The cost of that name among those that a space tells. Raises InputError where it is not there."""
+    if name not in costs:
+        raise InputError(f"objectives: networks of space {space.name} have no {name}; leave it out")
+    return costs[name]
+
+
 def reference_range(space: SearchSpace, name: str, **network: Any) -> tuple[float, float]:
     """The lowest and the highest analytic cost of the space's reference networks, in the cost's unit.
 
-    Raises InputError where they are one.
+    Raises InputError where they are one, and where there is no such cost.
     """
     references = space.encode([space.parse(text) for text in space.references])
-    values = space.analytic(references, **network)[name]
+    values = told(space, name, space.analytic(references, **network))
     low, high = values.aminmax()
     if low == high:
         raise InputError(

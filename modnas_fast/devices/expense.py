@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from modnas_fast.devices.machine import Setting
-from modnas_fast.devices.measure import Inputs, Job, Passes, threads_restored
+from modnas_fast.devices.measure import Inputs, Job, Passes, Prepare, threads_restored, whole_pass
 from modnas_fast.devices.rounds import WARMUP_ROUNDS
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.free_memory import SHARE
@@ -82,7 +82,9 @@ def _largest_output(network: nn.Module, inputs: Inputs) -> int:
     return largest
 
 
-def seconds_per_round(jobs: Sequence[Job], inputs: Inputs, enough: float = math.inf) -> float:
+def seconds_per_round(
+    jobs: Sequence[Job], inputs: Inputs, enough: float = math.inf, prepare: Prepare = whole_pass
+) -> float:
     """An estimate of the seconds of one round of `measure`, from a few networks on every setting.
 
     Settings of small batches come first; where these and what the larger ones must take in proportion exceed `enough`,
@@ -94,7 +96,7 @@ def seconds_per_round(jobs: Sequence[Job], inputs: Inputs, enough: float = math.
     total = 0.0
     with torch.inference_mode(), threads_restored():
         for group in groups:
-            mean = _mean_seconds(group, inputs)
+            mean = _mean_seconds(group, inputs, prepare)
             total, left = total + mean * len(group), left - group[0].setting.batch * len(group)
             # a batch of many samples takes less than as many batches of one, but never a quarter of them
             at_least = total + 0.25 * left * mean / group[0].setting.batch
@@ -103,10 +105,10 @@ def seconds_per_round(jobs: Sequence[Job], inputs: Inputs, enough: float = math.
     return total
 
 
-def _mean_seconds(jobs: Sequence[Job], inputs: Inputs) -> float:
+def _mean_seconds(jobs: Sequence[Job], inputs: Inputs, prepare: Prepare) -> float:
     """Of one pass, by evenly spaced ones of the networks; the first pass of each, which prepares, is not counted."""
     chosen = [jobs[i * (len(jobs) - 1) // max(1, PROBES - 1)] for i in range(min(PROBES, len(jobs)))]
-    passes = Passes(chosen, inputs)
+    passes = Passes(chosen, inputs, prepare)
     return sum(min(passes.seconds(job), passes.seconds(job)) for job in chosen) / len(chosen)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -17,6 +17,7 @@ from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.progress import Reporter
 from modnas_fast.spaces import Architecture
 
+#: what a whole pass over a batch takes
 LATENCY = "latency"
 
 
@@ -28,30 +29,31 @@ class MachineCosts(CostSource):
 
     Args:
         campaign: which networks are measured on which settings.
-        profiler: makes what measures, when it is needed: it wants to know the task.
+        profiler: makes what measures a cost, when it is needed: it wants to know the task.
+        costs: names of what is measured, times in ms.
     """
 
     executes = "live"
-    metrics = {LATENCY: "ms"}
-    kinds = {LATENCY: "measured"}
 
-    def __init__(self, campaign: Campaign, profiler: Callable[[], Profiler]) -> None:
+    def __init__(
+        self, campaign: Campaign, profiler: Callable[[str], Profiler], costs: Sequence[str] = (LATENCY,)
+    ) -> None:
         self.space = campaign.space
+        self.metrics = dict.fromkeys(costs, "ms")
+        self.kinds = dict.fromkeys(costs, "measured")
         self.splits: dict[str, Split] = {
             **{setting.name: "search" for setting in campaign.search},
             **{setting.name: "unseen" for setting in campaign.unseen},
         }
         self._campaign = campaign
         self._make_profiler = profiler
-        self._before: Latencies = {}
-        self._after: Latencies = {}
+        self._profilers: dict[str, Profiler] = {}
+        #: by cost
+        self._before: dict[str, Latencies] = {cost: {} for cost in costs}
+        self._after: dict[str, Latencies] = {cost: {} for cost in costs}
         self._notes: list[str] = []
         #: processors that the networks before the search ran on
         self._processors: list[str] = []
-
-    @cached_property
-    def _profiler(self) -> Profiler:
-        return self._make_profiler()
 
     def begin(self, reporter: Reporter) -> None:
         self._processors = _processors()
@@ -75,20 +77,28 @@ class MachineCosts(CostSource):
     def _measured(
         self,
         title: str,
-        wanted: Iterable[tuple[Setting, Sequence[Architecture]]],
+        wanted: Sequence[tuple[Setting, Sequence[Architecture]]],
         reporter: Reporter,
         *,
         refuse: bool,
-    ) -> Latencies:
-        with reporter.stage(title, 100) as advance:
-            return self._profiler.latencies(wanted, advance, lambda line: self._note(line, reporter), refuse=refuse)
+    ) -> dict[str, Latencies]:
+        """By cost, one after the other."""
+        found = {}
+        for cost in self.metrics:
+            if cost not in self._profilers:
+                self._profilers[cost] = self._make_profiler(cost)
+            with reporter.stage(title if len(self.metrics) == 1 else f"{title}, {cost}", 100) as advance:
+                found[cost] = self._profilers[cost].latencies(
+                    wanted, advance, lambda line: self._note(line, reporter), refuse=refuse
+                )
+        return found
 
     @property
     def known(self) -> KnownCosts:
         known = KnownCosts(self.splits)
-        for device, values in self._before.items():
-            for text, measurement in values.items():
-                known.add(device, text, (measurement.latency_ms,))
+        for device in self.splits:
+            for text, values in _joined([found.get(device, {}) for found in self._before.values()]).items():
+                known.add(device, text, values)
         return known
 
     @cached_property
@@ -104,38 +114,59 @@ class MachineCosts(CostSource):
         return {text: found[text] for text in self._judges if text in found}
 
     def found(self, device: str) -> Mapping[str, Values]:
-        return {text: (measurement.latency_ms,) for text, measurement in self._on(device).items()}
+        return _joined([self._on(device, cost) for cost in self.metrics])
 
     def noise(self, device: str) -> dict[str, float]:
-        return {LATENCY: statistics.median(measurement.noise for measurement in self._on(device).values())}
+        return {
+            cost: statistics.median(measurement.noise for measurement in self._on(device, cost).values())
+            for cost in self.metrics
+        }
 
     def doubts(self, device: str) -> dict[str, str]:
-        found = dict.fromkeys(measurement.doubt for measurement in self._on(device).values())
-        return {LATENCY: "; ".join(why for why in found if why)}
+        found = {}
+        for cost in self.metrics:
+            reasons = dict.fromkeys(measurement.doubt for measurement in self._on(device, cost).values())
+            found[cost] = "; ".join(why for why in reasons if why)
+        return found
 
-    def _on(self, device: str) -> dict[str, Measurement]:
-        return {**self._before.get(device, {}), **self._after.get(device, {})}
+    def _on(self, device: str, cost: str) -> dict[str, Measurement]:
+        return {**self._before[cost].get(device, {}), **self._after[cost].get(device, {})}
 
     @property
     def notes(self) -> list[str]:
         return list(self._notes)
 
     def state(self) -> dict[str, Any]:
+        first, *others = self.metrics
         return {
-            "latencies": _plain(self._before),
-            "after": _plain(self._after),
+            "latencies": _plain(self._before[first]),
+            "after": _plain(self._after[first]),
+            "others": {cost: [_plain(self._before[cost]), _plain(self._after[cost])] for cost in others},
             "notes": self._notes,
             "processors": self._processors,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        self._before, self._after = _from_plain(state["latencies"]), _from_plain(state["after"])
+        first, *others = self.metrics
+        kept = {first: (state["latencies"], state["after"]), **{cost: state["others"][cost] for cost in others}}
+        self._before = {cost: _from_plain(before) for cost, (before, _) in kept.items()}
+        self._after = {cost: _from_plain(after) for cost, (_, after) in kept.items()}
         self._notes, self._processors = list(state["notes"]), list(state["processors"])
-        if set(self._before) != set(self.splits):
-            raise InputError(
-                f"the run measured {', '.join(self._before)}, this machine has {', '.join(self.splits)}: it began on "
-                "another machine; continue it there or start a new one"
-            )
+        for found in self._before.values():
+            if set(found) != set(self.splits):
+                raise InputError(
+                    f"the run measured {', '.join(found)}, this machine has {', '.join(self.splits)}: it began on "
+                    "another machine; continue it there or start a new one"
+                )
+
+
+def _joined(found: Sequence[Mapping[str, Measurement]]) -> dict[str, Values]:
+    """Of networks that every cost was measured of, all of them in order."""
+    return {
+        text: tuple(measurements[text].latency_ms for measurements in found)
+        for text in found[0]
+        if all(text in measurements for measurements in found)
+    }
 
 
 def _processors() -> list[str]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,22 @@ from modnas_fast.devices.rounds import Block, doubt, least_rounds, run_rounds
 
 #: an input of so many samples, on a processor, in a number format, which ids are not in
 Inputs = Callable[[int, torch.device | str, torch.dtype], Tensor]
+#: makes of a network and an input what is timed, and whatever that needs, outside of the time
+Prepare = Callable[[nn.Module, Tensor], Callable[[], object]]
+
+
+def whole_pass(network: nn.Module, x: Tensor) -> Callable[[], object]:
+    """A forward pass over the input."""
+    return lambda: network(x)
+
+
+class Timing(NamedTuple):
+    """What is timed of networks for a cost."""
+
+    inputs: Inputs
+    prepare: Prepare = whole_pass
+    #: what it is, where it is no whole pass; such measurements are kept apart from others
+    part: str = ""
 
 
 def normals_of(input_shape: Sequence[int]) -> Inputs:
@@ -75,6 +92,7 @@ def measure(
     spare: int = 0,
     limit_s: float = math.inf,
     anchors: Sequence[Anchor] = (),
+    prepare: Prepare = whole_pass,
 ) -> dict[tuple[str, str], Measurement]:
     """Medians over interleaved rounds, by (setting name, network key), in the units of the anchors' first values.
 
@@ -89,13 +107,14 @@ def measure(
         limit_s: seconds after which no such round begins.
         anchors: reference networks, which are measured in the same rounds, among `jobs` or not; those that have no
             first value are part of what comes back.
+        prepare: makes what is timed.
     """
     wanted = {(job.setting.name, job.key): job for job in [*jobs, *(a.job for a in anchors if a.first_ms is None)]}
     every = {**wanted, **{(a.job.setting.name, a.job.key): a.job for a in anchors}}
     names = sorted({name for name, _ in every})  # one change of threads per setting
     blocks = [_block([job for (name, _), job in every.items() if name == this], anchors) for this in names]
     with torch.inference_mode(), threads_restored():
-        passes = Passes(list(every.values()), inputs)
+        passes = Passes(list(every.values()), inputs, prepare)
         watch = Watch()
         run_rounds(blocks, passes.seconds, lambda job: _look(watch, job.setting), repeats, spare, limit_s, on_percent)
     measured: dict[tuple[str, str], Measurement] = {}
@@ -129,9 +148,10 @@ def _gpu_clock_mhz(processor: str) -> float | None:
 
 
 class Passes:
-    """Forward passes of networks on their settings, one at a time, on one input per kind of setting."""
+    """Passes of networks on their settings, one at a time, on one input per kind of setting."""
 
-    def __init__(self, jobs: Sequence[Job], inputs: Inputs) -> None:
+    def __init__(self, jobs: Sequence[Job], inputs: Inputs, prepare: Prepare = whole_pass) -> None:
+        self._prepare = prepare
         self._inputs: dict[tuple[object, ...], Tensor] = {}
         for job in jobs:
             setting = job.setting
@@ -147,23 +167,25 @@ class Passes:
     def seconds(self, job: Job) -> float:
         """Seconds of one pass; sets the threads of the job's setting."""
         setting, x = job.setting, self._inputs[self._kind(job.setting)]
-        if torch.get_num_threads() != setting.threads and setting.processor == "cpu":
+        if other := torch.get_num_threads() != setting.threads and setting.processor == "cpu":
             torch.set_num_threads(setting.threads)
-            job.network(x)  # the thread pool of the new size starts outside the measurement
+        call = self._prepare(job.network, x)
+        if other:
+            call()  # the thread pool of the new size starts outside the measurement
         if x.is_cuda:
-            return _cuda_seconds(job.network, x)
+            return _cuda_seconds(call, x.device)
         start = time.perf_counter()
-        job.network(x)
+        call()
         return time.perf_counter() - start
 
 
-def _cuda_seconds(network: nn.Module, x: Tensor) -> float:
+def _cuda_seconds(call: Callable[[], object], device: torch.device) -> float:
     """Seconds of one pass between two events of the GPU, which Python and the driver's queue do not blur."""
-    with torch.cuda.device(x.device):
+    with torch.cuda.device(device):
         begun, ended = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         torch.cuda.synchronize()
         begun.record()
-        network(x)
+        call()
         ended.record()
         ended.synchronize()
         return float(begun.elapsed_time(ended)) / 1e3

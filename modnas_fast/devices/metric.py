@@ -6,16 +6,16 @@ import copy
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from modnas_fast.devices.analytic import ANALYTIC
+from modnas_fast.devices.analytic import FORMULAS, told
 from modnas_fast.runtime.choices import METRICS
 from modnas_fast.runtime.errors import InputError, one_line
 from modnas_fast.spaces import SearchSpace
-from modnas_fast.spaces.counting import count
+from modnas_fast.spaces.counting import FLOAT_BYTES, MEGABYTE, Counts, count
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,25 @@ def _counted(name: str) -> Metric:
         value: float = getattr(count(lambda: copy.deepcopy(network), input_shape), name)
         return value
 
-    return Metric(name, ANALYTIC[name], of)
+    return Metric(name, FORMULAS[name], of)
 
 
-PARAMETERS, FLOPS, MEMORY = map(_counted, ANALYTIC)
+PARAMETERS, FLOPS, MEMORY = map(_counted, Counts._fields)
+
+
+@runtime_checkable
+class _Keeping(Protocol):
+    def cache_numbers(self, tokens: int) -> int: ...
+
+
+def _cached(network: nn.Module, input_shape: tuple[int, ...]) -> float:
+    if not isinstance(network, _Keeping):
+        raise InputError(f"objectives: a {type(network).__name__} has no cache_memory; leave it out")
+    return float(FLOAT_BYTES * network.cache_numbers(input_shape[0]) / MEGABYTE)
+
+
+#: of the keys and values that a network keeps of a sample's tokens, to generate the next
+CACHE_MEMORY = Metric("cache_memory", FORMULAS["cache_memory"], _cached)
 
 
 def is_metric(name: str) -> bool:
@@ -112,7 +127,9 @@ class ExactCosts:
         if len(self._own) < len(self._metrics):
             built_in = self._space.analytic(onehot, **self._network())
         own = dict(zip(self._own, self._values(onehot).unbind(-1)))
-        return {name: own[name] if name in own else built_in[name].double() for name in self._metrics}
+        return {
+            name: own[name] if name in own else told(self._space, name, built_in).double() for name in self._metrics
+        }
 
     def check_references(self) -> None:
         """Raises InputError where all reference networks cost the same: nothing could be normalised by them."""

@@ -12,7 +12,7 @@ from torch import nn
 from modnas_fast.devices.cache import MeasurementCache
 from modnas_fast.devices.expense import PROBES, REFUSED_BEYOND, affordable_repeats, check_memory, seconds_per_round
 from modnas_fast.devices.machine import Setting
-from modnas_fast.devices.measure import Anchor, Inputs, Job, Measurement, measure
+from modnas_fast.devices.measure import Anchor, Inputs, Job, Measurement, Prepare, measure, whole_pass
 from modnas_fast.devices.rounds import WARMUP_ROUNDS
 from modnas_fast.runtime.free_memory import free_memory
 from modnas_fast.spaces import Architecture, SearchSpace
@@ -29,6 +29,7 @@ class Profiler:
         cache: where measurements are kept.
         repeats: counted repeats per network.
         minutes: what one call of `latencies` should take, by an estimate.
+        prepare: makes what is timed of a network and its input, a forward pass by default.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Profiler:
         cache: MeasurementCache,
         repeats: int,
         minutes: float = 10.0,
+        prepare: Prepare = whole_pass,
     ) -> None:
         self._space = space
         self._network = network
@@ -46,6 +48,7 @@ class Profiler:
         self._cache = cache
         self._repeats = repeats
         self._minutes = minutes
+        self._prepare = prepare
 
     def latencies(
         self,
@@ -87,12 +90,19 @@ class Profiler:
         jobs = [every[key] for key in missing]
         anchors = [Anchor(every[setting, text], self._first_ms(setting, text)) for setting, text in anchored]
         enough = 60 * REFUSED_BEYOND * self._minutes / (WARMUP_ROUNDS + 1) if refuse else float("inf")
-        seconds = seconds_per_round(list(every.values()), self._inputs, enough)
+        seconds = seconds_per_round(list(every.values()), self._inputs, enough, self._prepare)
         what = f"{len(jobs)} networks on {len(settings)} settings"
         repeats = affordable_repeats(seconds, self._repeats, self._minutes, say, refuse=refuse, what=what)
         spare = self._repeats + self._repeats // 3 - repeats
         return measure(
-            jobs, self._inputs, repeats, on_percent, spare=spare, limit_s=60 * self._minutes, anchors=anchors
+            jobs,
+            self._inputs,
+            repeats,
+            on_percent,
+            spare=spare,
+            limit_s=60 * self._minutes,
+            anchors=anchors,
+            prepare=self._prepare,
         )
 
     def _jobs(self, wanted: Sequence[tuple[Setting, str]]) -> dict[tuple[Setting, str], Job]:

@@ -1,6 +1,8 @@
 """The folder of a run: its files, and how one is made and found again.
 
     config.yaml                    the resolved configuration
+    files.json                     SHA-256 of files that the configuration names, such as pretrained weights
+    vocabulary.json                of a run on texts: what its tokens are, see `datasets.load_vocabulary`
     measurements.json              costs that the search rests on; of a table, of which networks; and the errors queried
     metapredictor.safetensors      of every cost that is predicted
     checkpoint.pt                  state of the running search
@@ -30,6 +32,7 @@ if TYPE_CHECKING:  # a finished run is asked without validating its configuratio
     from modnas_fast.config import Config
 
 CONFIG_FILE = "config.yaml"
+FILES_FILE = "files.json"
 MEASUREMENTS_FILE = "measurements.json"
 PREDICTOR_FILE = "metapredictor.safetensors"
 CHECKPOINT_FILE = "checkpoint.pt"

@@ -134,6 +134,11 @@ def _predicted(inputs: Inputs, prepared: Prepared, texts: Sequence[str]) -> dict
 def _task_content(inputs: Inputs, prepared: Prepared) -> dict[str, Any]:
     """What result.json tells of the task, with notes on where all numbers come from."""
     notes, truth = list(inputs.source.notes), inputs.truth
+    files = inputs.config.space.files
+    if files:
+        named = ", ".join(Path(path).name for path in files.values())
+        still = "" if inputs.config.search.train_weights else ", and w stood still"
+        notes.insert(0, f"the search began with the weights of {named}{still}")
     if truth is None:
         task = inputs.task.description()
         return {**task, "notes": [*task["notes"], *notes]}

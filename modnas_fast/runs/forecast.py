@@ -58,14 +58,13 @@ def foresee(config: Config, space: SearchSpace, task: Task, searched: int, unsee
     generator = torch.Generator().manual_seed(0)
     options, devices = config.search, searched + unseen
     network = _seconds(lambda: objective.errors(space.sample(4, generator))) / 4
-    step_of_w = _seconds(lambda: objective.train_step(space.sample(searched, generator), 0.0, True))
+    trained = options.warmup + options.steps if options.train_weights else 0
+    step_of_w = _seconds(lambda: objective.train_step(space.sample(searched, generator), 0.0, True)) if trained else 0.0
     step_of_phi = _seconds(lambda: _phi_pass(config, space, objective, searched, generator)) if options.steps else 0.0
     on_the_way = options.evaluations * devices * DISTINCT_PER_DEVICE if options.steps or options.refine_steps else 0
     refined = options.refine_networks if options.refine_steps else 0
     return Forecast(
-        search=(options.warmup_steps + options.steps) * step_of_w
-        + options.steps * step_of_phi
-        + (on_the_way + refined) * network,
+        search=trained * step_of_w + options.steps * step_of_phi + (on_the_way + refined) * network,
         evaluate=devices * (DISTINCT_PER_DEVICE + config.num_rays) * network,
         verify=_verification_seconds(config, space, task, objective.device) if config.verify.networks else 0.0,
     )

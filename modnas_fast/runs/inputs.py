@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,15 +13,17 @@ from modnas_fast.config import Config
 from modnas_fast.config.presets import OWN_IMAGES
 from modnas_fast.devices import MeasurementCache, Profiler, fingerprint
 from modnas_fast.devices.cost_source import CostSource
-from modnas_fast.devices.measure import normals_of
+from modnas_fast.devices.machine_costs import LATENCY
+from modnas_fast.devices.measure import Timing, normals_of
 from modnas_fast.runs.sources import check_quality, find_truth, make_source
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.objective import Objective
 from modnas_fast.runtime.placement import search_device
 from modnas_fast.runtime.progress import Reporter
+from modnas_fast.search.spread import ends_of
 from modnas_fast.spaces import SearchSpace, make_space
 from modnas_fast.spaces.published import Truth
-from modnas_fast.tasks.make import LOADING, check_task, make_task, quality_of_task
+from modnas_fast.tasks.make import LOADING, check_task, make_task, quality_of_task, timed_of_task
 from modnas_fast.tasks.task import Task
 from modnas_fast.tasks.task_objective import network_arguments
 
@@ -31,10 +35,18 @@ class Inputs:
         config: the run's.
         reporter: where loading is told.
         remeasure: forget this machine's cached measurements first.
+        folder: gives the run's, once there is one; what is learned from the data is kept there.
     """
 
-    def __init__(self, config: Config, reporter: Reporter, remeasure: bool) -> None:
+    def __init__(
+        self,
+        config: Config,
+        reporter: Reporter,
+        remeasure: bool,
+        folder: Callable[[], Path | None] = lambda: None,
+    ) -> None:
         self.config = config
+        self._folder = folder
         self.space: SearchSpace = make_space(config.space.name, config.space.arguments)
         self._reporter = reporter
         self._remeasure = remeasure
@@ -43,6 +55,9 @@ class Inputs:
         """Raises InputError for what a quick look at the inputs shows: minutes of measuring shall not come first."""
         if self.trains:
             self._check_named()
+            self._check_files()
+            if self.config.search.sandwich:
+                ends_of(self.space)
         check_quality(self.config, self.quality)
         _ = self.source
         if self.trains:
@@ -56,10 +71,16 @@ class Inputs:
                 f"--data: with task.table, the supernet wants the images of {options.table}{published.hint}"
             )
 
+    def _check_files(self) -> None:
+        for key, path in self.config.space.files.items():
+            if not Path(path).is_file():
+                raise InputError(f"space.{key}: {path} does not exist")
+
     @cached_property
     def source(self) -> CostSource:
         """Of the costs, not begun."""
-        return make_source(self.config, self.space, self._profiler, lambda: self.network)
+        timed = timed_of_task(self.config) if self.trains else (LATENCY,)
+        return make_source(self.config, self.space, self._profiler, lambda: self.network, timed)
 
     @cached_property
     def truth(self) -> Truth | None:
@@ -90,7 +111,7 @@ class Inputs:
     def task(self) -> Task:
         """With its data in memory. Raises InputError where it is not the task of the truth."""
         with self._reporter.stage(LOADING[self.config.task.kind], 100) as advance:
-            task = make_task(self.config, advance)
+            task = make_task(self.config, advance, self._folder())
         for note in task.notes:
             self._reporter.say(f"  note: {note}")
         if self.truth is not None and task.chance != self.truth.chance:
@@ -113,16 +134,21 @@ class Inputs:
         """What `space.build` and `space.analytic` are told."""
         return network_arguments(self.config, self._told)
 
-    def _profiler(self) -> Profiler:
+    def _profiler(self, cost: str) -> Profiler:
+        """What measures a cost of this machine; costs that are measured share the minutes."""
+        timing = self.task.timing(cost) if self.trains else Timing(normals_of(self._told["input_shape"]))
         family: dict[str, object] = {
             "space": self.config.space.name,
             "options": self.config.space.arguments,
             **self.network,
+            **({"timed": timing.part} if timing.part else {}),
         }
         cache = MeasurementCache(fingerprint(), family, note=lambda line: self._reporter.say(f"  note: {line}"))
         if self._remeasure:
             cache.clear()
         cache.try_writing()
         options = self.config.devices
-        inputs = self.task.inputs if self.trains else normals_of(self._told["input_shape"])
-        return Profiler(self.space, self.network, inputs, cache, options.repeats, options.minutes)
+        minutes = options.minutes / list(self.source.kinds.values()).count("measured")
+        return Profiler(
+            self.space, self.network, timing.inputs, cache, options.repeats, minutes, prepare=timing.prepare
+        )

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from modnas_fast.baselines import random_architectures
 from modnas_fast.config import Config, with_absolute_paths
+from modnas_fast.datasets.registry import sha256_of
 from modnas_fast.devices import Device, threads_restored
 from modnas_fast.evaluation.fronts import Point, front
 from modnas_fast.evaluation.verify import choose_spread
@@ -32,8 +33,10 @@ from modnas_fast.result.content import (
 from modnas_fast.result.folder import (
     ANSWERS_FILE,
     CHECKPOINT_FILE,
+    CONFIG_FILE,
     COSTS_FILE,
     EVALUATION_FILE,
+    FILES_FILE,
     HYPERNETWORK_FILE,
     MEASUREMENTS_FILE,
     PREDICTOR_FILE,
@@ -50,7 +53,7 @@ from modnas_fast.runs.preparation import Preparation, Prepared
 from modnas_fast.runs.searching import Answer, search_on, start
 from modnas_fast.runtime.allocator import keep_freed_memory
 from modnas_fast.runtime.checkpoint import load_weights, save_weights
-from modnas_fast.runtime.errors import one_line
+from modnas_fast.runtime.errors import InputError, one_line
 from modnas_fast.runtime.files import write_json
 from modnas_fast.runtime.lock import locked
 from modnas_fast.runtime.progress import Reporter, Silent, behind
@@ -86,10 +89,14 @@ class Run:
         self.config = with_absolute_paths(config)
         self._reporter: Reporter = reporter or Silent()
         self._stopper = stopper or Stopper()
-        self._inputs = Inputs(self.config, self._reporter, remeasure)
+        self._inputs = Inputs(self.config, self._reporter, remeasure, self._made_folder)
         self._checked = False
         #: why `execute` could write no report, in one line; the result stands without one
         self.report_fault: str | None = None
+
+    def _made_folder(self) -> Path | None:
+        """The folder, once it is there."""
+        return self.folder if (self.folder / CONFIG_FILE).exists() else None
 
     def execute(self) -> Result:
         """Runs what is missing and returns the result; the report stands in the folder too, or see `report_fault`.
@@ -129,6 +136,7 @@ class Run:
 
     def _run_stages(self) -> dict[str, Any]:
         """The content of result.json."""
+        self._check_files()
         self._foresee()
         self._begin()
         with self._search_threads():
@@ -139,6 +147,21 @@ class Run:
         self._finish(evaluation, prepared.devices)
         seconds = self._seconds(answer, evaluation, verification)
         return compose(self._inputs, self.folder, answer, evaluation, verification, seconds)
+
+    def _check_files(self) -> None:
+        """Raises InputError where a file that the configuration names is not the one that the run began with."""
+        files = {f"space.{key}": path for key, path in self.config.space.files.items()}
+        if not files:
+            return
+        now = {key: sha256_of(Path(path)) for key, path in files.items()}
+        begun = once(self.folder / FILES_FILE, lambda: {"sha256": now})
+        for key, digest in now.items():
+            with undamaged(self.folder / FILES_FILE):
+                if begun["sha256"][key] != digest:
+                    raise InputError(
+                        f"{key}: {files[key]} is another file than when the run began (its SHA-256 was "
+                        f"{begun['sha256'][key][:12]}…); put that back, or begin a new run"
+                    )
 
     @contextmanager
     def _search_threads(self) -> Iterator[None]:

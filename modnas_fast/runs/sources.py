@@ -12,6 +12,7 @@ from modnas_fast.devices import MachineCosts, Profiler, machine_settings, plan_c
 from modnas_fast.devices.analytic import has_formula
 from modnas_fast.devices.cost_source import CostSource
 from modnas_fast.devices.formula_costs import Anywhere, WithFormulas
+from modnas_fast.devices.machine_costs import LATENCY
 from modnas_fast.devices.metric import ExactCosts, find_metric, is_metric
 from modnas_fast.devices.table import load_costs, usual_split
 from modnas_fast.devices.table_costs import TableCosts
@@ -23,15 +24,20 @@ from modnas_fast.spaces.published import CostTable, Truth
 
 
 def make_source(
-    config: Config, space: SearchSpace, profiler: Callable[[], Profiler], network: Callable[[], dict[str, Any]]
+    config: Config,
+    space: SearchSpace,
+    profiler: Callable[[str], Profiler],
+    network: Callable[[], dict[str, Any]],
+    timed: Sequence[str] = (LATENCY,),
 ) -> CostSource:
     """Where the costs among `config.objectives` come from: a table or this machine, and metrics for what is exact.
 
     Args:
         config: the run's configuration.
         space: the search space.
-        profiler: makes what measures this machine; called when it does.
+        profiler: makes what measures a cost on this machine; called when it does.
         network: gives what `space.build` and `space.analytic` are told of the networks; called when a metric is asked.
+        timed: costs that this machine can measure of the task's networks.
 
     Raises InputError for a cost that nobody gives, for two of one name, and for devices that are not there.
     """
@@ -40,7 +46,7 @@ def make_source(
     _check_distinct([config.objectives[0], *costs])
     of_devices = [name for name in config.objectives[1:] if name not in exact]
     if of_devices:
-        source = _source_of_devices(config, space, profiler, of_devices, list(exact.values()))
+        source = _source_of_devices(config, space, profiler, of_devices, list(exact.values()), timed)
     else:
         learns = not all(has_formula(space, name) for name in costs)
         source = Anywhere(space, config.devices.networks if learns else 0, config.seed)
@@ -58,7 +64,12 @@ def _check_distinct(names: Sequence[str]) -> None:
 
 
 def _source_of_devices(
-    config: Config, space: SearchSpace, profiler: Callable[[], Profiler], costs: Sequence[str], exact: Sequence[str]
+    config: Config,
+    space: SearchSpace,
+    profiler: Callable[[str], Profiler],
+    costs: Sequence[str],
+    exact: Sequence[str],
+    timed: Sequence[str],
 ) -> CostSource:
     """The source of `costs`, beside those that are exact."""
     options = config.devices
@@ -79,9 +90,9 @@ def _source_of_devices(
             heldout=options.heldout,
             seed=config.seed + 2,
         )
-    _check(costs, MachineCosts.metrics, "this machine")
+    _check(costs, timed, "this machine")
     plan = partial(plan_campaign, networks=options.networks, heldout=options.heldout, seed=config.seed)
-    return MachineCosts(plan(space, machine_settings(), options.unseen), profiler)
+    return MachineCosts(plan(space, machine_settings(), options.unseen), profiler, costs)
 
 
 def _in_order(table: CostTable, space: SearchSpace, task: str | None) -> CostTable:
@@ -101,7 +112,7 @@ def _check(costs: Sequence[str], given: Sequence[str] | dict[str, str], by: str)
     for name in costs:
         if name not in given:
             raise InputError(
-                f"objectives: {by} gives no {name!r}; it gives {', '.join(given)}, and every network has "
+                f"objectives: {by} gives no {name!r}; it gives {', '.join(given)}, and networks have "
                 f"{', '.join(METRICS.names)}, or what a package.module:object of yours counts"
             )
 

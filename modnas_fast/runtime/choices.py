@@ -35,6 +35,7 @@ METRICS = Registry(
         "parameters": "modnas_fast.devices.metric:PARAMETERS",
         "flops": "modnas_fast.devices.metric:FLOPS",
         "memory": "modnas_fast.devices.metric:MEMORY",
+        "cache_memory": "modnas_fast.devices.metric:CACHE_MEMORY",
     },
     arguments=("network", "input_shape"),
 )

@@ -18,6 +18,17 @@ def cosine_decay(first: float, last: float, share: float) -> float:
     return last + 0.5 * (first - last) * (1 + math.cos(math.pi * share))
 
 
+def warmed_cosine(highest: float, last: float, warmup: float, share: float) -> float:
+    """From 0 to `highest` along a line while the share is below `warmup`, then by cosine to `last` at share 1.
+
+    >>> [warmed_cosine(1.0, 0.0, 0.2, share) for share in (0.0, 0.1, 0.2, 0.6)]
+    [0.0, 0.5, 1.0, 0.5]
+    """
+    if share < warmup:
+        return highest * share / warmup
+    return cosine_decay(highest, last, (share - warmup) / (1 - warmup))
+
+
 def make_optimizer(
     kind: str,
     parameters: Iterable[nn.Parameter],

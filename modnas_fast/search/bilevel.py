@@ -7,7 +7,7 @@ One Φ step, with T devices at once:
 One w step: the mean over devices of the task loss of freshly drawn architectures on a training minibatch.
 
 Phases: warm-up (w alone), the bilevel search (a Φ step, then a w step), and refinement (Φ alone, see `refine`). Where
-the task objective is a surrogate there is no w, and its steps are left out.
+the task objective is a surrogate there is no w, and its steps are left out; so they are where w stands still.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from modnas_fast.runtime.placement import to_device, to_host
 from modnas_fast.search.evaluator import Evaluator
 from modnas_fast.search.history import History
 from modnas_fast.search.refine import FIRST_NETWORKS, Archive, Refinement
-from modnas_fast.search.spread import CostSpread
+from modnas_fast.search.spread import CostSpread, ends_of
 from modnas_fast.spaces import SearchSpace
 from modnas_fast.tasks.task_objective import TaskObjective
 
@@ -101,6 +101,8 @@ class Search:
         candidates = space.candidates(CANDIDATES, self._generator)
         candidate_costs = costs.on_devices(candidates, self._d)
         self._spread = CostSpread(candidates, candidate_costs[..., 0].mean(dim=1))
+        #: networks that every step of w trains
+        self._ends = ends_of(space) if config.search.sandwich else None
         options = config.scalarization
         self._scale = ObjectiveScale(candidate_costs, options.normalize, tail=options.task_tail)
         self._refinement = self._make_refinement(costs, candidate_costs, measured)
@@ -147,7 +149,7 @@ class Search:
     @property
     def total_steps(self) -> int:
         """Steps of warm-up, bilevel search and refinement."""
-        return self._config.search.warmup_steps + self._config.search.steps + self._config.search.refine_steps
+        return self._config.search.warmup + self._config.search.steps + self._config.search.refine_steps
 
     @property
     def done(self) -> bool:
@@ -157,13 +159,13 @@ class Search:
     @property
     def _phi_steps(self) -> int:
         """Steps of Φ made; negative in the warm-up."""
-        return self.finished_steps - self._config.search.warmup_steps
+        return self.finished_steps - self._config.search.warmup
 
     @property
     def evaluation_due(self) -> bool:
         """Whether the step just made is one of the `search.evaluations` evenly spaced ones, the last included."""
         made, count = self._phi_steps, self._config.search.evaluations
-        steps = self.total_steps - self._config.search.warmup_steps
+        steps = self.total_steps - self._config.search.warmup
         return made > 0 and steps > 0 and made * count // steps > (made - 1) * count // steps
 
     def step(self) -> None:
@@ -271,7 +273,7 @@ class Search:
         self._scale.observe(self._objective.loss(sample, True).cpu(), self._objective.chance_loss)
 
     def _weight_step(self, spread_share: float) -> None:
-        if not self._objective.trains:
+        if not (self._objective.trains and self._config.search.train_weights):
             return
         with torch.no_grad():
             logits = self.hypernet(self._to_device(self._preferences(len(self._d))), self._d)
@@ -279,8 +281,10 @@ class Search:
             spread = torch.rand(len(sample), 1, generator=self._generator) < spread_share
             even = self._spread.sample(len(sample), self._generator)
             sample = torch.where(self._to_device(spread), self._to_device(even), sample)
+            if self._ends is not None:
+                sample = torch.cat([self._to_device(self._ends), sample[: max(1, len(sample) - len(self._ends))]])
         hard = True if spread_share == 1 else self._hard
-        share = self.finished_steps / (self._config.search.warmup_steps + self._config.search.steps)
+        share = self.finished_steps / (self._config.search.warmup + self._config.search.steps)
         self._objective.train_step(sample, share, hard)
 
     def _preferences(self, devices: int) -> Tensor:

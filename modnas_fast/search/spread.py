@@ -9,9 +9,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from modnas_fast.runtime.errors import InputError
+from modnas_fast.spaces import SearchSpace
+
 BINS = 20
 #: share of the candidates at the upper end that fall into the last bin whatever they cost
 TAIL = 0.005
+
+
+def ends_of(space: SearchSpace) -> Tensor:
+    """The smallest and the largest network [2, N] of a space of nested networks. Raises InputError for another."""
+    if space.ends is None:
+        raise InputError(f"search.sandwich: networks of space {space.name} are not nested in each other; leave it out")
+    return space.encode(space.ends)
 
 
 class CostSpread:

@@ -125,6 +125,11 @@ class SearchSpace(ABC):
         raise InputError(f"space {self.name} has no supernet: search it on a table with task.source=surrogate")
 
     @property
+    def ends(self) -> tuple[Architecture, Architecture] | None:
+        """The smallest and the largest network, where all others are parts of this one and have that one in them."""
+        return None
+
+    @property
     def published(self) -> Published | None:
         """What others trained and measured of the space; None where nothing is known."""
         return None

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from modnas_fast.datasets.texts import Corpus
+from modnas_fast.datasets.vocabulary import Vocabulary
+from modnas_fast.devices.machine_costs import LATENCY
+from modnas_fast.devices.measure import Timing
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.objective import Objective
 from modnas_fast.supernets.linear_outputs import LinearOutputs
@@ -18,6 +22,8 @@ from modnas_fast.supernets.supernet import Outputs
 from modnas_fast.tasks.task import Batch, Part, Task
 
 PARTS = ("train", "validation", "test")
+#: what one further token of every sample of a batch takes, keys and values of those before it being kept
+TOKEN_LATENCY = "token_latency"
 
 
 class LanguageModelling(Task):
@@ -32,15 +38,23 @@ class LanguageModelling(Task):
         context: L.
         vocabulary: V.
         notes: what was done to the texts.
+        words: what the tokens stand for; None: nobody knows.
     """
 
     quality = Objective("perplexity")
     takes_linear_outputs = True
+    timed = (LATENCY, TOKEN_LATENCY)
 
     def __init__(
-        self, name: str, parts: dict[str, Tensor], context: int, vocabulary: int, notes: Sequence[str] = ()
+        self,
+        name: str,
+        parts: dict[str, Tensor],
+        context: int,
+        vocabulary: int,
+        notes: Sequence[str] = (),
+        words: Vocabulary | None = None,
     ) -> None:
-        self.name, self.notes = name, tuple(notes)
+        self.name, self.notes, self.words = name, tuple(notes), words
         self.parts, self.context = parts, context
         self.chance, self.chance_loss = float(vocabulary), math.log(vocabulary)
         self.network = {"vocabulary": vocabulary, "input_shape": (context,)}
@@ -59,7 +73,7 @@ class LanguageModelling(Task):
     def to(self, device: torch.device | str) -> LanguageModelling:
         """The same task with its tokens on `device`."""
         parts = {name: tokens.to(device) for name, tokens in self.parts.items()}
-        return LanguageModelling(self.name, parts, self.context, self.network["vocabulary"], self.notes)
+        return LanguageModelling(self.name, parts, self.context, self.network["vocabulary"], self.notes, self.words)
 
     def size(self, part: Part) -> int:
         """How many samples follow each other without a common token."""
@@ -109,12 +123,48 @@ class LanguageModelling(Task):
         ids = torch.arange(count * self.context, device=device).view(count, self.context)
         return ids.remainder(self.network["vocabulary"])
 
+    def timing(self, cost: str) -> Timing:
+        """A whole pass over a batch, or a further token of every sample, behind half a context of others.
+
+        What a token takes grows along the context in proportion to its place: the middle is the mean of a whole sample.
+        """
+        if cost != TOKEN_LATENCY:
+            return super().timing(cost)
+        return Timing(self.inputs, partial(further_token, seen=self.context // 2), "token")
+
     def description(self) -> dict[str, Any]:
         """As for every task, and how many tokens each part has."""
         return {**super().description(), "tokens": {name: len(tokens) for name, tokens in self.parts.items()}}
 
     def _of(self, part: Part) -> list[Tensor]:
         return [self.parts[name] for name in part.split("+")]
+
+
+@runtime_checkable
+class Continuing(Protocol):
+    """A network that keeps what it needs of the tokens it has seen, as GPTs do."""
+
+    def made_up_cache(self, count: int, seen: int) -> Any:
+        """What it would keep of `seen` tokens of `count` samples, made up."""
+        ...
+
+    def continued(self, ids: Tensor, cache: Any) -> tuple[Tensor, Any]:
+        """Logits [B, L, V] of further tokens [B, L], and what is kept then."""
+        ...
+
+
+def further_token(network: nn.Module, ids: Tensor, seen: int) -> Callable[[], object]:
+    """What makes logits of one further token of each sample of ids [B, L], behind `seen` others that are made up.
+
+    Raises InputError for networks that are not `Continuing`.
+    """
+    if not isinstance(network, Continuing):
+        raise InputError(
+            f"objectives: a {type(network).__name__} does not generate token by token (made_up_cache, continued); "
+            f"leave {TOKEN_LATENCY} out"
+        )
+    cache, new = network.made_up_cache(len(ids), seen), ids[:, :1]
+    return lambda: network.continued(new, cache)
 
 
 class Windows:
@@ -147,7 +197,7 @@ def split_corpus(
     limit: int | None = None,
     test_limit: int | None = None,
 ) -> LanguageModelling:
-    """The task of a corpus: documents divided at random by `fractions` of tokens, at least one for each part.
+    """The task of a corpus: documents divided at random by `fractions` of their sizes, at least one for each part.
 
     Args:
         corpus: at least three documents.
@@ -157,23 +207,27 @@ def split_corpus(
         limit: samples of training and validation together, at most; None: all.
         test_limit: the same for the test part.
     """
-    order = torch.randperm(len(corpus.documents), generator=torch.Generator().manual_seed(seed)).tolist()
-    documents = [corpus.documents[index] for index in order]
-    parts, notes = _divided(documents, fractions), list(corpus.notes)
-    pool = sum(fractions[:2]) or 1.0
+    places, pool = divided(corpus.sizes, fractions, seed), sum(fractions[:2]) or 1.0
+    parts = {name: torch.cat([corpus.documents[place] for place in chosen]) for name, chosen in places.items()}
     most = {"train": limit and fractions[0] / pool * limit, "validation": limit and fractions[1] / pool * limit,
             "test": test_limit}  # fmt: skip
     for name, samples in most.items():
         if samples:
             parts[name] = parts[name][: max(1, round(samples)) * context + 1]
-    return LanguageModelling(corpus.name, parts, context, corpus.vocabulary, notes)
+    return LanguageModelling(corpus.name, parts, context, corpus.vocabulary, corpus.notes, corpus.words)
 
 
-def _divided(documents: list[Tensor], fractions: Sequence[float]) -> dict[str, Tensor]:
-    """Tokens of each part: whole documents, to the part that lacks most of its share."""
-    wanted = torch.tensor([max(share, 1e-9) for share in fractions], dtype=torch.float64)
-    chosen: list[list[Tensor]] = [[documents[0]], [documents[1]], [documents[2]]]
-    for document in documents[3:]:
-        have = torch.tensor([sum(map(len, part)) for part in chosen], dtype=torch.float64)
-        chosen[int((have / wanted).argmin())].append(document)
-    return {name: torch.cat(part) for name, part in zip(PARTS, chosen)}
+def divided(sizes: Sequence[int], fractions: Sequence[float], seed: int) -> dict[str, list[int]]:
+    """Places of the documents of each part, in random order: a document goes to the part that lacks most of its share.
+
+    >>> divided([5, 5, 5, 5, 5, 5], (1, 0, 0), 0)
+    {'train': [2, 4, 0, 5], 'validation': [1], 'test': [3]}
+    """
+    order = torch.randperm(len(sizes), generator=torch.Generator().manual_seed(seed)).tolist()
+    parts: dict[str, list[int]] = {name: [place] for name, place in zip(PARTS, order)}
+    have = [float(sizes[place]) for place in order[: len(PARTS)]]
+    for place in order[len(PARTS) :]:
+        lacking = min(range(len(PARTS)), key=lambda part: have[part] / max(fractions[part], 1e-9))
+        parts[PARTS[lacking]].append(place)
+        have[lacking] += sizes[place]
+    return parts

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
-from modnas_fast.devices.measure import normals_of
+from modnas_fast.devices.machine_costs import LATENCY
+from modnas_fast.devices.measure import Timing, normals_of
 from modnas_fast.runtime.objective import Objective
 from modnas_fast.supernets.linear_outputs import LinearOutputs
 from modnas_fast.supernets.supernet import Outputs
@@ -54,6 +55,8 @@ class Task(ABC):
     notes: tuple[str, ...] = ()
     #: what the first objective is called and its unit; it is minimised
     quality: Objective
+    #: costs in ms that a machine can measure of its networks; the first is what a whole pass over a batch takes
+    timed: ClassVar[tuple[str, ...]] = (LATENCY,)
     #: quality of a guess, in the quality's unit
     chance: float
     #: loss of a guess
@@ -115,6 +118,10 @@ class Task(ABC):
         Normal random numbers; a task whose x are ids gives ids.
         """
         return normals_of(self.input_shape)(count, device, dtype)
+
+    def timing(self, cost: str) -> Timing:
+        """What is timed of a network for a cost, one of `timed`: by default a whole pass over a batch."""
+        return Timing(self.inputs)
 
     def description(self) -> dict[str, Any]:
         """The section `task` of result.json, plain values; a task adds what is worth telling of it."""

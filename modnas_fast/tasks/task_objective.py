@@ -16,7 +16,7 @@ from modnas_fast.config import Config
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.free_memory import free_memory
 from modnas_fast.runtime.objective import whole
-from modnas_fast.runtime.optimizers import cosine_decay, make_optimizer, set_learning_rate
+from modnas_fast.runtime.optimizers import make_optimizer, set_learning_rate, warmed_cosine
 from modnas_fast.runtime.placement import search_device
 from modnas_fast.spaces import SearchSpace
 from modnas_fast.supernets.captured import CapturedPasses
@@ -100,6 +100,7 @@ class SupernetObjective:
         self._train = task.stream("train", options.batch_size, config.seed + 1, config.task.augment)
         self._validation = task.stream("validation", options.batch_size, config.seed + 2)
         self._highest_rate = options.weight_learning_rate
+        self._warmup = options.weight_warmup
         self._gradient_clip = options.gradient_clip
         self._optimizer = make_optimizer(
             options.weight_optimizer,
@@ -126,10 +127,11 @@ class SupernetObjective:
         return self._passes.device_losses(x, onehot, self._y, chunk, **how)
 
     def train_step(self, onehot: Tensor, share: float, hard: bool | None = None) -> None:
-        """One SGD step on the mean loss of architectures [T, N] on the next training minibatch."""
+        """One step on the mean loss of architectures [T, N] on the next training minibatch."""
         x, y = next(self._train)
         x, onehot = self._in_format(x), onehot.detach()
-        set_learning_rate(self._optimizer, cosine_decay(self._highest_rate, self._highest_rate / 25, share))
+        rate = warmed_cosine(self._highest_rate, self._highest_rate / 25, self._warmup, share)
+        set_learning_rate(self._optimizer, rate)
         self._optimizer.zero_grad(set_to_none=True)
         chunk, how = self._plan(x, onehot, hard)
         self._passes.add_weight_gradients(x, onehot, y, chunk, **how)

@@ -27,6 +27,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "language": (
         "--preset", "gpt-small", "--set", "space.widths=[8,16]", "--set", "space.depths=[1,2]", "--set",
         "space.heads=[1,2]", "--set", "task.test_limit=40", "--set", "search.refine_networks=16",
+        "--set", "task.vocabulary=300", "--set", "objectives=[perplexity,latency,token_latency,cache_memory]",
     ),
     "measured here, judged by a truth": (
         "--preset", "nb201", "--set", "devices.table=null", "--set", "task.queries=20", "--set", "space.cells=1",

@@ -63,8 +63,9 @@ class Alike(NB201Space):
 @pytest.mark.parametrize(
     ("made", "name", "told"),
     [
-        (NB201Space, "latency", "analytic cost: wanted one of parameters, flops, memory, got 'latency'"),
+        (NB201Space, "latency", "analytic cost: wanted one of parameters, flops, memory, cache_memory, got 'latency'"),
         (Opaque, "flops", "analytic cost: space opaque has no formula of flops; train a predictor of it"),
+        (NB201Space, "cache_memory", "objectives: networks of space nb201 have no cache_memory; leave it out"),
         (Alike, "flops", "objectives: flops is .* for all reference networks of space alike; leave it out"),
     ],
 )

@@ -30,7 +30,7 @@ def make_costs(*doubts: dict[str, str]) -> MachineCosts:
         }
 
     campaign = plan_campaign(SPACE, SETTINGS, (NAMES[2],), networks=2, heldout=4, seed=0)
-    return MachineCosts(campaign, lambda: SimpleNamespace(latencies=latencies))
+    return MachineCosts(campaign, lambda cost: SimpleNamespace(latencies=latencies))
 
 
 def test_doubts_of_both_campaigns_stand_by_the_device_and_survive() -> None:

@@ -52,7 +52,7 @@ class Formula:
 def source(settings: Sequence[Setting] = SETTINGS, unseen: Sequence[str] = NAMES[1:2]) -> tuple[MachineCosts, Formula]:
     campaign = plan_campaign(space, settings, unseen, networks=12, heldout=5, seed=0)
     profiler = Formula(campaign)
-    return MachineCosts(campaign, lambda: profiler), profiler
+    return MachineCosts(campaign, lambda cost: profiler), profiler
 
 
 @pytest.fixture
@@ -124,3 +124,37 @@ def test_another_processor_of_the_same_settings_is_noted(
     assert other.notes[:2] == ["call 1", "call 1"] and len(other.notes) == 3
     assert "on CPU of another behind it" in other.notes[2] and state["processors"][0] in other.notes[2]
     assert other.state()["processors"] == state["processors"]
+
+
+def test_several_costs_are_measured_one_after_the_other() -> None:
+    campaign = plan_campaign(space, SETTINGS, NAMES[1:2], networks=12, heldout=5, seed=0)
+    told: list[str] = []
+
+    class Scaled(Formula):
+        def __init__(self, scale: float) -> None:
+            super().__init__(campaign)
+            self.scale = scale
+
+        def latencies(self, *arguments: object, **options: bool) -> Latencies:
+            doubt = "hot" * (self.scale > 1)
+            return {
+                device: {text: Measurement(self.scale * m.latency_ms, m.noise, doubt) for text, m in row.items()}
+                for device, row in super().latencies(*arguments, **options).items()
+            }
+
+    def profiler(cost: str) -> Scaled:
+        told.append(cost)
+        return Scaled({"latency": 1.0, "token_latency": 3.0}[cost])
+
+    made = MachineCosts(campaign, profiler, ("latency", "token_latency"))
+    made.begin(Silent())
+    made.finish([CHOSEN.text], Silent())
+    assert told == ["latency", "token_latency"] and made.metrics == {"latency": "ms", "token_latency": "ms"}
+    for device in made.splits:
+        assert all(3 * first == pytest.approx(second) for first, second in made.found(device).values())
+        assert set(made.noise(device)) == {"latency", "token_latency"}
+        assert made.doubts(device) == {"latency": "", "token_latency": "hot"}
+    assert made.training_table()[1].shape[-1] == 2 and len(made.devices[0].embedding) == 20
+    again = MachineCosts(campaign, profiler, ("latency", "token_latency"))
+    again.restore(json.loads(json.dumps(made.state())))
+    assert again.state() == made.state() and again.found(NAMES[0]) == made.found(NAMES[0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from itertools import pairwise
 from types import SimpleNamespace
@@ -236,8 +236,8 @@ def test_a_gpu_is_timed_between_two_events_around_the_network(monkeypatch: pytes
         Event=Event, synchronize=lambda: log.append("idle"), device=lambda index: nullcontext(index)
     )
     monkeypatch.setattr(torch, "cuda", stand_in)
-    seconds = measure_module._cuda_seconds(nn.Identity().requires_grad_(False), torch.zeros(1))
-    assert seconds == pytest.approx(0.0025) and log == ["idle", "event", "event", "waited"]
+    seconds = measure_module._cuda_seconds(lambda: log.append("called"), torch.device("cpu"))
+    assert seconds == pytest.approx(0.0025) and log == ["idle", "event", "called", "event", "waited"]
 
 
 def test_a_gpu_s_clock_is_noted_where_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,3 +251,16 @@ def test_a_gpu_s_clock_is_noted_where_it_is_told(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(torch.cuda, "clock_rate", refuse)
     assert measure_module._look(watch, setting).clock_mhz is None
+
+
+def test_what_is_prepared_is_not_timed(clock: Clock) -> None:
+    network = Recorder("a", [], clock, [0.001])
+    made: list[int] = []
+
+    def prepare(network: nn.Module, x: torch.Tensor) -> Callable[[], object]:
+        clock.now += 5.0
+        made.append(len(x))
+        return lambda: (network(x), network(x))
+
+    (found,) = measure([Job(SINGLE, "a", network)], INPUTS, 3, prepare=prepare).values()
+    assert found.latency_ms == pytest.approx(2.0) and made == [1] * 5

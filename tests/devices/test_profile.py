@@ -10,7 +10,7 @@ import torch
 
 from modnas_fast.devices import Fingerprint, Measurement, MeasurementCache, Profiler, Setting
 from modnas_fast.devices import profile as profile_module
-from modnas_fast.devices.measure import Anchor, Inputs, Job, normals_of
+from modnas_fast.devices.measure import Anchor, Inputs, Job, Prepare, normals_of
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.spaces import NB201Space
 
@@ -36,6 +36,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
         spare: int,
         limit_s: float,
         anchors: Sequence[Anchor],
+        prepare: Prepare,
     ) -> dict[tuple[str, str], Measurement]:
         assert inputs(2, "cpu", torch.float32).shape == (2, 1, 4, 4) and repeats == 3
         assert spare == 1 and limit_s == 600

@@ -131,7 +131,7 @@ def test_this_machine_is_not_touched_before_it_is_measured() -> None:
 
 def test_this_machine_gives_latency_alone() -> None:
     with pytest.raises(
-        InputError, match="this machine gives no 'energy'; it gives latency, and every .* memory, or what a"
+        InputError, match="this machine gives no 'energy'; it gives latency, and networks have .* memory, .*or what a"
     ):
         made(config(["error", "energy"]))
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from modnas_fast.config import make_config
+from modnas_fast.config import Config, make_config
 from modnas_fast.datasets.texts import Corpus
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.spaces.gpt.space import GPTSpace
@@ -117,3 +120,61 @@ def test_the_configuration_names_texts() -> None:
     for data, told in ((None, "--data: language wants texts"), ("/nowhere/at/all", "does not exist")):
         with pytest.raises(InputError, match=told):
             check_task(make_config(preset="gpt-small", task={"data": data}))
+
+
+def texts(folder: Path, documents: int = 12) -> Path:
+    """Documents of which each says something of its own, often enough to be learned."""
+    folder.mkdir()
+    for place in range(documents):
+        (folder / f"{place}.txt").write_text(f"only number{place}x says number{place}x. " * 40)
+    return folder
+
+
+def configured(data: Path, vocabulary: object, **task: object) -> Config:
+    section = {"data": str(data), "vocabulary": vocabulary, "fractions": [0.5, 0.25, 0.25], **task}
+    return make_config(preset="gpt-small", task=section)
+
+
+def test_byte_pairs_are_learned_from_the_training_part_and_kept_with_the_run(tmp_path: Path) -> None:
+    pytest.importorskip("tokenizers", reason="byte pairs need the extra text")
+    folder, run = texts(tmp_path / "texts"), tmp_path / "run"
+    run.mkdir()
+    config = configured(folder, 270)
+    made = make_task(config, folder=run)
+    assert made.network["vocabulary"] == made.words.size == 270
+    spoken = {part: made.words.decode(tokens.tolist()) for part, tokens in made.parts.items()}
+    by_bytes = make_task(configured(folder, "bytes"))
+    assert {part: by_bytes.words.decode(tokens.tolist()) for part, tokens in by_bytes.parts.items()} == spoken
+
+    def rewrite(part: str) -> None:
+        for file in folder.iterdir():
+            if file.read_text() in spoken[part]:
+                file.write_text(file.read_text().replace("number", "figure"))
+
+    for part in ("validation", "test"):
+        rewrite(part)
+        assert make_task(config).words.to_dict() == made.words.to_dict(), f"it was not learned from the {part} part"
+    rewrite("train")
+    assert make_task(config).words.to_dict() != made.words.to_dict()
+    assert make_task(config, folder=run).words.to_dict() == made.words.to_dict(), "a run goes on with its own"
+
+
+def test_token_files_have_a_vocabulary(tmp_path: Path) -> None:
+    file, run = tmp_path / "some.bin", tmp_path / "run"
+    run.mkdir()
+    np.array([*range(100), 50_256] * 6, dtype="<u2").tofile(file)
+    for vocabulary in (None, "gpt2"):
+        config = configured(file, vocabulary)
+        assert make_task(config, folder=run).network["vocabulary"] == 50_257
+    check_task(configured(file, None))
+    assert json.loads((run / "vocabulary.json").read_text()) == {"kind": "gpt2"}
+    for vocabulary in ("bytes", 2048):
+        with pytest.raises(InputError, match=f"holds tokens of GPT-2 already; .* got {vocabulary}"):
+            check_task(configured(file, vocabulary))
+
+
+@pytest.mark.parametrize("vocabulary", ["words", 257, -1, 2.5, True])
+def test_no_vocabulary(vocabulary: object) -> None:
+    with pytest.raises(InputError, match=r"task.vocabulary: wanted bytes, gpt2, or .* more than 257, got") as error:
+        configured(Path("python-topics"), vocabulary)
+    assert len(str(error.value).splitlines()) == 1

@@ -14,6 +14,8 @@ Sizes = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
 class GPTKeys(SpaceKeys):
     """The choices of GPTs: a scale, and what is to differ from it."""
 
+    of_supernet: ClassVar[tuple[str, ...]] = ("checkpoint",)
+    paths: ClassVar[tuple[str, ...]] = ("checkpoint",)
     of_space: ClassVar[tuple[str, ...]] = ("scale", "widths", "depths", "ratios", "heads", "head_size")
 
     scale: Literal["small", "s", "m", "l"] = "small"
@@ -28,3 +30,6 @@ class GPTKeys(SpaceKeys):
     """Attention heads of a layer, rising; None: the scale's."""
     head_size: Annotated[int, Field(ge=4, multiple_of=4)] | None = None
     """Channels of a head, whatever the width; None: the scale's (64; small: 16)."""
+    checkpoint: Annotated[str, Field(min_length=1)] | None = None
+    """A file with the weights of a pretrained supernet of this scale, by their official keys: .safetensors, or what
+    torch.save wrote; None: w begins at random."""

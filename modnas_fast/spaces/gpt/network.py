@@ -125,6 +125,29 @@ class GPTNetwork(nn.Module):
             longer.append((k, v))
         return self.lm_head(self.transformer.ln_f(x)), longer
 
+    def continued(self, ids: Tensor, cache: Cache | None) -> tuple[Tensor, Cache]:
+        """Logits [B, L, V] of tokens behind those whose keys and values are kept, and the cache with theirs too.
+
+        Args:
+            ids: the tokens [B, L].
+            cache: of the tokens before; None: there are none.
+        """
+        return self._logits(ids, cache)
+
+    def made_up_cache(self, count: int, seen: int) -> Cache:
+        """Keys and values of `seen` tokens of `count` samples, for measuring: normal numbers, the same in all."""
+        generator = torch.Generator().manual_seed(0)
+
+        def drawn(block: Block) -> Tensor:
+            one = torch.randn(1, block.attn.heads, seen, self.head_size, generator=generator)
+            return one.to(self.lm_head.weight).expand(count, -1, -1, -1).contiguous()
+
+        return [(drawn(block), drawn(block)) for block in self.transformer.h]
+
+    def cache_numbers(self, tokens: int) -> int:
+        """Numbers in the keys and values of so many tokens of a sample."""
+        return 2 * tokens * self.head_size * sum(block.attn.heads for block in self.transformer.h)
+
     @torch.no_grad()
     def generate(
         self,

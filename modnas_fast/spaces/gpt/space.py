@@ -14,6 +14,7 @@ from modnas_fast.runtime.errors import InputError
 from modnas_fast.spaces.architecture import Architecture, Choice
 from modnas_fast.spaces.base import SearchSpace
 from modnas_fast.spaces.gpt.analytic import LayerCosts, costs
+from modnas_fast.spaces.gpt.cache import cache_memory
 from modnas_fast.spaces.gpt.keys import GPTKeys
 from modnas_fast.spaces.gpt.network import GPTNetwork, Shape
 from modnas_fast.spaces.gpt.scales import SCALES, Scale
@@ -107,6 +108,12 @@ class GPTSpace(SearchSpace):
         ]
         return [*ends, *alone, *between, *mixed]
 
+    @property
+    def ends(self) -> tuple[Architecture, Architecture]:
+        """See `SearchSpace.ends`."""
+        smallest, largest, *_ = self.references
+        return self.parse(smallest), self.parse(largest)
+
     def format(self, indices: Sequence[int]) -> str:
         self._check_indices(indices)
         shape = self.shape(indices)
@@ -186,12 +193,14 @@ class GPTSpace(SearchSpace):
     def analytic(self, onehot: Tensor, *, input_shape: Sequence[int], **network: Any) -> dict[str, Tensor]:
         """By formulas, differentiable in one-hots and relaxed samples [..., N]; see `SearchSpace.analytic`.
 
-        The input shape is [tokens]; FLOPs are those of a forward pass over all of them.
+        The input shape is [tokens]; FLOPs are those of a forward pass over all of them. `cache_memory`, in MB, are the
+        keys and values of all of them, which the last token of a sample needs.
         """
         (tokens,) = input_shape
         if tokens not in self._layer_costs:
             self._layer_costs[tokens] = LayerCosts(self, tokens)
-        return costs(self, onehot, self._layer_costs[tokens], tokens, _vocabulary(network))
+        found = costs(self, onehot, self._layer_costs[tokens], tokens, _vocabulary(network))
+        return {**found, "cache_memory": cache_memory(self, onehot, tokens)}
 
     @cached_property
     def _layer_costs(self) -> dict[int, LayerCosts]:
@@ -201,11 +210,18 @@ class GPTSpace(SearchSpace):
         """A standalone network for token ids [B, L] of any length; `task`: vocabulary, how many tokens there are."""
         return GPTNetwork(self.shape(architecture.indices), _vocabulary(task), self.scale.head_size)
 
-    def supernet(self, **task: Any) -> GPTSupernet:
-        """Shared weights of all networks; `task` as in `build`."""
+    def supernet(self, *, checkpoint: str | None = None, **task: Any) -> GPTSupernet:
+        """Shared weights of all networks, those of the file `checkpoint` if there is one; `task` as in `build`.
+
+        Raises InputError for a file whose weights are no supernet of this space and vocabulary.
+        """
+        from modnas_fast.spaces.gpt.checkpoint import load_pretrained
         from modnas_fast.spaces.gpt.supernet import GPTSupernet  # made of this space
 
-        return GPTSupernet(self, _vocabulary(task))
+        supernet = GPTSupernet(self, _vocabulary(task))
+        if checkpoint is not None:
+            load_pretrained(supernet, checkpoint)
+        return supernet
 
     def shape(self, indices: Sequence[int]) -> Shape:
         """What the network with option `indices[g]` in choice g is."""

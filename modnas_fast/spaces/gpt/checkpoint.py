@@ -1,0 +1,97 @@
+"""Pretrained supernets: files with the official keys, as they were published or as a run of one's own left them."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from modnas_fast.runtime.errors import InputError
+
+#: what trainers put before the official keys
+PREFIXES = ("_forward_module.", "model.")
+#: what they put the weights under
+SECTIONS = ("state_dict", "model")
+EMBEDDING, OUTPUT = "transformer.wte.weight", "lm_head.weight"
+
+
+def load_pretrained(supernet: nn.Module, path: Path | str) -> None:
+    """Gives a supernet the weights of a file, `.safetensors` or what `torch.save` writes, in float32.
+
+    Nothing in the file is run. The output is the embedding's and may be left out.
+
+    Raises InputError for a file that is not there or holds something else, and, with the key, for weights that are
+    missing, unknown, of another shape or not finite.
+    """
+    path = Path(path)
+    found, wanted = _official(_read(path), path), supernet.state_dict()
+    found.setdefault(OUTPUT, found.get(EMBEDDING, torch.empty(0)))
+    _check_keys(found, wanted, path)
+    for name, tensor in wanted.items():
+        _check_tensor(name, found[name], tensor, path)
+    if not torch.equal(found[EMBEDDING], found[OUTPUT]):
+        raise _fault(path, f"{OUTPUT} is not {EMBEDDING}, and they are one in this space")
+    supernet.load_state_dict({name: tensor.float() for name, tensor in found.items()})
+
+
+def _read(path: Path) -> Any:
+    if not path.is_file():
+        raise InputError(f"space.checkpoint: {path} does not exist")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, ValueError, RuntimeError, KeyError, pickle.UnpicklingError, SafetensorError):
+        raise _fault(path, "holds no plain weights; wanted .safetensors, or a state dict by torch.save") from None
+
+
+def _official(content: Any, path: Path) -> dict[str, Tensor]:
+    """The weights by official key."""
+    for section in SECTIONS:
+        if isinstance(content, Mapping) and isinstance(content.get(section), Mapping):
+            content = content[section]
+    if not isinstance(content, Mapping) or not content:
+        raise _fault(path, f"holds a {type(content).__name__}, wanted weights by their keys")
+    return {_stripped(str(key)): tensor for key, tensor in content.items() if isinstance(tensor, Tensor)}
+
+
+def _stripped(key: str) -> str:
+    """
+    >>> _stripped("model._forward_module.lm_head.weight")
+    'lm_head.weight'
+    """
+    while prefix := next((prefix for prefix in PREFIXES if key.startswith(prefix)), ""):
+        key = key.removeprefix(prefix)
+    return key
+
+
+def _check_keys(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], path: Path) -> None:
+    for name in wanted:
+        if name not in found:
+            raise _fault(path, f"lacks {name}; is it of this space.scale?")
+    for name in found:
+        if name not in wanted:
+            raise _fault(path, f"has {name}, which this space has not; is it of this space.scale?")
+
+
+def _check_tensor(name: str, tensor: Tensor, wanted: Tensor, path: Path) -> None:
+    if name == EMBEDDING and tensor.shape[1:] == wanted.shape[1:] and len(tensor) != len(wanted):
+        raise _fault(
+            path,
+            f"{name} has a vocabulary of {len(tensor)} tokens, the texts have {len(wanted)}; give the texts in its "
+            "tokens, see task.vocabulary",
+        )
+    if tensor.shape != wanted.shape:
+        raise _fault(path, f"{name} is {list(tensor.shape)}, this space wants {list(wanted.shape)}; see space.scale")
+    if not tensor.is_floating_point() or not bool(tensor.isfinite().all()):
+        raise _fault(path, f"{name} has values that are no finite numbers")
+
+
+def _fault(path: Path, what: str) -> InputError:
+    return InputError(f"space.checkpoint: {path}: {what}")
