@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,6 +17,10 @@ from modnas_fast.spaces.hat.keys import HATKeys
 from modnas_fast.spaces.hat.network import END, PADDING, HATNetwork, Shape
 from modnas_fast.spaces.hat.published_form import is_published_form, read_published_form
 from modnas_fast.spaces.hat.scales import SCALES, Scale
+from modnas_fast.spaces.hat.weights import inherited
+
+if TYPE_CHECKING:
+    from modnas_fast.spaces.hat.supernet import HATSupernet
 
 _NUMBERS = r"(\d+(?:\.\d+)*)"
 _FORM = re.compile(rf"e(\d+)_f{_NUMBERS}_h{_NUMBERS}_d(\d+)_f{_NUMBERS}_h{_NUMBERS}_x{_NUMBERS}_r{_NUMBERS}")
@@ -254,6 +258,16 @@ class HATSpace(SearchSpace):
             padding=task.get("padding", PADDING),
             end=task.get("end", END),
         )
+
+    def inherited(self, shared: Mapping[str, Tensor], architecture: Architecture) -> dict[str, Tensor]:
+        """Weights of a standalone network, out of those of the supernet, or of an official checkpoint, by name."""
+        return inherited(shared, self.shape(architecture.indices), self.scale.inner)
+
+    def supernet(self, **task: Any) -> HATSupernet:
+        """Shared weights of all networks; `task` as in `build`."""
+        from modnas_fast.spaces.hat.supernet import HATSupernet  # made of this space
+
+        return HATSupernet(self, _vocabulary(task), task.get("padding", PADDING), task.get("end", END))
 
 
 def _shares(part: Tensor, sizes: Sequence[int]) -> Tensor:
