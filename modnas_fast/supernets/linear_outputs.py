@@ -50,6 +50,18 @@ class LinearOutputs:
         nats: Tensor = _Nats.apply(self.weight, y.reshape(-1), *rows)
         return nats.view(len(rows), *y.shape)
 
+    def smoothed_nats(self, y: Tensor, share: float) -> Tensor:
+        """The same with label smoothing: `share` of each label's probability goes to all labels alike.
+
+        Cross-entropy with all of them, less that with the label, is the label's output less their mean: no output of
+        another label is needed.
+        """
+        nats, mean = self.nats(y), self.weight.mean(dim=0)
+        beyond = [
+            (part * (self.weight[:, : part.shape[-1]][y] - mean[: part.shape[-1]])).sum(dim=-1) for part in self.hidden
+        ]
+        return nats + share * torch.stack(beyond)
+
     def losses(self, y: Tensor) -> Tensor:
         """Mean cross-entropies [S] in nats for labels y [B, ...]."""
         return self.nats(y).flatten(1).mean(dim=1)

@@ -104,6 +104,10 @@ class Task(ABC):
         """Mean loss [] of the outputs [B, ...] of a single network."""
         return self.losses(outputs[None], y)[0]
 
+    def training_losses(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """What trains weights, as `losses`: the same, unless a task regularises."""
+        return self.losses(outputs, y)
+
     @abstractmethod
     def counts(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Of outputs [S, B, ...] what adds up over minibatches: [S] or [S, k], whole numbers or float64."""

@@ -117,3 +117,23 @@ def test_no_tensor_is_as_large_as_the_logits_of_one_network(frozen: bool, monkey
     with largest() as logits:
         cross_entropies(LinearOutputs(hidden, weight).logits().flatten(1, 2), y.flatten()).sum().backward()
     assert logits.numbers >= 3 * 4 * 64 * 1000
+
+
+def test_label_smoothing_is_that_of_the_logits() -> None:
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(7, 5, generator=generator, dtype=torch.float64, requires_grad=True)
+    hidden = [torch.randn(2, 3, e, generator=generator, dtype=torch.float64, requires_grad=True) for e in (4, 5)]
+    y = torch.randint(7, (2, 3), generator=generator)
+    found = LinearOutputs(hidden, weight).smoothed_nats(y, 0.1)
+    wanted = torch.stack(
+        [
+            torch.nn.functional.cross_entropy(
+                (part @ weight[:, : part.shape[-1]].T).flatten(0, 1), y.flatten(), reduction="none", label_smoothing=0.1
+            ).view(y.shape)
+            for part in hidden
+        ]
+    )
+    torch.testing.assert_close(found, wanted)
+    leaves = [weight, *hidden]
+    for mine, plain in zip(torch.autograd.grad(found.sum(), leaves), torch.autograd.grad(wanted.sum(), leaves)):
+        torch.testing.assert_close(mine, plain)

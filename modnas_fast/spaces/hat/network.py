@@ -244,6 +244,18 @@ class HATNetwork(nn.Module):
         most = longest or 2 * source.shape[1] + 10
         return beam_search(advance, len(source), beam, self.end, most, length_penalty, source.device)
 
+    @torch.no_grad()
+    def decode_for(self, source: Tensor, tokens: int) -> Tensor:
+        """Encodes sources [B, S], and decodes `tokens` tokens one after the other, the most probable ones.
+
+        What a translation of that length takes, for measuring; returns the last tokens [B].
+        """
+        seen, new = self.encode(source), torch.full_like(source[:, :1], self.end)
+        for _ in range(tokens):
+            logits, seen = self._decode(new, seen)
+            new = logits.argmax(dim=-1)
+        return new[:, 0]
+
 
 def by_heads(x: Tensor, heads: int) -> Tensor:
     """[B, h, L, d_h] of [B, L, h · d_h]."""
