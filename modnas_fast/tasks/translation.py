@@ -301,7 +301,7 @@ def divided_pairs(pairs: Pairs, fractions: Sequence[float], seed: int) -> dict[s
     return found
 
 
-def make_translation(
+def translation_of(
     pairs: Pairs,
     parts: dict[str, list[Pair]],
     words: Vocabulary,

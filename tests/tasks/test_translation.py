@@ -14,14 +14,14 @@ from modnas_fast.datasets.vocabulary import Bytes
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.spaces.hat import HATSpace
 from modnas_fast.supernets.linear_outputs import LinearOutputs
-from modnas_fast.tasks.translation import Translation, bleu, divided_pairs, make_translation
+from modnas_fast.tasks.translation import Translation, bleu, divided_pairs, translation_of
 
 SENTENCES = tuple((f"{'a' * (i % 9)}{i}", f"{i}{'b' * (i % 5)}") for i in range(60))
 
 
 def made(longest: int = 64, **limits: int) -> Translation:
     pairs = Pairs("letters", ("a", "b"), {"train": SENTENCES})
-    return make_translation(pairs, divided_pairs(pairs, (0.7, 0.2, 0.1), 0), Bytes(), longest, **limits)
+    return translation_of(pairs, divided_pairs(pairs, (0.7, 0.2, 0.1), 0), Bytes(), longest, **limits)
 
 
 def test_pairs_stand_beside_each_other_and_targets_one_further() -> None:
@@ -155,7 +155,7 @@ def test_bleu_is_sacrebleus() -> None:
     same = tuple((f"a sentence of number {i} and more", f"a sentence of number {i} and {'more' if i % 2 else 'less'}")
                  for i in range(60))  # fmt: skip
     pairs = Pairs("same", ("a", "b"), {"train": same})
-    task = make_translation(pairs, divided_pairs(pairs, (0.5, 0.2, 0.3), 0), Bytes(), 64)
+    task = translation_of(pairs, divided_pairs(pairs, (0.5, 0.2, 0.3), 0), Bytes(), 64)
     texts = [tuple(Bytes().decode(side.tolist()) for side in sentence) for sentence in task.parts["test"]]
     wanted = sacrebleu.corpus_bleu([source for source, _ in texts], [[target for _, target in texts]]).score
     assert bleu(Echo(task, silent=False), task, "test", batch_size=5) == pytest.approx(wanted) and 50 < wanted < 100
