@@ -60,22 +60,65 @@ class Places(NamedTuple):
         """[B, L, h, 3, d_h] of [R, 3 h d_h]."""
         return fused.view(self.batch, self.length, -1, 3, self.head_size)
 
-    def rows(self, heads: int) -> Tensor:
-        """Which rows of the shared matrix make q, k and v of the first heads, in the order in which they are used."""
-        return self.order[: 3 * heads * self.head_size]
-
 
 class Prefix(NamedTuple):
-    """What one network uses of a layer, the norms folded in."""
+    """What one network uses of a layer, the norms folded in; parts of what `Folded` holds."""
 
     attn: Tensor  # W [3 h d_h, e], rows in `Places.order`
     fused: Tensor  # W γ₁
     fused_shift: Tensor  # [3 h d_h]
-    fc: Tensor  # W γ₂ [u, e]
+    plain_fc: Tensor  # W [u, e]
+    fc: Tensor  # W γ₂
     fc_shift: Tensor  # [u]
     attn_proj: Tensor  # [e, h d_h]
     mlp_proj: Tensor  # [e, u]
     shift: Tensor | None  # [e]
+
+
+class Folded:
+    """A layer's weights with the norms folded in, once for all networks."""
+
+    def __init__(self, weights: Shared, where: Places) -> None:
+        self.weights, self._head_size = weights, where.head_size
+        self.attn = weights.attn.index_select(0, where.order)  # [3 H d_h, E]
+        self.attn_bias = weights.attn_bias.index_select(0, where.order)
+        self._fused, self._fc = self.attn * weights.norm_1, weights.fc * weights.norm_2
+        self._shifts: dict[tuple[int, bool], tuple[Tensor, Tensor, Tensor | None]] = {}
+        self._prefixes: dict[Sizes, Prefix] = {}
+
+    def prefix(self, sizes: Sizes) -> Prefix:
+        """What a network of `sizes` uses."""
+        if sizes not in self._prefixes:
+            self._prefixes[sizes] = self._prefix(sizes)
+        return self._prefixes[sizes]
+
+    def _prefix(self, sizes: Sizes) -> Prefix:
+        e, u, heads, _ = sizes
+        weights, rows = self.weights, 3 * heads * self._head_size
+        fused, fc, shift = self._shifts_of(sizes)
+        return Prefix(
+            self.attn[:rows, :e],
+            self._fused[:rows, :e],
+            fused[:rows],
+            weights.fc[:u, :e],
+            self._fc[:u, :e],
+            fc[:u],
+            weights.attn_proj[:e, : rows // 3],
+            weights.mlp_proj[:e, :u],
+            shift,
+        )
+
+    def _shifts_of(self, sizes: Sizes) -> tuple[Tensor, Tensor, Tensor | None]:
+        """What is added to all outputs, [3 H d_h], [U] and [e]."""
+        e, bias = sizes.width, sizes.bias
+        if (e, bias) not in self._shifts:
+            weights, shift = self.weights, None
+            fused, fc = self.attn[:, :e] @ weights.norm_1_bias[:e], weights.fc[:, :e] @ weights.norm_2_bias[:e]
+            if bias:
+                fused, fc = fused.add_(self.attn_bias), fc.add_(weights.fc_bias)
+                shift = weights.attn_proj_bias[:e] + weights.mlp_proj_bias[:e]
+            self._shifts[e, bias] = fused, fc, shift
+        return self._shifts[e, bias]
 
 
 class Kept(NamedTuple):
@@ -102,7 +145,7 @@ class Gradients(NamedTuple):
     inner: Tensor
     normed: Tensor
     x: Tensor
-    turned: Tensor  # Σ over rows and channels of q · ∂q, [h]
+    heads: Tensor | None  # Σ over rows and channels of fused · ∂fused, [h], where it is asked for
 
 
 def shared(block: Block) -> Shared:
@@ -124,27 +167,6 @@ def places(batch: int, length: int, rotation: Tensor, heads: int, head_size: int
     return Places(batch, length, head_size, order.flatten().to(device), turns)
 
 
-def prefix(weights: Shared, sizes: Sizes, where: Places) -> Prefix:
-    """What a network of `sizes` uses of a layer's weights."""
-    e, u, heads, bias = sizes
-    rows = where.rows(heads)
-    attn, fc = weights.attn[:, :e].index_select(0, rows), weights.fc[:u, :e]
-    fused_shift, fc_shift = attn @ weights.norm_1_bias[:e], fc @ weights.norm_2_bias[:e]
-    if bias:
-        fused_shift.add_(weights.attn_bias[rows])
-        fc_shift.add_(weights.fc_bias[:u])
-    return Prefix(
-        attn,
-        attn * weights.norm_1[:e],
-        fused_shift,
-        fc * weights.norm_2[:e],
-        fc_shift,
-        weights.attn_proj[:e, : heads * where.head_size],
-        weights.mlp_proj[:e, :u],
-        weights.attn_proj_bias[:e] + weights.mlp_proj_bias[:e] if bias else None,
-    )
-
-
 def forward(x: Tensor, weights: Prefix, where: Places) -> tuple[Tensor, Kept]:
     """x' [R, e] of x [R, e], and what the backward pass needs."""
     normed, mean, scale = torch.native_layer_norm(x, [x.shape[1]], None, None, EPSILON)
@@ -161,17 +183,16 @@ def forward(x: Tensor, weights: Prefix, where: Places) -> tuple[Tensor, Kept]:
     return y, Kept(x, normed, mean, scale, fused, attended, log_sums, f, inner)
 
 
-def backward(dy: Tensor, kept: Kept, weights: Prefix, where: Places) -> Gradients:
+def backward(dy: Tensor, kept: Kept, weights: Prefix, where: Places, by_heads: bool) -> Gradients:
     """From the gradient by x'."""
     attended, inner = dy @ weights.attn_proj, dy @ weights.mlp_proj
     fused = _attention_backward(attended, kept, where)
-    q, dq = (where.heads_of(part)[..., 0, :] for part in (kept.fused, fused))
-    turned = (q * dq).sum((0, 1, 3))
+    heads = (fused * kept.fused).sum(0).view(-1, 3 * where.head_size).sum(1) if by_heads else None
     _turn_(fused, where.turns.conj(), where)
     f = torch.ops.aten.gelu_backward(inner, kept.f)
     normed = (fused @ weights.fused).addmm_(f, weights.fc)
     x = norm_backward(normed, kept.x, kept.mean, kept.scale).add_(dy)
-    return Gradients(dy, fused, attended, f, inner, normed, x, turned)
+    return Gradients(dy, fused, attended, f, inner, normed, x, heads)
 
 
 def norm_backward(dnormed: Tensor, x: Tensor, mean: Tensor, scale: Tensor) -> Tensor:

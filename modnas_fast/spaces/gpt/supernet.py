@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from modnas_fast.spaces.gpt.masks import Masks, Options
 from modnas_fast.spaces.gpt.network import EPSILON, Block, Transformer, initialize, rotated, rotations
+from modnas_fast.spaces.gpt.prefix_layer import Places, places
 from modnas_fast.spaces.gpt.prefix_networks import Choice, How, hidden_states
 from modnas_fast.supernets.entangled_linear import entangled_linear
 from modnas_fast.supernets.linear_outputs import LinearOutputs
@@ -80,7 +81,7 @@ class GPTSupernet(Supernet):
             hard = bool(((onehot == 0) | (onehot == 1)).all())
         if not hard:
             return LinearOutputs(self._mixture(state, onehot).unbind(), self.lm_head.weight)
-        how = How(self._options(state), exact, recompute)
+        how = How(self._options(state), self._places(state), exact, recompute)
         hidden = hidden_states(self.transformer, state, onehot, self._choices(onehot), how)
         return LinearOutputs(hidden, self.lm_head.weight)
 
@@ -106,6 +107,11 @@ class GPTSupernet(Supernet):
         if key not in self._made:
             self._made[key] = Options(self._space, like)
         return self._made[key]
+
+    def _places(self, state: Tensor) -> Places:
+        """Of minibatches of this shape."""
+        (batch, length, _), scale = state.shape, self._space.scale
+        return places(batch, length, rotations(0, length, scale.head_size, state), scale.heads[-1], scale.head_size)
 
     def _mixture(self, state: Tensor, onehot: Tensor) -> Tensor:
         """Hidden states [S, B, L, E] of samples that may be soft, differentiable in them."""
