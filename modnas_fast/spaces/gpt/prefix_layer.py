@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from modnas_fast.spaces.gpt import attention
 from modnas_fast.spaces.gpt.network import EPSILON, Block
 
 
@@ -130,7 +131,7 @@ class Kept(NamedTuple):
     scale: Tensor  # s [R, 1]
     fused: Tensor  # [R, 3 h d_h], turned
     attended: Tensor  # [R, h d_h]
-    log_sums: Tensor  # of the attention's softmax
+    log_sums: Tensor  # of the attention, as `attention.forward` gives it
     f: Tensor  # [R, u]
     inner: Tensor  # gelu(f) [R, u]
 
@@ -150,8 +151,8 @@ class Gradients(NamedTuple):
 
 def shared(block: Block) -> Shared:
     """The weights of a layer."""
-    names = ("norm_1", "attn.attn", "attn.proj", "norm_2", "mlp.fc", "mlp.proj")
-    return Shared(*(block.get_parameter(f"{name}.{kind}") for name in names for kind in ("weight", "bias")))
+    modules = block.norm_1, block.attn.attn, block.attn.proj, block.norm_2, block.mlp.fc, block.mlp.proj
+    return Shared(*(weight for module in modules for weight in (module.weight, module.bias)))
 
 
 def places(batch: int, length: int, rotation: Tensor, heads: int, head_size: int) -> Places:
@@ -172,7 +173,8 @@ def forward(x: Tensor, weights: Prefix, where: Places) -> tuple[Tensor, Kept]:
     normed, mean, scale = torch.native_layer_norm(x, [x.shape[1]], None, None, EPSILON)
     fused = torch.addmm(weights.fused_shift, normed, weights.fused.T)
     _turn_(fused, where.turns, where)
-    attended, log_sums = _attention(fused, where)
+    heads, log_sums = attention.forward(where.heads_of(fused))
+    attended = heads.view(len(x), -1)
     f = torch.addmm(weights.fc_shift, normed, weights.fc.T)
     inner = F.gelu(f)
     if weights.shift is None:
@@ -186,7 +188,10 @@ def forward(x: Tensor, weights: Prefix, where: Places) -> tuple[Tensor, Kept]:
 def backward(dy: Tensor, kept: Kept, weights: Prefix, where: Places, by_heads: bool) -> Gradients:
     """From the gradient by x'."""
     attended, inner = dy @ weights.attn_proj, dy @ weights.mlp_proj
-    fused = _attention_backward(attended, kept, where)
+    shape = (where.batch, where.length, -1, where.head_size)
+    fused = attention.backward(
+        attended.view(shape), kept.attended.view(shape), where.heads_of(kept.fused), kept.log_sums
+    ).view(kept.fused.shape)
     heads = (fused * kept.fused).sum(0).view(-1, 3 * where.head_size).sum(1) if by_heads else None
     _turn_(fused, where.turns.conj(), where)
     f = torch.ops.aten.gelu_backward(inner, kept.f)
@@ -207,20 +212,3 @@ def _turn_(fused: Tensor, turns: Tensor, where: Places) -> None:
     """Turns q and k in place."""
     pairs = torch.view_as_complex(fused.view(where.batch, where.length, -1, 2))
     pairs.mul_(turns[:, : pairs.shape[-1]])
-
-
-def _attention(fused: Tensor, where: Places) -> tuple[Tensor, Tensor]:
-    q, k, v = where.heads_of(fused).transpose(1, 2).unbind(-2)  # [B, h, L, d_h] each
-    out, log_sums = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, True)
-    return out.transpose(1, 2).reshape(len(fused), -1), log_sums
-
-
-def _attention_backward(dattended: Tensor, kept: Kept, where: Places) -> Tensor:
-    """The gradient by `fused`, turned as that is."""
-    q, k, v = where.heads_of(kept.fused).transpose(1, 2).unbind(-2)
-    shape = (where.batch, where.length, -1, where.head_size)
-    out, dout = (part.view(shape).transpose(1, 2) for part in (kept.attended, dattended))
-    parts = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
-        dout, q, k, v, out, kept.log_sums, 0.0, True
-    )
-    return torch.stack(parts, dim=-2).transpose(1, 2).reshape(kept.fused.shape)
