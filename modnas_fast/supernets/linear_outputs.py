@@ -132,10 +132,23 @@ def _wide(weight: Tensor) -> torch.dtype:
 
 def _chunks(hidden: Sequence[Tensor], weight: Tensor) -> Iterator[tuple[int, slice]]:
     """Of each network, which tokens are computed at a time."""
-    step = max(_ROWS, (_LOGITS_ON_CPU if weight.device.type == "cpu" else _LOGITS) // len(weight))
+    step = _step(len(weight), weight.device.type)
     for s, part in enumerate(hidden):
         for start in range(0, len(part), step):
             yield s, slice(start, start + step)
+
+
+def logits_at_a_time(rows: int, vocabulary: int, kind: str) -> int:
+    """How many logits of R tokens exist at a time on a kind of device.
+
+    >>> logits_at_a_time(100, 10, "cpu"), logits_at_a_time(100_000, 50_000, "cpu")
+    (1000, 3200000)
+    """
+    return min(rows, _step(vocabulary, kind)) * vocabulary
+
+
+def _step(vocabulary: int, kind: str) -> int:
+    return max(_ROWS, (_LOGITS_ON_CPU if kind == "cpu" else _LOGITS) // vocabulary)
 
 
 def _columns(weight: Tensor, hidden: Tensor) -> Tensor:
