@@ -17,7 +17,7 @@ def keep_drawings(run: Path) -> None:
         return
     result = Result.load(run)
     space, content = result.space, result.content
-    texts = [point["architecture"] for device in content["devices"] for point in device["front"]]
+    texts = [point["architecture"] for device in content["devices"] for point in device.get("front", [])]
     texts += [entry["architecture"] for entry in content.get("verified", [])]
     drawn = {text: space.draw(space.parse(text)) for text in dict.fromkeys(texts)}
     found = {text: drawing for text, drawing in drawn.items() if drawing is not None}
