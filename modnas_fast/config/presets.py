@@ -36,6 +36,8 @@ PRESETS: dict[str, dict[str, Any]] = {
             "weight_learning_rate": 3e-3,
             "weight_decay": 0.1,
             "gradient_clip": 1.0,
+            "weight_warmup": 0.05,
+            "sandwich": True,
             "evaluations": 4,
         },
         "verify": {"networks": 2, "epochs": 2, "optimizer": "adamw", "learning_rate": 3e-3, "weight_decay": 0.1},

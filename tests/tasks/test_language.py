@@ -99,7 +99,8 @@ def test_its_description_tells_the_tokens() -> None:
 def test_a_gpt_learns_alone_and_with_shared_weights() -> None:
     space, made = GPTSpace("small", widths=(16, 32), depths=(1, 2), heads=(1, 2)), task()
     config = make_config(
-        preset="gpt-small", search={"batch_size": 8, "weight_learning_rate": 0.01, "warmup_steps": 200, "steps": 0},
+        preset="gpt-small",
+        search={"batch_size": 8, "weight_learning_rate": 0.01, "weight_warmup": 0.0, "warmup_steps": 200, "steps": 0},
         verify={"epochs": 40, "batch_size": 8, "learning_rate": 0.01},
     )  # fmt: skip
     torch.manual_seed(0)

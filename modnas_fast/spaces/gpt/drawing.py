@@ -12,6 +12,8 @@ WIDTH, HEADS, HIDDEN, ABSENT = "#6b7280", "#0072b2", "#d55e00", "#9aa3ad"
 GROUND, HEIGHT = 92.0, 72.0
 #: where the layers begin and end, and the bar of the width before them
 LEFT, RIGHT, FIRST = 52.0, 300.0, (8.0, 24.0)
+#: where it is told whether linear layers have a bias
+BIAS = (22.0, 9.0)
 #: of a layer's place that its bars leave free, and the width from which on bars have numbers
 GAP, NUMBERED = 0.2, 13.0
 
@@ -21,7 +23,8 @@ def draw_gpt(shape: Shape, scale: Scale) -> Drawing:
     place = (RIGHT - LEFT) / scale.layers
     bar = place * (1 - GAP) / 2
     heads, hidden = scale.heads[-1], scale.ratios[-1] * scale.widths[-1]
-    pieces = [_width(shape.width, scale.widths[-1])]
+    bias = Label(at=BIAS, text="bias" if shape.bias else "no bias")
+    pieces = [_width(shape.width, scale.widths[-1]), Piece(shapes=(bias,))]
     for layer in range(scale.layers):
         x = LEFT + layer * place + place * GAP / 2
         if layer >= len(shape.ratios):

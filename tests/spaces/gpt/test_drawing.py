@@ -39,7 +39,7 @@ def test_absent_layers_are_faint_and_everything_has_words() -> None:
     assert drawing.words == "GPT of width 64, 2 layers without bias; heads 4, 6; MLP ratios 2, 4."
     root = ElementTree.fromstring(draw_network(Drawings(networks={text: drawing}), text))
     assert {"layer 2: 6 heads, MLP of 4 × 64 channels", "embedding of width 64"} <= {t.text for t in root.iter("title")}
-    assert {"4", "×2", "6", "×4", "e64"} == {t.text for t in root.iter("text")}
+    assert {"4", "×2", "6", "×4", "e64", "no bias"} == {t.text for t in root.iter("text")}
     assert drawing_legend(Drawings(legend=SPACE.legend, networks={text: drawing})).count("<li>") == 3
 
 
