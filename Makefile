@@ -1,13 +1,14 @@
-# make demo: the whole way once. make check: lint, format, types. make test: all tests. make docs: the pages. All work in
-# .venv, which they create.
+# make demo: the whole way once. make check: lint, format, types. make test: all tests. make docs: the pages. make
+# gpu-check: what a GPU should be asked first. All work in .venv, which they create.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 CORE := $(wildcard csrc/*.* csrc/*/*.*)
 CORE_TESTS := build/core-tests
+GPU_CHECK ?= build/gpu-check.json
 
-.PHONY: help demo check test docs clean
+.PHONY: help demo check test docs gpu-check clean
 .DEFAULT_GOAL := help
 
 help:
@@ -15,6 +16,7 @@ help:
 	@echo "make check   the same environment with ruff and mypy, then lint, format and types"
 	@echo "make test    the same environment with the test extras, then all tests"
 	@echo "make docs    the pages in build/docs, offline; a warning is an error"
+	@echo "make gpu-check   builds, tests, sanitizes and measures on a GPU; says what is missing, writes $(GPU_CHECK)"
 	@echo "make clean   remove $(VENV) and everything built; runs/ stays"
 	@echo "Variables:   PYTHON=python3.12 chooses the interpreter (3.10 or later)"
 	@echo "             MODNAS_FAST_BUILD=none leaves the compiled core out"
@@ -40,6 +42,10 @@ test: $(VENV)/installed-tests
 docs: $(VENV)/installed-docs
 	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -d build/docs-cache docs build/docs
 	@echo "build/docs/index.html"
+
+# docs/gpu.md tells what it does; it runs on a machine without a GPU too.
+gpu-check: $(VENV)/installed-tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m modnas_fast.bench.gpu_check --json $(GPU_CHECK)
 
 $(VENV)/created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \

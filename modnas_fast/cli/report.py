@@ -21,9 +21,23 @@ def report(run: Annotated[Path, typer.Argument(help="Folder of a finished run.")
     process = holder(run)
     if process and not (run / RESULT_FILE).exists():
         raise InputError(f"report: {run} is not finished: {process} works on it")
+    undrawn = _keep_drawings(run)
     page = write_report(run)
+    if undrawn:
+        print(f"modnas-fast: no drawings: {undrawn}", file=sys.stderr)
     _keep_answers(run)
     print(page)
+
+
+def _keep_drawings(run: Path) -> str:
+    """Lets the run's space draw its networks where nobody has; why it could not, in one line."""
+    from modnas_fast.runs.drawings import keep_drawings
+
+    try:
+        keep_drawings(run)
+    except InputError as error:  # the page shows their strings
+        return one_line(error)
+    return ""
 
 
 def _keep_answers(run: Path) -> None:

@@ -444,8 +444,9 @@ class Config(Section):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Of everything random: the same seed on the same machine gives the same run."""
     objectives: Annotated[tuple[str, ...], Field(min_length=2)] = ("error", "latency")
-    """What is minimised: the task's quality, then costs: those of the devices (latency; of a table its columns, such as
-    energy), and metrics of every network, exact: `parameters`, `flops`, `memory`, or one of one's own
+    """What is minimised: the task's quality, then costs: those of the devices (latency; of texts token_latency too; of
+    a table its columns, such as energy), and metrics of every network, exact: `parameters`, `flops`, `memory`, of gpt
+    `cache_memory`, or one of one's own
     (docs/extending.md); paper: error and latency."""
     space: SpaceConfig = Field(default_factory=SpaceConfig)
     task: TaskConfig = TaskConfig()

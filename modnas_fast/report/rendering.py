@@ -12,7 +12,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from modnas_fast.report import cells, marks
+from modnas_fast.report import marks
+from modnas_fast.report.drawings import Drawings
 from modnas_fast.report.own_style import own_style
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.files import write_text
@@ -50,8 +51,8 @@ def environment() -> Environment:
     made.filters |= {name: getattr(marks, name) for name in FORMATS} | {"foldable": foldable, "breakable": breakable}
     made.globals |= {
         "resource": _resource,
-        "draw_cell": draw_cell,
-        "cell_legend": cell_legend,
+        "draw_network": draw_network,
+        "drawing_legend": drawing_legend,
         "colour": marks.colour,
         "method_symbol": marks.method_symbol,
         "RANDOM_COLOUR": marks.RANDOM_COLOUR,
@@ -63,15 +64,15 @@ def environment() -> Environment:
     return made
 
 
-def draw_cell(space: str, architecture: str) -> str:
-    """HTML of one architecture: an inline SVG graph with a title and labels, or its text in a box."""
-    edges = cells.cell_edges(architecture) if cells.draws(space) else None
-    return _macro("cell.html", "cell")(cells, architecture, edges)
+def draw_network(drawings: Drawings | None, architecture: str) -> str:
+    """HTML of one architecture: its drawing as an inline SVG with titles and labels, or its text in a box."""
+    drawing = drawings.networks.get(architecture) if drawings else None
+    return _macro("drawing.html", "network")(drawing, architecture)
 
 
-def cell_legend(space: str) -> str:
-    """HTML that explains the strokes of this space's drawings; nothing for a space without drawings."""
-    return _macro("cell.html", "legend")(cells) if cells.draws(space) else ""
+def drawing_legend(drawings: Drawings | None) -> str:
+    """HTML that explains the strokes of the drawings; nothing without drawings."""
+    return _macro("drawing.html", "legend")(drawings.legend) if drawings and drawings.networks else ""
 
 
 def foldable(name: str) -> Markup:

@@ -13,6 +13,7 @@
     predictor.json                 predictions beside measurements
     table.parquet                  of a run on a table: its errors and costs, so that queries answer with them
     result.json  answers.npz       the answer, and what questions need of it: see docs/answers.md
+    drawings.json                  networks of the fronts, drawn for the report
     report.html  plots/
     run.lock                       while a process works in it, see `run_lock`
 

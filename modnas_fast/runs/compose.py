@@ -46,7 +46,7 @@ def compose(
         folder: of the run.
         answer: of the search.
         evaluation: per device `rays`, `random` and `cost_bounds`.
-        verification: `test` quality by architecture.
+        verification: `test` quality by architecture, and `samples` of what trained networks show.
         seconds: per stage.
     """
     source, prepared = inputs.source, answer.prepared
@@ -71,6 +71,7 @@ def compose(
         )
         for device in devices
     ]
+    samples = verification.get("samples", {})
     predicted = _predicted(inputs, prepared, list(verification["test"]))
     return result_content(
         inputs.config,
@@ -81,7 +82,13 @@ def compose(
         "true" if inputs.truth else "inherited",
         fingerprint(),
         entries,
-        [verified_entry(text, test, entries, inputs.quality, predicted) for text, test in verification["test"].items()],
+        [
+            {
+                **verified_entry(text, test, entries, inputs.quality, predicted),
+                **({"sample": samples[text]} if text in samples else {}),
+            }
+            for text, test in verification["test"].items()
+        ],
         seconds,
     )
 

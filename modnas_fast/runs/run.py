@@ -45,6 +45,7 @@ from modnas_fast.result.folder import (
     VERIFICATION_FILE,
 )
 from modnas_fast.runs.compose import compose
+from modnas_fast.runs.drawings import keep_drawings
 from modnas_fast.runs.forecast import foresee
 from modnas_fast.runs.inputs import Inputs
 from modnas_fast.runs.judging import predictor_entries
@@ -130,6 +131,7 @@ class Run:
             from modnas_fast.report import write_report
 
             with self._reporter.stage("Writing the report", 1):
+                keep_drawings(self.folder)
                 write_report(self.folder)
         except Exception as error:  # whatever it is, hours of search are not lost for it
             self.report_fault = one_line(error)
@@ -335,16 +337,19 @@ class Run:
             with self._reporter.stage("Training chosen networks", len(left) * options.epochs) as advance:
                 for number, text in enumerate(left):
                     begun = time.monotonic()
-                    content["test"][text] = self._train_chosen(text, behind(advance, number * options.epochs))
+                    content["test"][text] = self._train_chosen(
+                        text, behind(advance, number * options.epochs), content.setdefault("samples", {})
+                    )
                     content["seconds"] += time.monotonic() - begun
                     write_json(path, content)
         return content
 
-    def _train_chosen(self, text: str, on_epoch: Callable[[int], None]) -> float:
+    def _train_chosen(self, text: str, on_epoch: Callable[[int], None], samples: dict[str, Any]) -> float:
+        """Its test quality; what it shows is added to `samples`."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
             network = self._inputs.space.build(self._inputs.space.parse(text), **self._inputs.network)
-        return train_network(
+        quality = train_network(
             network,
             self._inputs.task,
             self.config.verify,
@@ -353,6 +358,14 @@ class Run:
             device=self._inputs.device,
             on_epoch=on_epoch,
         )
+        try:
+            sample = self._inputs.task.sample_of(network, self.config.seed)
+        except InputError as error:
+            self._reporter.say(f"  note: nothing of it is shown: {one_line(error)}")
+            return quality
+        if sample is not None:
+            samples[text] = sample
+        return quality
 
     def _finish(self, evaluation: dict[str, Any], devices: Sequence[Device]) -> None:
         """Measures chosen networks on all devices of this machine, and what judges the predictor on the unseen ones."""

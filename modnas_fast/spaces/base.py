@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,9 @@ from modnas_fast.spaces.architecture import Architecture, Choice
 from modnas_fast.spaces.counting import Counts, count
 from modnas_fast.spaces.published import Published
 from modnas_fast.supernets.supernet import Supernet
+
+if TYPE_CHECKING:  # loads what pages need
+    from modnas_fast.report.drawings import Drawing, Sample
 
 
 class Graph(NamedTuple):
@@ -123,6 +126,15 @@ class SearchSpace(ABC):
         Raises InputError where the space has none: it is searched on tables alone.
         """
         raise InputError(f"space {self.name} has no supernet: search it on a table with task.source=surrogate")
+
+    def draw(self, architecture: Architecture) -> Drawing | None:
+        """A drawing for the report; None: it shows the architecture's string."""
+        return None
+
+    @property
+    def legend(self) -> tuple[Sample, ...]:
+        """What the strokes of the drawings mean."""
+        return ()
 
     @property
     def ends(self) -> tuple[Architecture, Architecture] | None:

@@ -44,10 +44,13 @@ class LinearOutputs:
         """All outputs at once, [S, B, ..., V]."""
         return torch.stack([F.linear(part, self.weight[:, : part.shape[-1]]) for part in self.hidden])
 
+    @torch.no_grad()
     def nats(self, y: Tensor) -> Tensor:
-        """Cross-entropies [S, B, ...] in nats for labels y [B, ...], in float32 or wider; differentiable once."""
-        rows = [part.reshape(-1, part.shape[-1]) for part in self.hidden]
-        nats: Tensor = _Nats.apply(self.weight, y.reshape(-1), *rows)
+        """Cross-entropies [S, B, ...] in nats for labels y [B, ...], without a gradient, in float32 or wider."""
+        rows, labels = self._rows(), y.reshape(-1)
+        nats = torch.empty(len(rows), len(labels), dtype=_wide(self.weight), device=y.device)
+        for s, some in _chunks(rows, self.weight):
+            nats[s, some] = _probabilities(rows[s][some], self.weight, labels[some])[1]
         return nats.view(len(rows), *y.shape)
 
     def smoothed_nats(self, y: Tensor, share: float) -> Tensor:
@@ -63,63 +66,101 @@ class LinearOutputs:
         return nats + share * torch.stack(beyond)
 
     def losses(self, y: Tensor) -> Tensor:
-        """Mean cross-entropies [S] in nats for labels y [B, ...]."""
-        return self.nats(y).flatten(1).mean(dim=1)
+        """Mean cross-entropies [S] in nats for labels y [B, ...], differentiable once, in float32 or wider."""
+        losses: Tensor = _Losses.apply(self.weight, y.reshape(-1), *self._rows())
+        return losses
+
+    def _rows(self) -> list[Tensor]:
+        return [part.reshape(-1, part.shape[-1]) for part in self.hidden]
 
 
-class _Nats(torch.autograd.Function):
-    """Of weight [V, E], labels [R] and S times hidden states [R, e_s]: nats [S, R].
+class _Losses(torch.autograd.Function):
+    """Mean nats [S] of weight [V, E], labels [R] and S times hidden states [R, e_s].
 
-    Where the weight is frozen, the gradient by hidden states is at hand in the forward pass, up to each token's
-    cotangent. Its own gradient sums over tokens, so that chunks are computed once more in the backward pass.
+    Their gradients are computed with them, up to the cotangent of each mean. That by the weight is kept for each of
+    the networks where it is no larger than the hidden states; else probabilities are computed once more for it.
     """
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, y: Tensor, *hidden: Tensor) -> Tensor:
-        wide = torch.float64 if weight.dtype == torch.float64 else torch.float32
-        nats = torch.empty(len(hidden), len(y), dtype=wide, device=weight.device)
-        at_once = any(ctx.needs_input_grad[2:]) and not ctx.needs_input_grad[0]
-        kept = [torch.empty_like(part) for part in hidden] if at_once else []
+        by_weight, by_hidden = ctx.needs_input_grad[0], any(ctx.needs_input_grad[2:])
+        at_once = by_weight and len(weight) <= len(y)
+        losses = torch.zeros(len(hidden), dtype=_wide(weight), device=weight.device)
+        of_hidden = [torch.empty_like(part) for part in hidden] if by_hidden else []
+        of_weight = [weight.new_zeros(len(weight), part.shape[1]) for part in hidden] if at_once else []
         for s, rows in _chunks(hidden, weight):
-            matrix = _columns(weight, hidden[s])
-            logits = (hidden[s][rows] @ matrix.T).to(wide)
-            chosen = logits.gather(1, y[rows, None])
-            if not at_once:
-                torch.sub(logits.logsumexp(1), chosen[:, 0], out=nats[s, rows])
-                continue
-            log_p = logits.log_softmax(1)
-            nats[s, rows] = -log_p.gather(1, y[rows, None])[:, 0]
-            kept[s][rows] = _less_chosen(log_p.exp_(), y[rows]).to(weight.dtype) @ matrix
-        ctx.at_once = at_once
-        ctx.save_for_backward(*(kept if at_once else (weight, y, *hidden)))
-        return nats
+            p, nats = _probabilities(hidden[s][rows], weight, y[rows])
+            losses[s] += nats.sum()
+            if by_hidden or at_once:
+                p = _less_chosen(p, y[rows]).to(weight.dtype)
+            if by_hidden:
+                torch.mm(p, _columns(weight, hidden[s]), out=of_hidden[s][rows])
+            if at_once:
+                of_weight[s].addmm_(p.T, hidden[s][rows])
+        ctx.by_hidden, ctx.at_once, ctx.shape = by_hidden, at_once, weight.shape
+        ctx.save_for_backward(y, *of_hidden, *of_weight, *((weight, *hidden) if by_weight and not at_once else ()))
+        return losses / len(y)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
+        (y, *tensors), count = ctx.saved_tensors, len(cotangent)
+        factors = cotangent / len(y)
+        of_hidden: list[Tensor | None] = [None] * count
+        of_weight = None
+        if ctx.by_hidden:
+            of_hidden = [part * factor.to(part.dtype) for part, factor in zip(tensors[:count], factors)]
+            tensors = tensors[count:]
         if ctx.at_once:
-            return None, None, *(part * c[:, None].to(part.dtype) for part, c in zip(ctx.saved_tensors, cotangent))
-        weight, y, *hidden = ctx.saved_tensors
-        of_weight = torch.zeros_like(weight) if ctx.needs_input_grad[0] else None
-        of_hidden = [torch.empty_like(part) if wanted else None
-                     for part, wanted in zip(hidden, ctx.needs_input_grad[2:], strict=True)]  # fmt: skip
-        for s, rows in _chunks(hidden, weight):
-            matrix, part = _columns(weight, hidden[s]), hidden[s][rows]
-            p = (part @ matrix.T).to(cotangent.dtype).softmax(1)
-            scaled = _less_chosen(p, y[rows]).mul_(cotangent[s, rows, None]).to(weight.dtype)
-            if (mine := of_hidden[s]) is not None:
-                torch.mm(scaled, matrix, out=mine[rows])
-            if of_weight is not None:
-                _columns(of_weight, part).addmm_(scaled.T, part)
+            of_weight = tensors[0].new_zeros(ctx.shape)
+            for part, factor in zip(tensors, factors, strict=True):
+                _columns(of_weight, part).add_(part * factor.to(part.dtype))
+        elif ctx.needs_input_grad[0]:
+            of_weight = _products(tensors[0], y, tensors[1:], factors)
         return of_weight, None, *of_hidden
+
+
+def _products(weight: Tensor, y: Tensor, hidden: Sequence[Tensor], factors: Tensor) -> Tensor:
+    """The gradient by the weight of Σ nats · factors [S]."""
+    total = torch.zeros_like(weight)
+    for s, rows in _chunks(hidden, weight):
+        p, _ = _probabilities(hidden[s][rows], weight, y[rows])
+        scaled = _less_chosen(p, y[rows]).mul_(factors[s]).to(weight.dtype)
+        _columns(total, hidden[s]).addmm_(scaled.T, hidden[s][rows])
+    return total
+
+
+def _probabilities(hidden: Tensor, weight: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Probabilities [R, V] and nats [R] of some tokens."""
+    logits = (hidden @ _columns(weight, hidden).T).to(_wide(weight))
+    chosen = logits.gather(1, y[:, None])[:, 0]
+    p = logits.softmax(1)
+    return p, logits.amax(1) - p.amax(1).log() - chosen  # the largest has at least 1 / V
+
+
+def _wide(weight: Tensor) -> torch.dtype:
+    return torch.float64 if weight.dtype == torch.float64 else torch.float32
 
 
 def _chunks(hidden: Sequence[Tensor], weight: Tensor) -> Iterator[tuple[int, slice]]:
     """Of each network, which tokens are computed at a time."""
-    step = max(_ROWS, (_LOGITS_ON_CPU if weight.device.type == "cpu" else _LOGITS) // len(weight))
+    step = _step(len(weight), weight.device.type)
     for s, part in enumerate(hidden):
         for start in range(0, len(part), step):
             yield s, slice(start, start + step)
+
+
+def logits_at_a_time(rows: int, vocabulary: int, kind: str) -> int:
+    """How many logits of R tokens exist at a time on a kind of device.
+
+    >>> logits_at_a_time(100, 10, "cpu"), logits_at_a_time(100_000, 50_000, "cpu")
+    (1000, 3200000)
+    """
+    return min(rows, _step(vocabulary, kind)) * vocabulary
+
+
+def _step(vocabulary: int, kind: str) -> int:
+    return max(_ROWS, (_LOGITS_ON_CPU if kind == "cpu" else _LOGITS) // vocabulary)
 
 
 def _columns(weight: Tensor, hidden: Tensor) -> Tensor:

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 Outputs = Tensor | LinearOutputs
 #: mean losses [S] of outputs for the y of a minibatch
 Losses = Callable[[Outputs, Tensor], Tensor]
-#: what a pass computes of hard samples: the options chosen, for the gradient by weights or for that by samples, or all
-Computed = Literal["weights", "samples", "all"]
+#: what a pass computes of hard samples: the options chosen, for the gradient by weights or for that by samples, or all;
+#: or of samples that may be soft
+Computed = Literal["weights", "samples", "all", "soft"]
 
 
 class How(TypedDict, total=False):

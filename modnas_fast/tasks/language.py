@@ -24,6 +24,8 @@ from modnas_fast.tasks.task import Batch, Part, Task
 PARTS = ("train", "validation", "test")
 #: what one further token of every sample of a batch takes, keys and values of those before it being kept
 TOKEN_LATENCY = "token_latency"
+#: of the text that a trained network shows: tokens at most, and how they are drawn
+SHOWN_TOKENS, SHOWN_TEMPERATURE, SHOWN_TOP = 200, 0.8, 40
 
 
 class LanguageModelling(Task):
@@ -132,12 +134,45 @@ class LanguageModelling(Task):
             return super().timing(cost)
         return Timing(self.inputs, partial(further_token, seen=self.context // 2), "token")
 
+    def sample_of(self, network: nn.Module, seed: int) -> dict[str, Any] | None:
+        """`prompt`, the beginning of the test part, and the `continuation` that the network draws, with their `seed`.
+
+        Samples of a context follow each other, each of which begins with the last half of the one before.
+        """
+        if self.words is None or not isinstance(network, Generating):
+            return None
+        network.cpu().eval()
+        half = max(1, self.context // 2)
+        prompt = self.parts["test"][:half].cpu()
+        generator, ids = torch.Generator().manual_seed(seed), prompt[None]
+        while ids.shape[1] < half + SHOWN_TOKENS and self.words.end not in ids[0, half:]:
+            behind = min(self.context - half, half + SHOWN_TOKENS - ids.shape[1])
+            whole = network.generate(
+                ids[:, -half:], behind, temperature=SHOWN_TEMPERATURE, top=SHOWN_TOP, generator=generator
+            )
+            ids = torch.cat([ids, whole[:, half:]], dim=1)
+        drawn = ids[0, half:].tolist()
+        end = drawn.index(self.words.end) if self.words.end in drawn else len(drawn)
+        texts = {"prompt": prompt.tolist(), "continuation": drawn[:end]}
+        return {**{name: self.words.decode(tokens) for name, tokens in texts.items()}, "seed": seed}
+
     def description(self) -> dict[str, Any]:
         """As for every task, and how many tokens each part has."""
         return {**super().description(), "tokens": {name: len(tokens) for name, tokens in self.parts.items()}}
 
     def _of(self, part: Part) -> list[Tensor]:
         return [self.parts[name] for name in part.split("+")]
+
+
+@runtime_checkable
+class Generating(Protocol):
+    """A network that draws tokens itself, as `GPTNetwork.generate`."""
+
+    def generate(
+        self, ids: Tensor, count: int, *, temperature: float, top: int | None, generator: torch.Generator | None
+    ) -> Tensor:
+        """Token ids [B, L + count], those given [B, L] first."""
+        ...
 
 
 @runtime_checkable

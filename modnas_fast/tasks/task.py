@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from modnas_fast.devices.machine_costs import LATENCY
 from modnas_fast.devices.measure import Timing, normals_of
@@ -126,6 +126,13 @@ class Task(ABC):
     def timing(self, cost: str) -> Timing:
         """What is timed of a network for a cost, one of `timed`: by default a whole pass over a batch."""
         return Timing(self.inputs)
+
+    def sample_of(self, network: nn.Module, seed: int) -> dict[str, Any] | None:
+        """What a trained network makes of the test part, to be shown: plain values for JSON. None: nothing to show.
+
+        `seed` fixes what is drawn. Raises InputError where it cannot be shown here.
+        """
+        return None
 
     def description(self) -> dict[str, Any]:
         """The section `task` of result.json, plain values; a task adds what is worth telling of it."""

@@ -147,7 +147,9 @@ class SupernetObjective:
         if self._chunk is not None:
             return self._chunk, {"hard": hard, "exact": self._exact}
         by_samples = onehot.requires_grad
-        computed: Computed = "weights" if hard and not by_samples else "samples" if hard and not self._exact else "all"
+        computed: Computed = "soft"
+        if hard:
+            computed = "weights" if not by_samples else "all" if self._exact else "samples"
         key = (x.shape, len(onehot), computed)
         if key not in self._plans:
             free, count = free_memory(self.device), workers(self.device, len(onehot))

@@ -14,6 +14,7 @@ from agreement import assert_agrees
 from report.browser import drawn, needs_browser, watch
 
 from modnas_fast import Result
+from modnas_fast.datasets import load_vocabulary
 from modnas_fast.spaces import NB201Space
 
 SPACE = NB201Space()
@@ -127,6 +128,23 @@ def test_it_is_asked_by_preference_by_budget_and_for_a_new_device(command: Any, 
         new = command("pick", run, "--embedding", "new.json", "--preference", weights)
         told = "parameters, flops are the same on every device; use --device anywhere"
         assert new.code == 2 and told in new.err and new.err.count("\n") == 1
+
+
+def test_its_networks_are_drawn_and_language_models_write(kind: tuple[Any, Any, Path]) -> None:
+    run = kind[2]
+    content, page = json.loads((run / "result.json").read_text()), (run / "report.html").read_text()
+    drawn_networks = json.loads((run / "drawings.json").read_text())["networks"]
+    fronts = {point["architecture"] for device in content["devices"] for point in device["front"]}
+    assert set(drawn_networks) == fronts | {entry["architecture"] for entry in content["verified"]}
+    assert page.count('<svg class="cell"') >= len(content["devices"]) and 'class="cell-text"' not in page
+    samples = [entry["sample"] for entry in content["verified"] if "sample" in entry]
+    if run.name != "language":
+        assert samples == [] and "<blockquote>" not in page
+        return
+    words = load_vocabulary(run)
+    assert words.size == 300 and len(samples) == page.count("<blockquote>") == 1
+    assert 0 < len(words.encode(samples[0]["prompt"])) <= 40 and samples[0]["continuation"]
+    assert {"token_latency_ms", "cache_memory_mb"} <= set(content["cost_sources"])
 
 
 @needs_browser

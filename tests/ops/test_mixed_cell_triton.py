@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from machine_code import SPILLED, Compiled, resources
-from mixed_cells import FLOATS, Inputs, gradients, make
+from mixed_cells import FLOATS, Inputs, errors_nearby, gradients, make
 from torch import Tensor
 
 from modnas_fast.runtime import implementations
@@ -129,6 +129,24 @@ def test_outputs_and_gradients_are_as_close_as_the_reference(device: str, case: 
         floor = FLOORS[case.dtype] * (1 + torch.linalg.vector_norm(truth))
         error = torch.linalg.vector_norm(found[name].double() - truth)
         assert error <= 2 * own + floor, f"{name}: {error} beside {own}, floor {floor}"
+
+
+# Tiny images whose true gradient nearly cancels: beside the reference on these very images the kernels err too much.
+CANCELLING = {((1, 17, 1, 3), 3, "path", True): 447039275, ((2, 1, 11, 3), 3, "path", False): 942528206}
+
+
+@needs_triton
+@pytest.mark.parametrize("case", CANCELLING, ids=str)
+def test_errors_of_gradients_that_cancel_are_those_of_the_reference_nearby(
+    device: str, case: tuple[tuple[int, int, int, int], int, str, bool]
+) -> None:
+    exact = make(*case, seed=CANCELLING[case])
+    truth, found = reference(exact), fast(exact.to(torch.float32), device)
+    largest = errors_nearby(reference, exact)
+    for name, wanted in truth.items():
+        error = torch.linalg.vector_norm(found[name].double() - wanted)
+        floor = FLOORS[torch.float32] * (1 + torch.linalg.vector_norm(wanted))
+        assert error <= 2 * largest[name] + floor, f"{name}: {error} beside {largest[name]}, floor {floor}"
 
 
 class Counted:

@@ -13,6 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from modnas_fast.report.drawings import Drawings, write_drawings
+from modnas_fast.spaces import NB201Space
+
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 COSTS = {
     "latency_ms": (0.0, 0.04, 0.45, 1.0, 0.22),
@@ -134,9 +137,17 @@ def write_run(folder: Path, result: Any = None, history: Any = None, predictor: 
 def write_whole_run(
     folder: Path, search: tuple[str, ...] = SEARCH, unseen: tuple[str, ...] = UNSEEN, costs: tuple[str, ...] = TWO
 ) -> Path:
-    """A run folder with all three files."""
-    make = (make_result, make_history, make_predictor)
-    return write_run(folder, *(each(search, unseen, costs=costs) for each in make))
+    """A run folder with all files."""
+    result, *others = (make(search, unseen, costs=costs) for make in (make_result, make_history, make_predictor))
+    write_drawings(folder, make_drawings(result))
+    return write_run(folder, result, *others)
+
+
+def make_drawings(result: dict[str, Any]) -> Drawings:
+    """The drawings of the networks on the fronts, as the space makes them."""
+    space = NB201Space()
+    texts = {point["architecture"] for device in result["devices"] for point in device["front"]}
+    return Drawings(legend=space.legend, networks={text: space.draw(space.parse(text)) for text in texts})
 
 
 def tabulate(result: dict[str, Any], cost: str, every: int = 1) -> dict[str, Any]:

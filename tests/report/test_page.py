@@ -103,7 +103,7 @@ def test_plots_are_pictures_with_many_colours(run: Path, name: str) -> None:
 
 def test_no_part_of_a_file_is_left(run: Path) -> None:
     assert sorted(p.name for p in run.iterdir()) == [
-        "history.json", "plots", "predictor.json", "report.html", "result.json",
+        "drawings.json", "history.json", "plots", "predictor.json", "report.html", "result.json",
     ]  # fmt: skip
     assert sorted(p.name for p in (run / "plots").iterdir()) == sorted(PLOTS)
 
@@ -190,6 +190,24 @@ def test_other_spaces_are_shown_as_text(tmp_path: Path) -> None:
     write_report(run)
     assert not [tag for tag, a in read_page(run / "report.html").elements if a.get("class") == "cell"]
     assert (run / "plots" / "cells.png").exists()
+
+
+def test_what_a_trained_network_writes_is_shown_as_text(tmp_path: Path) -> None:
+    result = make_result()
+    result["verified"][1]["sample"] = {"prompt": "if a <b>", "continuation": " &amp; c:\n  <script>x", "seed": 5}
+    run = write_run(tmp_path / "run", result)
+    write_report(run)
+    text = (run / "report.html").read_text(encoding="utf-8")
+    shown = '<span class="prompt">if a &lt;b&gt;</span> &amp;amp; c:\n  &lt;script&gt;x</blockquote>'
+    assert text.count("<blockquote>") == 1 and shown in text and "seed 5</figcaption>" in text
+
+
+def test_a_damaged_drawing_is_told(tmp_path: Path) -> None:
+    run = write_whole_run(tmp_path / "run")
+    content = (run / "drawings.json").read_text(encoding="utf-8")
+    (run / "drawings.json").write_text(content[:-20], encoding="utf-8")
+    with pytest.raises(InputError, match="drawings.json is not whole JSON"):
+        write_report(run)
 
 
 def test_thirty_devices(tmp_path: Path) -> None:

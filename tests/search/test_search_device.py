@@ -161,6 +161,20 @@ def test_a_gpu_goes_the_way_of_the_cpu(capture: bool) -> None:
     assert len(found["cuda"].history.refinement) == 2
 
 
+@needs_gpu
+@pytest.mark.parametrize("activations", ["bfloat16", "float32"])
+def test_a_gpu_repeats_itself(activations: str) -> None:
+    """Bit for bit, through both networks: kernels, convolutions, solver and optimisers."""
+    options = {"warmup_steps": 2, "steps": 3, "device": "cuda", "device_chunk": 2, "activations": activations}
+    found = []
+    for _ in range(2):
+        search = make_search_on_cpu(config(architect={"kind": "reinmax"}, search=options))
+        while not search.done:
+            search.step()
+        found.append([*search.hypernet.parameters(), *search._objective.supernet.parameters()])
+    assert all(torch.equal(first, again) for first, again in zip(*found, strict=True))
+
+
 # ---- where waiting is meant, it is done once ----
 
 

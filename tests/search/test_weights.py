@@ -73,7 +73,7 @@ def test_the_learning_rate_rises_and_falls() -> None:
     rates = [rate for _, rate in trained_by(make_search(config(weight_warmup=0.4, weight_learning_rate=0.01)))]
     assert rates[:5] == pytest.approx([0.0, 0.0025, 0.005, 0.0075, 0.01])
     assert rates[4:] == sorted(rates[4:], reverse=True) and 0.0004 < rates[-1] < 0.002
-    plain = [rate for _, rate in trained_by(make_search(config(weight_learning_rate=0.01)))]
+    plain = [rate for _, rate in trained_by(make_search(config(weight_warmup=0.0, weight_learning_rate=0.01)))]
     assert plain[0] == 0.01 and plain == sorted(plain, reverse=True)
 
 

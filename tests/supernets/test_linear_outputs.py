@@ -24,12 +24,14 @@ def chunks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(linear_outputs, "_LOGITS_ON_CPU", request.param)
 
 
-def made(batch: int = 3, length: int = 6, dtype: torch.dtype = torch.float64) -> tuple[list[Tensor], Tensor, Tensor]:
+def made(
+    batch: int = 3, length: int = 6, dtype: torch.dtype = torch.float64, vocabulary: int = VOCABULARY
+) -> tuple[list[Tensor], Tensor, Tensor]:
     """Hidden states, output matrix and labels."""
     generator = torch.Generator().manual_seed(0)
     hidden = [torch.randn(batch, length, width, generator=generator).to(dtype) for width in WIDTHS]
-    weight = torch.randn(VOCABULARY, max(WIDTHS), generator=generator).to(dtype)
-    return hidden, weight, torch.randint(VOCABULARY, (batch, length), generator=generator)
+    weight = torch.randn(vocabulary, max(WIDTHS), generator=generator).to(dtype)
+    return hidden, weight, torch.randint(vocabulary, (batch, length), generator=generator)
 
 
 def plain(outputs: LinearOutputs, y: Tensor) -> Tensor:
@@ -39,36 +41,48 @@ def plain(outputs: LinearOutputs, y: Tensor) -> Tensor:
     )
 
 
+@pytest.mark.parametrize("vocabulary", [VOCABULARY, 40], ids=["few classes", "more classes than tokens"])
 @pytest.mark.parametrize("frozen", [False, True], ids=["with weights", "frozen"])
 @pytest.mark.usefixtures("chunks")
-def test_nats_and_gradients_are_those_of_plain_logits(frozen: bool) -> None:
-    hidden, weight, y = made()
+def test_losses_and_gradients_are_those_of_plain_logits(frozen: bool, vocabulary: int) -> None:
+    hidden, weight, y = made(vocabulary=vocabulary)
     weight.requires_grad_(not frozen)
-    factors = torch.rand(len(hidden), *y.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    factors = torch.tensor([0.5, -2.0, 3.0], dtype=torch.float64)
     leaves = [part.requires_grad_() for part in hidden] + ([] if frozen else [weight])
-    found = []
-    for nats in (LinearOutputs(hidden, weight).nats(y), plain(LinearOutputs(hidden, weight), y)):
-        found.append([nats.detach(), *torch.autograd.grad((nats * factors).sum(), leaves)])
+    outputs, found = LinearOutputs(hidden, weight), []
+    for losses in (outputs.losses(y), plain(outputs, y).mean((1, 2))):
+        found.append([losses.detach(), *torch.autograd.grad((losses * factors).sum(), leaves)])
     for ours, true in zip(*found, strict=True):
         torch.testing.assert_close(ours, true, atol=1e-10, rtol=1e-10)
+    torch.testing.assert_close(outputs.nats(y), plain(outputs, y).detach(), atol=1e-10, rtol=1e-10)
+    assert not outputs.nats(y).requires_grad
 
 
+@pytest.mark.parametrize("vocabulary", [5, 9])
 @pytest.mark.usefixtures("chunks")
-def test_gradcheck() -> None:
-    hidden, weight, y = made(2, 3)
+def test_gradcheck(vocabulary: int) -> None:
+    hidden, weight, y = made(2, 3, vocabulary=vocabulary)
     leaves = [weight.requires_grad_(), *(part.requires_grad_() for part in hidden)]
-    assert torch.autograd.gradcheck(lambda weight, *hidden: LinearOutputs(hidden, weight).nats(y), leaves)
+    assert torch.autograd.gradcheck(lambda weight, *hidden: LinearOutputs(hidden, weight).losses(y), leaves)
     assert torch.autograd.gradcheck(lambda *hidden: LinearOutputs(hidden, weight.detach()).losses(y), leaves[1:])
 
 
 def test_hidden_states_without_a_gradient_leave_that_of_the_weight() -> None:
-    hidden, weight, y = made()
-    wanted = torch.autograd.grad(plain(LinearOutputs(hidden, weight.requires_grad_()), y).sum(), weight)[0]
-    torch.testing.assert_close(torch.autograd.grad(LinearOutputs(hidden, weight).nats(y).sum(), weight)[0], wanted)
-    assert not LinearOutputs(hidden, weight.detach()).nats(y).requires_grad
+    for vocabulary in (VOCABULARY, 40):
+        hidden, weight, y = made(vocabulary=vocabulary)
+        outputs = LinearOutputs(hidden, weight.requires_grad_())
+        (wanted,) = torch.autograd.grad(plain(outputs, y).mean((1, 2)).sum(), weight)
+        torch.testing.assert_close(torch.autograd.grad(outputs.losses(y).sum(), weight)[0], wanted)
+        assert not LinearOutputs(hidden, weight.detach()).losses(y).requires_grad
 
 
-def test_losses_are_means_and_the_usual_cross_entropies() -> None:
+def test_far_logits_overflow_nowhere() -> None:
+    weight, y = torch.tensor([[300.0], [-300.0], [0.0]]), torch.tensor([0, 1])
+    nats = LinearOutputs([torch.ones(2, 1)], weight).nats(y)
+    assert nats.tolist() == [[0.0, 600.0]]
+
+
+def test_losses_are_the_usual_cross_entropies() -> None:
     hidden, weight, y = made()
     outputs = LinearOutputs(hidden, weight)
     torch.testing.assert_close(outputs.losses(y), plain(outputs, y).mean((1, 2)))

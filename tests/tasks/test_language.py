@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from modnas_fast.config import Config, make_config
 from modnas_fast.datasets.texts import Corpus
+from modnas_fast.datasets.vocabulary import Bytes
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.spaces.gpt.space import GPTSpace
 from modnas_fast.tasks.language import LanguageModelling, split_corpus
@@ -97,7 +99,8 @@ def test_its_description_tells_the_tokens() -> None:
 def test_a_gpt_learns_alone_and_with_shared_weights() -> None:
     space, made = GPTSpace("small", widths=(16, 32), depths=(1, 2), heads=(1, 2)), task()
     config = make_config(
-        preset="gpt-small", search={"batch_size": 8, "weight_learning_rate": 0.01, "warmup_steps": 200, "steps": 0},
+        preset="gpt-small",
+        search={"batch_size": 8, "weight_learning_rate": 0.01, "weight_warmup": 0.0, "warmup_steps": 200, "steps": 0},
         verify={"epochs": 40, "batch_size": 8, "learning_rate": 0.01},
     )  # fmt: skip
     torch.manual_seed(0)
@@ -178,3 +181,45 @@ def test_no_vocabulary(vocabulary: object) -> None:
     with pytest.raises(InputError, match=r"task.vocabulary: wanted bytes, gpt2, or .* more than 257, got") as error:
         configured(Path("python-topics"), vocabulary)
     assert len(str(error.value).splitlines()) == 1
+
+
+class Counting(nn.Module):
+    """Draws the next token by counting on, as its prompt does, and the end behind a few."""
+
+    def __init__(self, size: int, after: int) -> None:
+        super().__init__()
+        self.size, self.left, self.asked = size, after, []
+
+    def generate(self, ids: torch.Tensor, count: int, *, temperature: float, top: int, generator: torch.Generator):
+        self.asked.append((ids.shape[1], count))
+        assert temperature > 0 and top > 1 and not self.training
+        for _ in range(count):
+            self.left -= 1
+            new = torch.full((1, 1), self.size - 1) if self.left < 0 else (ids[:, -1:] + 1) % 100
+            ids = torch.cat([ids, new], dim=1)
+        return ids
+
+
+@pytest.mark.parametrize("after", [0, 7, 30, 1000])
+def test_a_network_shows_how_it_goes_on_with_the_test_part(after: int) -> None:
+    tokens, parts = torch.arange(60).remainder(100), {}
+    parts = dict.fromkeys(("train", "validation", "test"), tokens)
+    made = LanguageModelling("bytes", parts, 16, 257, words=Bytes())
+    network = Counting(257, after)
+    shown = made.sample_of(network, 3)
+    assert shown["prompt"] == "".join(map(chr, range(8))) and shown["seed"] == 3
+    length = min(after, 200)
+    assert shown["continuation"] == "".join(chr(token % 100) for token in range(8, 8 + length))
+    assert all(seen + count <= 16 for seen, count in network.asked), "never longer than a sample"
+    assert LanguageModelling("ids", parts, 16, 257).sample_of(network, 3) is None
+    assert made.sample_of(nn.Linear(1, 1), 3) is None
+
+
+def test_what_a_gpt_shows_is_fixed_by_the_seed() -> None:
+    tokens = torch.randint(256, (80,), generator=torch.Generator().manual_seed(0))
+    made = LanguageModelling("bytes", dict.fromkeys(("train", "validation", "test"), tokens), 16, 257, words=Bytes())
+    space = GPTSpace("small", widths=(8, 16), depths=(1, 2), heads=(1, 2))
+    torch.manual_seed(0)
+    network = space.build(space.parse(space.references[0]), **made.network)
+    first, again, other = (made.sample_of(network, seed) for seed in (0, 0, 1))
+    assert first == again and first["continuation"] != other["continuation"]

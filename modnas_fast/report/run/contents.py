@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from modnas_fast.report.checked import Machine, Part, read_part
+from modnas_fast.report.drawings import Drawings, read_drawings
 from modnas_fast.report.quantities import Quantity
 from modnas_fast.runtime.errors import InputError
 
@@ -115,13 +116,22 @@ class Pair(Part):
         return (self.predicted - self.measured) / self.measured
 
 
+class Text(Part):
+    """What a trained network made of the beginning of a text that it had not seen."""
+
+    prompt: str
+    continuation: str
+    seed: int
+
+
 class VerifiedNetwork(Part):
-    """A network trained from scratch: its quality, and its costs by device and key."""
+    """A network trained from scratch: its quality, its costs by device and key, and what it writes."""
 
     architecture: str
     inherited: float | None = None
     test: float | None = None
     costs: dict[str, dict[str, Pair]] = {}
+    sample: Text | None = None
 
     def pair(self, device: DeviceResult, cost: Quantity) -> Pair | None:
         """A cost on a device, where it was measured."""
@@ -302,17 +312,18 @@ class Predictor(Part):
 
 
 class RunContents(Part):
-    """The three files of a run; the last two are None where the run has none."""
+    """The files of a run; all but the first are None where the run has none."""
 
     result: Result
     history: History | None
     predictor: Predictor | None
+    drawings: Drawings | None = None
 
 
 def read_run(run: Path | str) -> RunContents:
     """The checked contents of a run folder.
 
-    Raises InputError, naming the file and what mends it, where `result.json` is absent or any of the three
+    Raises InputError, naming the file and what mends it, where `result.json` is absent or any of the
     files is cut short, of another schema version, or lacks something the report needs.
     """
     run = Path(run)
@@ -324,7 +335,7 @@ def read_run(run: Path | str) -> RunContents:
         )
     history = read_part(run / "history.json", History, "search")
     predictor = read_part(run / "predictor.json", Predictor, "search")
-    return RunContents(result=result, history=history, predictor=predictor)
+    return RunContents(result=result, history=history, predictor=predictor, drawings=read_drawings(run))
 
 
 def _check_rows(name: str, rows: list[Row], steps: int, devices: int) -> None:

@@ -11,10 +11,10 @@ from matplotlib.figure import Figure as Canvas
 
 from modnas_fast.report.canvas import legend_below, legend_right, one_row, panel_title, save_figures, small_multiples
 from modnas_fast.report.marks import PREFERENCE_COLOURS, SPLITS, number, plain
-from modnas_fast.report.run.cell_plots import cells_figure
 from modnas_fast.report.run.contents import CostPredictor, DeviceResult, Result, RunContents
 from modnas_fast.report.run.figures import all_figures
 from modnas_fast.report.run.fronts import TRIANGLE, front_name, pairs_of
+from modnas_fast.report.run.network_plots import networks_figure
 from modnas_fast.report.traces import Figure
 
 Figures = dict[str, Figure]
@@ -28,7 +28,7 @@ def write_plots(contents: RunContents, folder: Path) -> list[Path]:
         "mgd_weights.png": weights_plot(figures),
         "parallel.png": device_plot(figures, result, "parallel", "Networks of all rays, least values at the bottom"),
         "triangle.png": device_plot(figures, result, "triangle", "Preferences of the rays"),
-        "cells.png": cells_figure(result),
+        "cells.png": networks_figure(result, contents.drawings),
     }
     for place in range(len(pairs_of(result))):
         plots[numbered("fronts", place)] = fronts_plot(figures, result, place)

@@ -53,6 +53,7 @@ def prepare(contents: RunContents) -> dict[str, Any]:
         "about": _facts(result),
         "tiles": _tiles(result),
         "result": result,
+        "drawings": contents.drawings,
         "history": contents.history,
         "quality": contents.predictor,
         "head": ["Device", *(column.title for column in columns)],

@@ -15,12 +15,16 @@ z = x̂ · ∂x̂, and a and b the means over channels of ∂x̂ and of z in eac
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+import torch
 from torch import Tensor
 
 from modnas_fast.spaces.gpt.network import EPSILON
-from modnas_fast.spaces.gpt.prefix_layer import Gradients, Kept, Places, Prefix, Shared, Sizes
+from modnas_fast.spaces.gpt.prefix_layer import Folded, Gradients, Kept, Prefix, Shared, Sizes
+
+if TYPE_CHECKING:
+    from modnas_fast.spaces.gpt.masks import Options
 
 
 class ByChannel(NamedTuple):
@@ -41,62 +45,87 @@ class BySample(NamedTuple):
     present: Tensor  # []
 
 
-class Sums(NamedTuple):
-    """Gradients by what is added to every row of a layer's linear layers."""
+class Totals:
+    """Gradients by the weights of one layer, added up over networks.
 
-    fused: Tensor  # [3 h d_h], in `Places.order`
-    f: Tensor  # [u]
-    y: Tensor  # [e]
+    Those by W γ, and those by what is added to all rows for each width, hold all that those by W, γ and β need.
+    """
+
+    def __init__(self, layer: Folded, options: Options) -> None:
+        self._layer, self._options = layer, options
+        weights = layer.weights
+        self._fused, self._fc = torch.zeros_like(layer.attn), torch.zeros_like(weights.fc)
+        self._attn_proj, self._mlp_proj = torch.zeros_like(weights.attn_proj), torch.zeros_like(weights.mlp_proj)
+        outputs = (len(layer.attn), len(weights.fc), len(weights.attn_proj))
+        # of networks without and with a bias, by width
+        self._added = [weights.fc.new_zeros(2, len(options.scale.widths), size) for size in outputs]
+
+    def add(self, found: Gradients, kept: Kept, sizes: Sizes) -> None:
+        """Those of one network."""
+        e, u, _, bias = sizes
+        rows, channels = found.fused.shape[1], found.attended.shape[1]
+        self._fused[:rows, :e].addmm_(found.fused.T, kept.normed)
+        self._fc[:u, :e].addmm_(found.f.T, kept.normed)
+        self._attn_proj[:e, :channels].addmm_(found.y.T, kept.attended)
+        self._mlp_proj[:e, :u].addmm_(found.y.T, kept.inner)
+        width = self._options.scale.widths.index(e)
+        for total, part in zip(self._added, (found.fused, found.f, found.y)):
+            total[int(bias), width, : part.shape[1]] += part.sum(0)
+
+    def gradients(self, order: Tensor) -> Shared:
+        """By all weights of the layer; `order` as in `Places`."""
+        weights, layer = self._layer.weights, self._layer
+        of_biases = [total[1].sum(0) for total in self._added]
+        attn, norm_1, norm_1_bias = self._unfolded(
+            self._fused, layer.attn, self._added[0], weights.norm_1, weights.norm_1_bias
+        )
+        fc, norm_2, norm_2_bias = self._unfolded(
+            self._fc, weights.fc, self._added[1], weights.norm_2, weights.norm_2_bias
+        )
+        return Shared(
+            norm_1,
+            norm_1_bias,
+            torch.empty_like(attn).index_copy_(0, order, attn),
+            torch.empty_like(of_biases[0]).index_copy_(0, order, of_biases[0]),
+            self._attn_proj,
+            of_biases[2],
+            norm_2,
+            norm_2_bias,
+            fc,
+            of_biases[1],
+            self._mlp_proj,
+            of_biases[2].clone(),
+        )
+
+    def _unfolded(
+        self, by_product: Tensor, matrix: Tensor, added: Tensor, gamma: Tensor, beta: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """By W, γ and β, from those by W γ and by what is added."""
+        used, sums = self._options.widths, added.sum(0)  # [W, E] and [W, outputs]
+        return (
+            torch.addmm(by_product * gamma, sums.T, used * beta),
+            (by_product * matrix).sum(0),
+            ((sums @ matrix) * used).sum(0),
+        )
 
 
-def sums(gradients: Gradients) -> Sums:
-    """Over the rows."""
-    return Sums(gradients.fused.sum(0), gradients.f.sum(0), gradients.y.sum(0))
-
-
-def add_by_weights_(
-    total: Shared, found: Gradients, kept: Kept, used: Prefix, weights: Shared, sizes: Sizes, where: Places
-) -> None:
-    """Adds the gradients by one network's prefixes to those of a layer's shared weights."""
-    e, u, heads, bias = sizes
-    rows, added = where.rows(heads), sums(found)
-    fc = weights.fc[:u, :e]
-    of_fused, of_fc = found.fused.T @ kept.normed, found.f.T @ kept.normed
-    total.norm_1[:e] += (of_fused * used.attn).sum(0)
-    total.norm_2[:e] += (of_fc * fc).sum(0)
-    total.norm_1_bias[:e] += added.fused @ used.attn
-    total.norm_2_bias[:e] += added.f @ fc
-    of_fused.mul_(weights.norm_1[:e]).addr_(added.fused, weights.norm_1_bias[:e])
-    total.attn[:, :e].index_add_(0, rows, of_fused)
-    total.fc[:u, :e].addcmul_(of_fc, weights.norm_2[:e]).addr_(added.f, weights.norm_2_bias[:e])
-    total.attn_proj[:e, : heads * where.head_size].addmm_(found.y.T, kept.attended)
-    total.mlp_proj[:e, :u].addmm_(found.y.T, kept.inner)
-    if bias:
-        total.attn_bias.index_add_(0, rows, added.fused)
-        total.fc_bias[:u] += added.f
-        total.attn_proj_bias[:e] += added.y
-        total.mlp_proj_bias[:e] += added.y
-
-
-def by_sample(
-    found: Gradients, kept: Kept, y: Tensor, used: Prefix, weights: Shared, sizes: Sizes, where: Places
-) -> BySample:
+def by_sample(found: Gradients, kept: Kept, y: Tensor, used: Prefix, layer: Folded) -> BySample:
     """By the masks of a layer with outputs y [R, e]."""
-    e, u, heads, _ = sizes
-    rows, added = where.rows(heads), sums(found)
-    shifts = weights.norm_1_bias[:e] * (added.fused @ used.attn)
-    shifts += weights.norm_2_bias[:e] * (added.f @ weights.fc[:u, :e])
+    assert found.heads is not None
+    weights, heads = layer.weights, len(found.heads)
+    e, u, rows = found.y.shape[1], found.f.shape[1], found.fused.shape[1]
+    fused, f, added = found.fused.sum(0), found.f.sum(0), found.y.sum(0)
+    shifts = weights.norm_1_bias[:e] * (fused @ used.attn) + weights.norm_2_bias[:e] * (f @ used.plain_fc)
     width, channels = of_norm(found.normed, kept.normed, kept.mean, kept.scale, shifts)
     written = ((y - kept.x) * found.y).sum(0)
-    of_heads = (found.attended * kept.attended).sum(0).view(heads, -1).sum(1) + found.turned
     return BySample(
         width + written,
         channels,
         (found.f * kept.f).addcmul_(found.inner, kept.inner).sum(0),
-        2 * of_heads,  # v as its attention, k as q
-        added.fused @ weights.attn_bias[rows]
-        + added.f @ weights.fc_bias[:u]
-        + added.y @ (weights.attn_proj_bias[:e] + weights.mlp_proj_bias[:e]),
+        found.heads + (found.attended * kept.attended).sum(0).view(heads, -1).sum(1),
+        fused @ layer.attn_bias[:rows]
+        + f @ weights.fc_bias[:u]
+        + added @ (weights.attn_proj_bias[:e] + weights.mlp_proj_bias[:e]),
         written.sum(),
     )
 

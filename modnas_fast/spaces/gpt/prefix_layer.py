@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from modnas_fast.spaces.gpt import attention
 from modnas_fast.spaces.gpt.network import EPSILON, Block
 
 
@@ -60,22 +61,65 @@ class Places(NamedTuple):
         """[B, L, h, 3, d_h] of [R, 3 h d_h]."""
         return fused.view(self.batch, self.length, -1, 3, self.head_size)
 
-    def rows(self, heads: int) -> Tensor:
-        """Which rows of the shared matrix make q, k and v of the first heads, in the order in which they are used."""
-        return self.order[: 3 * heads * self.head_size]
-
 
 class Prefix(NamedTuple):
-    """What one network uses of a layer, the norms folded in."""
+    """What one network uses of a layer, the norms folded in; parts of what `Folded` holds."""
 
     attn: Tensor  # W [3 h d_h, e], rows in `Places.order`
     fused: Tensor  # W γ₁
     fused_shift: Tensor  # [3 h d_h]
-    fc: Tensor  # W γ₂ [u, e]
+    plain_fc: Tensor  # W [u, e]
+    fc: Tensor  # W γ₂
     fc_shift: Tensor  # [u]
     attn_proj: Tensor  # [e, h d_h]
     mlp_proj: Tensor  # [e, u]
     shift: Tensor | None  # [e]
+
+
+class Folded:
+    """A layer's weights with the norms folded in, once for all networks."""
+
+    def __init__(self, weights: Shared, where: Places) -> None:
+        self.weights, self._head_size = weights, where.head_size
+        self.attn = weights.attn.index_select(0, where.order)  # [3 H d_h, E]
+        self.attn_bias = weights.attn_bias.index_select(0, where.order)
+        self._fused, self._fc = self.attn * weights.norm_1, weights.fc * weights.norm_2
+        self._shifts: dict[tuple[int, bool], tuple[Tensor, Tensor, Tensor | None]] = {}
+        self._prefixes: dict[Sizes, Prefix] = {}
+
+    def prefix(self, sizes: Sizes) -> Prefix:
+        """What a network of `sizes` uses."""
+        if sizes not in self._prefixes:
+            self._prefixes[sizes] = self._prefix(sizes)
+        return self._prefixes[sizes]
+
+    def _prefix(self, sizes: Sizes) -> Prefix:
+        e, u, heads, _ = sizes
+        weights, rows = self.weights, 3 * heads * self._head_size
+        fused, fc, shift = self._shifts_of(sizes)
+        return Prefix(
+            self.attn[:rows, :e],
+            self._fused[:rows, :e],
+            fused[:rows],
+            weights.fc[:u, :e],
+            self._fc[:u, :e],
+            fc[:u],
+            weights.attn_proj[:e, : rows // 3],
+            weights.mlp_proj[:e, :u],
+            shift,
+        )
+
+    def _shifts_of(self, sizes: Sizes) -> tuple[Tensor, Tensor, Tensor | None]:
+        """What is added to all outputs, [3 H d_h], [U] and [e]."""
+        e, bias = sizes.width, sizes.bias
+        if (e, bias) not in self._shifts:
+            weights, shift = self.weights, None
+            fused, fc = self.attn[:, :e] @ weights.norm_1_bias[:e], weights.fc[:, :e] @ weights.norm_2_bias[:e]
+            if bias:
+                fused, fc = fused.add_(self.attn_bias), fc.add_(weights.fc_bias)
+                shift = weights.attn_proj_bias[:e] + weights.mlp_proj_bias[:e]
+            self._shifts[e, bias] = fused, fc, shift
+        return self._shifts[e, bias]
 
 
 class Kept(NamedTuple):
@@ -87,7 +131,7 @@ class Kept(NamedTuple):
     scale: Tensor  # s [R, 1]
     fused: Tensor  # [R, 3 h d_h], turned
     attended: Tensor  # [R, h d_h]
-    log_sums: Tensor  # of the attention's softmax
+    log_sums: Tensor  # of the attention, as `attention.forward` gives it
     f: Tensor  # [R, u]
     inner: Tensor  # gelu(f) [R, u]
 
@@ -102,13 +146,13 @@ class Gradients(NamedTuple):
     inner: Tensor
     normed: Tensor
     x: Tensor
-    turned: Tensor  # Σ over rows and channels of q · ∂q, [h]
+    heads: Tensor | None  # Σ over rows and channels of fused · ∂fused, [h], where it is asked for
 
 
 def shared(block: Block) -> Shared:
     """The weights of a layer."""
-    names = ("norm_1", "attn.attn", "attn.proj", "norm_2", "mlp.fc", "mlp.proj")
-    return Shared(*(block.get_parameter(f"{name}.{kind}") for name in names for kind in ("weight", "bias")))
+    modules = block.norm_1, block.attn.attn, block.attn.proj, block.norm_2, block.mlp.fc, block.mlp.proj
+    return Shared(*(weight for module in modules for weight in (module.weight, module.bias)))
 
 
 def places(batch: int, length: int, rotation: Tensor, heads: int, head_size: int) -> Places:
@@ -124,33 +168,13 @@ def places(batch: int, length: int, rotation: Tensor, heads: int, head_size: int
     return Places(batch, length, head_size, order.flatten().to(device), turns)
 
 
-def prefix(weights: Shared, sizes: Sizes, where: Places) -> Prefix:
-    """What a network of `sizes` uses of a layer's weights."""
-    e, u, heads, bias = sizes
-    rows = where.rows(heads)
-    attn, fc = weights.attn[:, :e].index_select(0, rows), weights.fc[:u, :e]
-    fused_shift, fc_shift = attn @ weights.norm_1_bias[:e], fc @ weights.norm_2_bias[:e]
-    if bias:
-        fused_shift.add_(weights.attn_bias[rows])
-        fc_shift.add_(weights.fc_bias[:u])
-    return Prefix(
-        attn,
-        attn * weights.norm_1[:e],
-        fused_shift,
-        fc * weights.norm_2[:e],
-        fc_shift,
-        weights.attn_proj[:e, : heads * where.head_size],
-        weights.mlp_proj[:e, :u],
-        weights.attn_proj_bias[:e] + weights.mlp_proj_bias[:e] if bias else None,
-    )
-
-
 def forward(x: Tensor, weights: Prefix, where: Places) -> tuple[Tensor, Kept]:
     """x' [R, e] of x [R, e], and what the backward pass needs."""
     normed, mean, scale = torch.native_layer_norm(x, [x.shape[1]], None, None, EPSILON)
     fused = torch.addmm(weights.fused_shift, normed, weights.fused.T)
     _turn_(fused, where.turns, where)
-    attended, log_sums = _attention(fused, where)
+    heads, log_sums = attention.forward(where.heads_of(fused))
+    attended = heads.view(len(x), -1)
     f = torch.addmm(weights.fc_shift, normed, weights.fc.T)
     inner = F.gelu(f)
     if weights.shift is None:
@@ -161,17 +185,19 @@ def forward(x: Tensor, weights: Prefix, where: Places) -> tuple[Tensor, Kept]:
     return y, Kept(x, normed, mean, scale, fused, attended, log_sums, f, inner)
 
 
-def backward(dy: Tensor, kept: Kept, weights: Prefix, where: Places) -> Gradients:
+def backward(dy: Tensor, kept: Kept, weights: Prefix, where: Places, by_heads: bool) -> Gradients:
     """From the gradient by x'."""
     attended, inner = dy @ weights.attn_proj, dy @ weights.mlp_proj
-    fused = _attention_backward(attended, kept, where)
-    q, dq = (where.heads_of(part)[..., 0, :] for part in (kept.fused, fused))
-    turned = (q * dq).sum((0, 1, 3))
+    shape = (where.batch, where.length, -1, where.head_size)
+    fused = attention.backward(
+        attended.view(shape), kept.attended.view(shape), where.heads_of(kept.fused), kept.log_sums
+    ).view(kept.fused.shape)
+    heads = (fused * kept.fused).sum(0).view(-1, 3 * where.head_size).sum(1) if by_heads else None
     _turn_(fused, where.turns.conj(), where)
     f = torch.ops.aten.gelu_backward(inner, kept.f)
     normed = (fused @ weights.fused).addmm_(f, weights.fc)
     x = norm_backward(normed, kept.x, kept.mean, kept.scale).add_(dy)
-    return Gradients(dy, fused, attended, f, inner, normed, x, turned)
+    return Gradients(dy, fused, attended, f, inner, normed, x, heads)
 
 
 def norm_backward(dnormed: Tensor, x: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
@@ -186,20 +212,3 @@ def _turn_(fused: Tensor, turns: Tensor, where: Places) -> None:
     """Turns q and k in place."""
     pairs = torch.view_as_complex(fused.view(where.batch, where.length, -1, 2))
     pairs.mul_(turns[:, : pairs.shape[-1]])
-
-
-def _attention(fused: Tensor, where: Places) -> tuple[Tensor, Tensor]:
-    q, k, v = where.heads_of(fused).transpose(1, 2).unbind(-2)  # [B, h, L, d_h] each
-    out, log_sums = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, True)
-    return out.transpose(1, 2).reshape(len(fused), -1), log_sums
-
-
-def _attention_backward(dattended: Tensor, kept: Kept, where: Places) -> Tensor:
-    """The gradient by `fused`, turned as that is."""
-    q, k, v = where.heads_of(kept.fused).transpose(1, 2).unbind(-2)
-    shape = (where.batch, where.length, -1, where.head_size)
-    out, dout = (part.view(shape).transpose(1, 2) for part in (kept.attended, dattended))
-    parts = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
-        dout, q, k, v, out, kept.log_sums, 0.0, True
-    )
-    return torch.stack(parts, dim=-2).transpose(1, 2).reshape(kept.fused.shape)

@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from modnas_fast.spaces.gpt import prefix_layer
-from modnas_fast.spaces.gpt.network import EPSILON, rotations
-from modnas_fast.spaces.gpt.prefix_gradients import ByChannel, BySample, add_by_weights_, by_sample, of_norm
-from modnas_fast.spaces.gpt.prefix_layer import Kept, Places, Prefix, Shared, Sizes, norm_backward
+from modnas_fast.spaces.gpt.network import EPSILON
+from modnas_fast.spaces.gpt.prefix_gradients import ByChannel, BySample, Totals, by_sample, of_norm
+from modnas_fast.spaces.gpt.prefix_layer import Folded, Kept, Places, Prefix, Shared, Sizes, norm_backward
 
 if TYPE_CHECKING:
     from modnas_fast.spaces.gpt.masks import Options
@@ -41,6 +41,7 @@ class How(NamedTuple):
     """What is the same for all networks of a call."""
 
     options: Options
+    where: Places
     #: whether layers that are not there are computed for the gradient by their being there
     exact: bool
     #: whether layers are computed once more in the backward pass
@@ -77,60 +78,67 @@ class _Networks(torch.autograd.Function):
     def forward(
         ctx: Any, choices: Sequence[Choice], how: How, state: Tensor, onehot: Tensor, *weights: Tensor
     ) -> tuple[Tensor, ...]:
-        scale = how.options.scale
-        rotation = rotations(0, state.shape[1], scale.head_size, state)
-        batch, length, _ = state.shape
-        where = prefix_layer.places(batch, length, rotation, scale.heads[-1], scale.head_size)
-        wanted = any(ctx.needs_input_grad)
+        layers, wanted = _layers(weights, how.where), any(ctx.needs_input_grad)
         found, kept = [], []
         for choice in choices:
-            hidden, network = _forward(choice, state, _layers(weights), weights[-2:], where, wanted, how.recompute)
+            hidden, network = _forward(choice, state, layers, weights[-2:], how, wanted)
             found.append(hidden.view(*state.shape[:2], choice.width))
             kept.append(network)
         if wanted:
-            ctx.choices, ctx.how, ctx.where, ctx.like = choices, how, where, onehot[:0]
+            ctx.choices, ctx.how, ctx.layers, ctx.like = choices, how, layers, onehot[:0]
             ctx.lengths, tensors = _flat(kept)
-            ctx.save_for_backward(state, *weights, *tensors)
+            ctx.save_for_backward(state, *weights[-2:], *tensors)
         return tuple(found)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
-        count = len(ctx.needs_input_grad) - 4  # of weights
-        state, *tensors = ctx.saved_tensors
-        weights, kept = tensors[:count], _nested(ctx.lengths, tensors[count:])
+        state, *last = ctx.saved_tensors[:3]
         _, _, of_state, of_sample, *of_weights = ctx.needs_input_grad
-        totals = [torch.zeros_like(weight) for weight in weights] if any(of_weights) else None
+        totals = _Totals(ctx.layers, last, ctx.how) if any(of_weights) else None
         dstate = torch.zeros_like(state) if of_state else None
         samples: list[Tensor] = []
-        for choice, network, cotangent in zip(ctx.choices, kept, cotangents, strict=True):
-            one = _Backward(choice, ctx.where, ctx.how, _layers(weights), weights[-2:], totals, of_sample)
+        networks = _nested(ctx.lengths, ctx.saved_tensors[3:])
+        for choice, network, cotangent in zip(ctx.choices, networks, cotangents, strict=True):
+            one = _Backward(choice, ctx.how, ctx.layers, last, totals, of_sample)
             dx, sample = one.run(network, cotangent.reshape(-1, choice.width))
             if dstate is not None:
                 dstate[..., : choice.width] += dx.view(*state.shape[:2], -1)
             samples += [] if sample is None else [sample]
         donehot = torch.stack(samples).to(ctx.like) if of_sample else None
-        by_weights: Sequence[Tensor | None] = totals or [None] * count
+        by_weights = [None] * len(of_weights) if totals is None else totals.gradients()
         return None, None, dstate, donehot, *by_weights
 
 
-def _layers(weights: Sequence[Tensor]) -> list[Shared]:
+class _Totals:
+    """Gradients by all weights, added up over networks."""
+
+    def __init__(self, layers: Sequence[Folded], last: Sequence[Tensor], how: How) -> None:
+        self.layers = [Totals(layer, how.options) for layer in layers]
+        self.last = [torch.zeros_like(weight) for weight in last]
+        self._order = how.where.order
+
+    def gradients(self) -> list[Tensor]:
+        """In the order of the weights."""
+        return [*(part for layer in self.layers for part in layer.gradients(self._order)), *self.last]
+
+
+def _layers(weights: Sequence[Tensor], where: Places) -> list[Folded]:
     size = len(Shared._fields)
-    return [Shared(*weights[start : start + size]) for start in range(0, len(weights) - 2, size)]
+    starts = range(0, len(weights) - 2, size)
+    return [Folded(Shared(*weights[start : start + size]), where) for start in starts]
 
 
 def _forward(
-    choice: Choice, state: Tensor, layers: Sequence[Shared], last: Sequence[Tensor], where: Places, wanted: bool,
-    recompute: bool,
-) -> tuple[Tensor, _Network | None]:  # fmt: skip
+    choice: Choice, state: Tensor, layers: Sequence[Folded], last: Sequence[Tensor], how: How, wanted: bool
+) -> tuple[Tensor, _Network | None]:
     """Hidden states [R, e], and what a backward pass needs."""
     x = state[..., : choice.width].reshape(-1, choice.width)
     kept: list[Kept | Tensor] = []
     for layer in range(choice.depth):
-        used = prefix_layer.prefix(layers[layer], choice.sizes(layer), where)
-        y, of_layer = prefix_layer.forward(x, used, where)
+        y, of_layer = prefix_layer.forward(x, layers[layer].prefix(choice.sizes(layer)), how.where)
         if wanted:
-            kept.append(x if recompute else of_layer)
+            kept.append(x if how.recompute else of_layer)
         x = y
     normed, mean, scale = torch.native_layer_norm(x, [choice.width], None, None, EPSILON)
     gamma, beta = (weight[: choice.width] for weight in last)
@@ -141,13 +149,11 @@ class _Backward:
     """The backward pass of one network; gradients by weights are added to `totals`, where there are."""
 
     def __init__(
-        self, choice: Choice, where: Places, how: How, layers: list[Shared], last: Sequence[Tensor],
-        totals: Sequence[Tensor] | None, of_sample: bool,
+        self, choice: Choice, how: How, layers: Sequence[Folded], last: Sequence[Tensor], totals: _Totals | None,
+        of_sample: bool,
     ) -> None:  # fmt: skip
-        self._choice, self._where, self._how, self._layers, self._last = choice, where, how, layers, last
-        self._totals = None if totals is None else _layers(totals)
-        self._of_last = None if totals is None else totals[-2:]
-        self._of_sample = of_sample
+        self._choice, self._how, self._layers, self._last = choice, how, layers, last
+        self._totals, self._of_sample = totals, of_sample
 
     def run(self, network: _Network, dhidden: Tensor) -> tuple[Tensor, Tensor | None]:
         """Gradients by x [R, e] and by the sample [N]."""
@@ -158,11 +164,11 @@ class _Backward:
         y = network.x
         for layer in reversed(range(self._choice.depth)):
             kept, used = self._kept(network.layers[layer], layer)
-            gradients = prefix_layer.backward(dx, kept, used, self._where)
+            gradients = prefix_layer.backward(dx, kept, used, self._how.where, self._of_sample)
             if self._totals is not None:
-                add_by_weights_(self._totals[layer], gradients, kept, used, *self._about(layer))
+                self._totals.layers[layer].add(gradients, kept, self._choice.sizes(layer))
             if self._of_sample:
-                found.insert(0, by_sample(gradients, kept, y, used, *self._about(layer)))
+                found.insert(0, by_sample(gradients, kept, y, used, self._layers[layer]))
             y, dx = kept.x, gradients.x
         if masks is None:
             return dx, None
@@ -174,26 +180,24 @@ class _Backward:
         e = self._choice.width
         gamma, beta = (weight[:e] for weight in self._last)
         dnormed, dbeta = dhidden * gamma, dhidden.sum(0)
-        if self._of_last is not None:
-            self._of_last[0][:e] += (dhidden * network.last).sum(0)
-            self._of_last[1][:e] += dbeta
+        if self._totals is not None:
+            self._totals.last[0][:e] += (dhidden * network.last).sum(0)
+            self._totals.last[1][:e] += dbeta
         if not self._of_sample:
             return dnormed, None
         return dnormed, of_norm(dnormed, network.last, network.mean, network.scale, beta * dbeta)
 
-    def _about(self, layer: int) -> tuple[Shared, Sizes, Places]:
-        return self._layers[layer], self._choice.sizes(layer), self._where
-
     def _kept(self, kept: Kept | Tensor, layer: int) -> tuple[Kept, Prefix]:
-        used = prefix_layer.prefix(*self._about(layer))
-        return (kept if isinstance(kept, Kept) else prefix_layer.forward(kept, used, self._where)[1]), used
+        used = self._layers[layer].prefix(self._choice.sizes(layer))
+        return (kept if isinstance(kept, Kept) else prefix_layer.forward(kept, used, self._how.where)[1]), used
 
     def _absent(self, x: Tensor, dx: Tensor) -> list[Tensor]:
         """By the presence of each layer beyond the depth: it would see what the last one gives."""
         found = []
         for layer in range(self._choice.depth, len(self._layers)):
             if self._how.exact:
-                y, _ = prefix_layer.forward(x, prefix_layer.prefix(*self._about(layer)), self._where)
+                used = self._layers[layer].prefix(self._choice.sizes(layer))
+                y, _ = prefix_layer.forward(x, used, self._how.where)
                 found.append(((y - x) * dx).sum())
             else:
                 found.append(dx.new_zeros(()))

@@ -20,6 +20,7 @@ from modnas_fast.spaces.gpt.network import GPTNetwork, Shape
 from modnas_fast.spaces.gpt.scales import SCALES, Scale
 
 if TYPE_CHECKING:
+    from modnas_fast.report.drawings import Drawing, Sample
     from modnas_fast.spaces.gpt.supernet import GPTSupernet
 
 _FORM = re.compile(r"e(\d+)_l(\d+)_m([\d.]+)_h([\d.]+)_(bias|nobias)")
@@ -107,6 +108,19 @@ class GPTSpace(SearchSpace):
             network(last[0], middle[1], [last[2], 0], [0, last[3]], 1),
         ]
         return [*ends, *alone, *between, *mixed]
+
+    def draw(self, architecture: Architecture) -> Drawing:
+        """See `SearchSpace.draw`."""
+        from modnas_fast.spaces.gpt.drawing import draw_gpt
+
+        return draw_gpt(self.shape(architecture.indices), self.scale)
+
+    @property
+    def legend(self) -> tuple[Sample, ...]:
+        """See `SearchSpace.legend`."""
+        from modnas_fast.spaces.gpt.drawing import legend
+
+        return legend()
 
     @property
     def ends(self) -> tuple[Architecture, Architecture]:

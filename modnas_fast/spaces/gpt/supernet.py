@@ -12,14 +12,17 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
+from modnas_fast.spaces.gpt import memory
 from modnas_fast.spaces.gpt.masks import Masks, Options
 from modnas_fast.spaces.gpt.network import EPSILON, Block, Transformer, initialize, rotated, rotations
+from modnas_fast.spaces.gpt.prefix_layer import Places, places
 from modnas_fast.spaces.gpt.prefix_networks import Choice, How, hidden_states
 from modnas_fast.supernets.entangled_linear import entangled_linear
 from modnas_fast.supernets.linear_outputs import LinearOutputs
 from modnas_fast.supernets.memo import Memo
-from modnas_fast.supernets.supernet import Supernet
+from modnas_fast.supernets.supernet import Computed, Plan, Supernet
 
 if TYPE_CHECKING:
     from modnas_fast.spaces.gpt.space import GPTSpace
@@ -71,18 +74,36 @@ class GPTSupernet(Supernet):
             onehot: samples.
             hard: whether all are one-hots; None: looked at.
             exact: False leaves out layers that a hard sample does not have: the gradient by their being there is 0.
-            recompute: layers of hard samples are computed once more in the backward pass.
+            recompute: save memory: layers are computed once more in the backward pass.
             memo_of_state: not used.
         """
-        if state.device.type != "cpu" or state.dtype not in (torch.float32, torch.float64):
-            return LinearOutputs(self._mixture(state, onehot).unbind(), self.lm_head.weight)
         if hard is None:
-            hard = bool(((onehot == 0) | (onehot == 1)).all())
-        if not hard:
-            return LinearOutputs(self._mixture(state, onehot).unbind(), self.lm_head.weight)
-        how = How(self._options(state), exact, recompute)
+            hard = onehot.device.type == "cpu" and bool(((onehot == 0) | (onehot == 1)).all())
+        if not (hard and self._takes_prefixes):
+            return LinearOutputs(self._mixture(state, onehot, recompute).unbind(), self.lm_head.weight)
+        how = How(self._options(state), self._places(state), exact, recompute)
         hidden = hidden_states(self.transformer, state, onehot, self._choices(onehot), how)
         return LinearOutputs(hidden, self.lm_head.weight)
+
+    def plan(self, x: Tensor, samples: int, computed: Computed, free: int | None, workers: int = 1) -> Plan:
+        """As many samples at a time as fit; see `memory.plan`."""
+        return memory.plan(self._pass(x, computed != "soft", computed == "weights"), samples, free, workers)
+
+    def networks_at_a_time(self, x: Tensor, free: int | None) -> int:
+        """As many as fit, up to `memory.EVALUATED_TOGETHER`."""
+        return memory.networks_at_a_time(self._pass(x, hard=True, by_weights=False), free)
+
+    def _pass(self, x: Tensor, hard: bool, by_weights: bool) -> memory.Pass:
+        """Of token ids [B, L]."""
+        weight, (batch, length) = self.lm_head.weight, x.shape
+        prefixes = hard and self._takes_prefixes
+        return memory.Pass(self._space.scale, batch, length, len(weight), weight.itemsize, prefixes, by_weights)
+
+    @property
+    def _takes_prefixes(self) -> bool:
+        """Whether hard samples are computed one by one; on a GPU that would wait for them."""
+        weight = self.lm_head.weight
+        return weight.device.type == "cpu" and weight.dtype in (torch.float32, torch.float64)
 
     def _choices(self, onehot: Tensor) -> list[Choice]:
         """What hard samples [S, N] ask for."""
@@ -107,27 +128,39 @@ class GPTSupernet(Supernet):
             self._made[key] = Options(self._space, like)
         return self._made[key]
 
-    def _mixture(self, state: Tensor, onehot: Tensor) -> Tensor:
+    def _places(self, state: Tensor) -> Places:
+        """Of minibatches of this shape."""
+        (batch, length, _), scale = state.shape, self._space.scale
+        return places(batch, length, rotations(0, length, scale.head_size, state), scale.heads[-1], scale.head_size)
+
+    def _mixture(self, state: Tensor, onehot: Tensor, recompute: bool = False) -> Tensor:
         """Hidden states [S, B, L, E] of samples that may be soft, differentiable in them."""
         masks = self._options(state).masks(onehot.to(state))
         rotation = rotations(0, state.shape[1], self._space.scale.head_size, state)
         x = state[None] * masks.width[:, None, None]  # [S, B, L, E]
         for layer, block in enumerate(self.transformer.h):
-            here = masks.present[:, layer, None, None, None]
-            added = self._attention(block, x, layer, masks, rotation) + self._mlp(block, x, layer, masks)
-            x = x + here * added
+            arguments = block, x, layer, masks, rotation
+            if recompute and torch.is_grad_enabled():
+                x = checkpoint(self._layer, *arguments, use_reentrant=False, preserve_rng_state=False)
+            else:
+                x = self._layer(*arguments)
         return _norm(self.transformer.ln_f, x, masks.width) * masks.width[:, None, None]
+
+    def _layer(self, block: Block, x: Tensor, layer: int, masks: Masks, rotation: Tensor) -> Tensor:
+        added = self._attention(block, x, layer, masks, rotation) + self._mlp(block, x, layer, masks)
+        return x + masks.present[:, layer, None, None, None] * added
 
     def _attention(self, block: Block, x: Tensor, layer: int, masks: Masks, rotation: Tensor) -> Tensor:
         size, heads = self._space.scale.head_size, masks.heads[:, layer]
         rows = heads.repeat_interleave(3 * size, dim=-1)
         normed = _norm(block.norm_1, x, masks.width)
         fused = _linear(block.attn.attn, normed, masks.width, rows, masks.bias)
-        grouped = fused.unflatten(-1, (heads.shape[1], 3, size)).transpose(2, 3)  # [S, B, H, L, 3, d_h]
+        grouped = fused.flatten(0, 1).unflatten(-1, (heads.shape[1], 3, size)).transpose(1, 2)  # [S B, H, L, 3, d_h]
         q, k, v = grouped.unbind(-2)
         attended = F.scaled_dot_product_attention(rotated(q, rotation), rotated(k, rotation), v, is_causal=True)
         channels = heads.repeat_interleave(size, dim=-1)
-        return _linear(block.attn.proj, attended.transpose(2, 3).flatten(3), channels, masks.width, masks.bias)
+        joined = attended.transpose(1, 2).flatten(2).unflatten(0, fused.shape[:2])
+        return _linear(block.attn.proj, joined, channels, masks.width, masks.bias)
 
     def _mlp(self, block: Block, x: Tensor, layer: int, masks: Masks) -> Tensor:
         hidden = masks.hidden[:, layer]

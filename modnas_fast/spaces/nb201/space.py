@@ -20,6 +20,7 @@ from modnas_fast.spaces.nb201.keys import NB201Keys
 from modnas_fast.spaces.nb201.network import EDGES, NONE, NUM_NODES, OPERATIONS, SKIP, NB201Network
 
 if TYPE_CHECKING:
+    from modnas_fast.report.drawings import Drawing, Sample
     from modnas_fast.spaces.nb201.published import NB201Published
     from modnas_fast.spaces.nb201.supernet import NB201Supernet
 
@@ -172,6 +173,19 @@ class NB201Space(SearchSpace):
         from modnas_fast.spaces.nb201.published import NB201Published  # reads parquet: not needed for all else
 
         return NB201Published()
+
+    def draw(self, architecture: Architecture) -> Drawing | None:
+        """See `SearchSpace.draw`."""
+        from modnas_fast.spaces.nb201.drawing import draw_cell
+
+        return draw_cell(architecture.text)
+
+    @property
+    def legend(self) -> tuple[Sample, ...]:
+        """See `SearchSpace.legend`."""
+        from modnas_fast.spaces.nb201.drawing import legend
+
+        return legend()
 
     def build(
         self, architecture: Architecture, *, input_shape: Sequence[int] | None = None, **task: Any

@@ -123,7 +123,8 @@ class NB201Supernet(Supernet):
 
     def plan(self, x: Tensor, samples: int, computed: Computed, free: int | None, workers: int = 1) -> Plan:
         """As many samples at a time as fit; see `memory.plan`."""
-        return memory.plan(self, x.shape, x.element_size(), samples, self._implementation, computed, free, workers)
+        kind = "all" if computed == "soft" else computed
+        return memory.plan(self, x.shape, x.element_size(), samples, self._implementation, kind, free, workers)
 
     def networks_at_a_time(self, x: Tensor, free: int | None) -> int:
         """As many as fit, up to `memory.EVALUATED_TOGETHER`."""

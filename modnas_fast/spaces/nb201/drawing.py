@@ -1,27 +1,27 @@
-"""The geometry of architectures drawn as graphs, by search space; a space without drawings is shown as text."""
+"""Cells drawn as graphs, for the report: nodes in a row, an operation's curve between two of them."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
+from modnas_fast.report.drawings import Circle, Curve, Drawing, Label, Piece, Polygon, Sample, Stroke
+
 
 @dataclass(frozen=True)
 class Mark:
-    """How an operation is drawn. Width and dash tell operations apart where colour cannot."""
+    """How an operation is drawn."""
 
     label: str
     short: str
-    colour: str
-    width: float
-    dash: tuple[float, ...] = ()
+    stroke: Stroke
 
 
 MARKS = {
-    "nor_conv_3x3": Mark("convolution 3×3", "3×3", "#0072b2", 4.0),
-    "nor_conv_1x1": Mark("convolution 1×1", "1×1", "#009e73", 2.5),
-    "avg_pool_3x3": Mark("average pooling 3×3", "pool", "#d55e00", 2.5, (1.5, 4.0)),
-    "skip_connect": Mark("skip connection", "skip", "#6b7280", 2.0, (7.0, 4.0)),
+    "nor_conv_3x3": Mark("convolution 3×3", "3×3", Stroke(colour="#0072b2", width=4.0)),
+    "nor_conv_1x1": Mark("convolution 1×1", "1×1", Stroke(colour="#009e73", width=2.5)),
+    "avg_pool_3x3": Mark("average pooling 3×3", "pool", Stroke(colour="#d55e00", width=2.5, dash=(1.5, 4.0))),
+    "skip_connect": Mark("skip connection", "skip", Stroke(colour="#6b7280", width=2.0, dash=(7.0, 4.0))),
 }
 
 NODES = (26.0, 110.0, 194.0, 278.0)
@@ -87,9 +87,39 @@ def arrow(edge: Edge) -> tuple[float, ...]:
     return (*tip, back[0] + across[0], back[1] + across[1], back[0] - across[0], back[1] - across[1])
 
 
-def draws(space: str) -> bool:
-    """Whether architectures of this space are drawn as graphs."""
-    return space == "nb201"
+def draw_cell(architecture: str) -> Drawing | None:
+    """The drawing of a cell; None for any other text. What has no effect lies behind."""
+    edges = cell_edges(architecture)
+    if edges is None:
+        return None
+    pieces = [_piece(edge) for edge in sorted(edges, key=lambda edge: edge.live)]
+    last = len(NODES) - 1
+    for index, x in enumerate(NODES):
+        end = index in (0, last)
+        circle = Circle(at=(x, BASELINE), radius=RADIUS, filled=end)
+        label = Label(at=(x, BASELINE), text=node_name(index), look="light" if end else "plain")
+        pieces.append(Piece(shapes=(circle, label)))
+    return Drawing(size=SIZE, words=describe(edges), pieces=tuple(pieces))
+
+
+def legend() -> tuple[Sample, ...]:
+    """What the strokes of the drawings mean."""
+    marks = list(MARKS.values())
+    faint = Sample(label="faint: no effect on the output", stroke=marks[0].stroke, faint=True)
+    return (*(Sample(label=mark.label, stroke=mark.stroke) for mark in marks), faint)
+
+
+def _piece(edge: Edge) -> Piece:
+    mark, corners = MARKS[edge.operation], arrow(edge)
+    return Piece(
+        shapes=(
+            Curve(points=curve(edge), stroke=mark.stroke),
+            Polygon(points=tuple(zip(corners[::2], corners[1::2], strict=True)), colour=mark.stroke.colour),
+            Label(at=middle(edge), text=mark.short, look="boxed"),
+        ),
+        words=edge_words(edge) + ("" if edge.live else ", no effect on the output"),
+        live=edge.live,
+    )
 
 
 def describe(edges: list[Edge]) -> str:
