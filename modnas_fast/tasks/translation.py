@@ -117,13 +117,17 @@ class Translation(Task):
 
     def losses(self, outputs: Outputs, y: Tensor) -> Tensor:
         """Mean cross-entropy [S] in nats of logits [S, B, L, V], or of what makes them, over tokens of the target."""
-        return self._mean(self._nats(outputs, y), y)
+        return self._losses(outputs, y, smoothing=0.0)
 
     def training_losses(self, outputs: Outputs, y: Tensor) -> Tensor:
         """The same with label smoothing."""
+        return self._losses(outputs, y, LABEL_SMOOTHING)
+
+    def _losses(self, outputs: Outputs, y: Tensor, smoothing: float) -> Tensor:
+        known = y != self.padding
         if isinstance(outputs, LinearOutputs):
-            return self._mean(outputs.smoothed_nats(y, LABEL_SMOOTHING), y)
-        return self._mean(self._nats(outputs, y, LABEL_SMOOTHING), y)
+            return outputs.losses(y, known, smoothing)
+        return (self._nats(outputs, y, smoothing) * known).sum(dim=(1, 2)) / known.sum()
 
     def counts(self, outputs: Outputs, y: Tensor) -> Tensor:
         """Nats and tokens, float64 [S, 2]."""
@@ -144,10 +148,6 @@ class Translation(Task):
         targets = y.expand(len(outputs), *y.shape)
         nats = F.cross_entropy(outputs.flatten(0, 2), targets.flatten(), reduction="none", label_smoothing=smoothing)
         return nats.view(targets.shape)
-
-    def _mean(self, nats: Tensor, y: Tensor) -> Tensor:
-        known = y != self.padding
-        return (nats * known).sum(dim=(1, 2)) / known.sum()
 
     def inputs(self, count: int, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Tensor:
         """Made-up pairs of ids [count, 2, 30], whatever the format of the weights; without padding."""
