@@ -127,6 +127,13 @@ class Task(ABC):
         """What is timed of a network for a cost, one of `timed`: by default a whole pass over a batch."""
         return Timing(self.inputs)
 
+    def measures_of(self, network: nn.Module) -> dict[str, float]:
+        """Further measures of a trained network on the test part, by name, such as BLEU; nothing is chosen by them.
+
+        Raises InputError where they cannot be had; a run notes that and goes on.
+        """
+        return {}
+
     def sample_of(self, network: nn.Module, seed: int) -> dict[str, Any] | None:
         """What a trained network makes of the test part, to be shown: plain values for JSON. None: nothing to show.
 

@@ -27,6 +27,8 @@ LABEL_SMOOTHING = 0.1
 RUN = 50
 #: lengths of minibatches are multiples of this, so that few shapes come up
 STEP = 4
+#: candidates that are kept where translations are judged (HAT)
+BEAM = 4
 #: tokens of the sentence whose translation is measured, and of that (HAT)
 MEASURED_TOKENS = 30
 
@@ -158,6 +160,22 @@ class Translation(Task):
         """What translating takes: the encoder once, and the decoder for each of 30 tokens one after the other."""
         return Timing(self.inputs, partial(translating, tokens=MEASURED_TOKENS), "translation")
 
+    def measures_of(self, network: nn.Module) -> dict[str, float]:
+        """BLEU of the test part in percent, beam 4 and length penalty 0.6, as HAT is evaluated."""
+        return {"BLEU": bleu(network.to(self.device), self, "test")}
+
+    def sample_of(self, network: nn.Module, seed: int) -> dict[str, Any] | None:
+        """A sentence of the test part, and its translation."""
+        if not isinstance(network, Translator):
+            return None
+        source = self.parts["test"][seed % self.size("test")].source
+        (tokens,) = network.to(self.device).eval().translate(source[None].to(self.device), beam=BEAM)
+        return {
+            "prompt": self.words.decode(source.tolist()) + "\n",
+            "continuation": self.words.decode(tokens),
+            "seed": seed,
+        }
+
     def description(self) -> dict[str, Any]:
         """As for every task, and how many tokens of the target each part has."""
         tokens = {part: sum(len(s.target) for s in sentences) for part, sentences in self.parts.items()}
@@ -195,7 +213,7 @@ def translating(network: nn.Module, pairs: Tensor, tokens: int) -> Callable[[], 
     return lambda: network.decode_for(source, tokens)
 
 
-def bleu(network: nn.Module, task: Translation, part: Part, *, beam: int = 4, batch_size: int = 64) -> float:
+def bleu(network: nn.Module, task: Translation, part: Part, *, beam: int = BEAM, batch_size: int = 64) -> float:
     """BLEU of a network's translations of a part, in percent (sacreBLEU, Post 2018).
 
     Args:
