@@ -20,6 +20,7 @@ from modnas_fast.spaces.hat.scales import SCALES, Scale
 from modnas_fast.spaces.hat.weights import inherited
 
 if TYPE_CHECKING:
+    from modnas_fast.report.drawings import Drawing, Sample
     from modnas_fast.spaces.hat.supernet import HATSupernet
 
 _NUMBERS = r"(\d+(?:\.\d+)*)"
@@ -132,6 +133,24 @@ class HATSpace(SearchSpace):
             network(1, 0.6, 1, 1, 0.5, wave=1),
             network(0, 0.8, 1, 1, 1, wave=0.5),
         ]
+
+    @property
+    def ends(self) -> tuple[Architecture, Architecture]:
+        """See `SearchSpace.ends`."""
+        return self.parse(self.references[0]), self.parse(self.references[1])
+
+    def draw(self, architecture: Architecture) -> Drawing:
+        """See `SearchSpace.draw`."""
+        from modnas_fast.spaces.hat.drawing import draw_hat
+
+        return draw_hat(self.shape(architecture.indices), self.scale)
+
+    @property
+    def legend(self) -> tuple[Sample, ...]:
+        """See `SearchSpace.legend`."""
+        from modnas_fast.spaces.hat.drawing import legend
+
+        return legend()
 
     # ---- strings ----
 
