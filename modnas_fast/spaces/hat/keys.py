@@ -14,6 +14,8 @@ Sizes = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
 class HATKeys(SpaceKeys):
     """The choices of encoder-decoders: a scale, and what is to differ from it."""
 
+    of_supernet: ClassVar[tuple[str, ...]] = ("checkpoint",)
+    paths: ClassVar[tuple[str, ...]] = ("checkpoint",)
     of_space: ClassVar[tuple[str, ...]] = (
         "scale",
         "encoder_widths",
@@ -53,3 +55,6 @@ class HATKeys(SpaceKeys):
     """How many of the last encoder layers a decoder layer attends to, rising; HAT's −1, 1, 2 are 1, 2, 3 here."""
     inner: Annotated[int, Field(ge=2)] | None = None
     """Channels of queries, keys and values of a layer, whatever its width (512; small: 128)."""
+    checkpoint: Annotated[str, Field(min_length=1)] | None = None
+    """A file with the weights of a pretrained supernet of this scale, by fairseq's keys: what fairseq or torch.save
+    wrote, or .safetensors; None: w begins at random."""

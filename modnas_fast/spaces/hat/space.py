@@ -282,11 +282,18 @@ class HATSpace(SearchSpace):
         """Weights of a standalone network, out of those of the supernet, or of an official checkpoint, by name."""
         return inherited(shared, self.shape(architecture.indices), self.scale.inner)
 
-    def supernet(self, **task: Any) -> HATSupernet:
-        """Shared weights of all networks; `task` as in `build`."""
-        from modnas_fast.spaces.hat.supernet import HATSupernet  # made of this space
+    def supernet(self, *, checkpoint: str | None = None, **task: Any) -> HATSupernet:
+        """Shared weights of all networks, those of the file `checkpoint` if there is one; `task` as in `build`.
 
-        return HATSupernet(self, _vocabulary(task), task.get("padding", PADDING), task.get("end", END))
+        Raises InputError for a file whose weights are no supernet of this space and vocabulary.
+        """
+        from modnas_fast.spaces.hat.supernet import LEFT_OUT, TIED, HATSupernet  # made of this space
+        from modnas_fast.spaces.pretrained import load_pretrained
+
+        supernet = HATSupernet(self, _vocabulary(task), task.get("padding", PADDING), task.get("end", END))
+        if checkpoint is not None:
+            load_pretrained(supernet, checkpoint, TIED, LEFT_OUT)
+        return supernet
 
 
 def _shares(part: Tensor, sizes: Sequence[int]) -> Tensor:

@@ -23,6 +23,16 @@ from modnas_fast.supernets.supernet import Supernet
 if TYPE_CHECKING:
     from modnas_fast.spaces.hat.space import HATSpace
 
+#: keys of the embedding of source and target, which is that of the output too
+TIED = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
+#: what fairseq keeps beside weights
+LEFT_OUT = (
+    "encoder.version",
+    "decoder.version",
+    "encoder.embed_positions._float_tensor",
+    "decoder.embed_positions._float_tensor",
+)
+
 
 class SharedAttention(nn.Module):
     """Weights of one attention under fairseq's names: queries, keys and values in one matrix."""

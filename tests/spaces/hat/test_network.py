@@ -47,7 +47,7 @@ def plain_linear(x: Tensor, weights: dict[str, Tensor], name: str) -> Tensor:
 
 
 def plain_attention(q: Tensor, k: Tensor, v: Tensor, heads: int, causal: bool) -> Tensor:
-    size, rows = INNER // heads, []
+    size, rows = q.shape[1] // heads, []
     for place in range(len(q)):
         seen = place + 1 if causal else len(k)
         heads_of_row = []
@@ -68,38 +68,46 @@ def plain_embedding(ids: list[int], weights: dict[str, Tensor], width: int, of_p
     return torch.stack(rows)
 
 
-def plain(network: HATNetwork, source: list[int], before: list[int]) -> Tensor:
-    weights, shape = network.state_dict(), SHAPE
-    x, states = plain_embedding(source, weights, shape.encoder_width, 14), []
+def plain(
+    weights: dict[str, Tensor],
+    shape: Shape,
+    inner: int,
+    positions: tuple[int, int],
+    source: list[int],
+    before: list[int],
+) -> Tensor:
+    """Logits of one pair, by the keys of `HATNetwork`; positions: widths of the sinusoids of both sides."""
+    x, states = plain_embedding(source, weights, shape.encoder_width, positions[0]), []
     for i, heads in enumerate(shape.encoder_heads):
         at = f"encoder.{i}"
-        q, k, v = plain_linear(x, weights, f"{at}.self_attn.in_proj").split(INNER, dim=-1)
+        q, k, v = plain_linear(x, weights, f"{at}.self_attn.in_proj").split(inner, dim=-1)
         attended = plain_linear(plain_attention(q, k, v, heads, False), weights, f"{at}.self_attn.out_proj")
         x = plain_norm(x + attended, weights, f"{at}.self_attn_layer_norm")
-        inner = plain_linear(x, weights, f"{at}.fc1").clamp(min=0)
-        x = plain_norm(x + plain_linear(inner, weights, f"{at}.fc2"), weights, f"{at}.final_layer_norm")
+        hidden = plain_linear(x, weights, f"{at}.fc1").clamp(min=0)
+        x = plain_norm(x + plain_linear(hidden, weights, f"{at}.fc2"), weights, f"{at}.final_layer_norm")
         states.append(x)
-    x = plain_embedding(before, weights, shape.decoder_width, 14)
+    x = plain_embedding(before, weights, shape.decoder_width, positions[1])
     for i, (heads, cross, reach) in enumerate(zip(shape.decoder_heads, shape.cross_heads, shape.reaches)):
         at = f"decoder.{i}"
-        q, k, v = plain_linear(x, weights, f"{at}.self_attn.in_proj").split(INNER, dim=-1)
+        q, k, v = plain_linear(x, weights, f"{at}.self_attn.in_proj").split(inner, dim=-1)
         attended = plain_linear(plain_attention(q, k, v, heads, True), weights, f"{at}.self_attn.out_proj")
         x = plain_norm(x + attended, weights, f"{at}.self_attn_layer_norm")
         memory = torch.cat(states[::-1][:reach])  # the last first: the order of keys has no influence
         q = plain_linear(x, weights, f"{at}.encoder_attn.q_proj")
-        k, v = plain_linear(memory, weights, f"{at}.encoder_attn.kv_proj").split(INNER, dim=-1)
+        k, v = plain_linear(memory, weights, f"{at}.encoder_attn.kv_proj").split(inner, dim=-1)
         attended = plain_linear(plain_attention(q, k, v, cross, False), weights, f"{at}.encoder_attn.out_proj")
         x = plain_norm(x + attended, weights, f"{at}.encoder_attn_layer_norm")
-        inner = plain_linear(x, weights, f"{at}.fc1").clamp(min=0)
-        x = plain_norm(x + plain_linear(inner, weights, f"{at}.fc2"), weights, f"{at}.final_layer_norm")
+        hidden = plain_linear(x, weights, f"{at}.fc1").clamp(min=0)
+        x = plain_norm(x + plain_linear(hidden, weights, f"{at}.fc2"), weights, f"{at}.final_layer_norm")
     return x @ weights["embed_tokens.weight"][:, : shape.decoder_width].T
 
 
 def test_outputs_are_those_of_the_plain_implementation() -> None:
     network, source, before = made(), sentences(3, 6), sentences(3, 6, seed=2)
     found = network(torch.stack([source, before], dim=1))
-    wanted = torch.stack([plain(network, s, b) for s, b in zip(source.tolist(), before.tolist())])
-    torch.testing.assert_close(found, wanted, atol=1e-12, rtol=1e-10)
+    weights = network.state_dict()
+    wanted = [plain(weights, SHAPE, INNER, (14, 14), *pair) for pair in zip(source.tolist(), before.tolist())]
+    torch.testing.assert_close(found, torch.stack(wanted), atol=1e-12, rtol=1e-10)
 
 
 def test_padding_changes_nothing() -> None:
