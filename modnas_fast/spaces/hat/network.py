@@ -184,7 +184,7 @@ class HATNetwork(nn.Module):
     def encode(self, source: Tensor) -> Seen:
         """What decoding wants of sources [B, S], padded at their ends."""
         mask = (source != self.padding)[:, None, None]  # [B, 1, 1, S]
-        x = self._embedded(source, 0, source.shape[1])
+        x = self._embedded(source, 0, 0)
         states = []
         for layer in self.encoder:
             x = layer(x, mask)
@@ -198,7 +198,7 @@ class HATNetwork(nn.Module):
     def _decode(self, tokens: Tensor, seen: Seen) -> tuple[Tensor, Seen]:
         """Logits [B, L, V] behind further tokens [B, L] of the target, and what was seen with them."""
         behind = seen.past[0][0].shape[2] if seen.past else 0
-        x = self._embedded(tokens, 1, behind + tokens.shape[1])
+        x = self._embedded(tokens, 1, behind)
         past = []
         for number, layer in enumerate(self.decoder):
             before = seen.past[number] if seen.past else None
@@ -207,11 +207,11 @@ class HATNetwork(nn.Module):
         logits = F.linear(x, self.embed_tokens.weight[:, : self.widths[1]])
         return logits, seen._replace(past=past)
 
-    def _embedded(self, ids: Tensor, side: int, last: int) -> Tensor:
-        """Tokens [B, L] with positions, of which the last one is `last`; side 0 is the source, 1 the target."""
+    def _embedded(self, ids: Tensor, side: int, behind: int) -> Tensor:
+        """Tokens [B, L] with their positions behind so many others; side 0 is the source, 1 the target."""
         width = self.widths[side]
         vectors = F.embedding(ids, self.embed_tokens.weight[:, :width]) * math.sqrt(width)
-        waves = sinusoids(last, self.position_widths[side], vectors)[last - ids.shape[1] :, :width]
+        waves = sinusoids(behind, ids.shape[1], self.position_widths[side], vectors)[:, :width]
         return vectors + waves * (ids != self.padding)[..., None]
 
     @torch.no_grad()
@@ -262,14 +262,15 @@ def by_heads(x: Tensor, heads: int) -> Tensor:
     return x.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
-def sinusoids(count: int, width: int, like: Tensor) -> Tensor:
-    """[count, width]: sines, then cosines, of positions in the format of `like`, as fairseq's first positions.
+def sinusoids(behind: int, count: int, width: int, like: Tensor) -> Tensor:
+    """[count, width]: sines, then cosines, of positions behind so many others, in the format of `like`, as fairseq's.
 
     Its positions are counted from the padding's id on, which makes the first one 2.
     """
     half = width // 2
     rates = LONGEST_WAVE ** (-torch.arange(half, dtype=torch.float64, device=like.device) / max(half - 1, 1))
-    angles = torch.arange(PADDING + 1, PADDING + 1 + count, dtype=torch.float64, device=like.device)[:, None] * rates
+    first = PADDING + 1 + behind
+    angles = torch.arange(first, first + count, dtype=torch.float64, device=like.device)[:, None] * rates
     waves = torch.cat([angles.sin(), angles.cos()], dim=-1)
     return F.pad(waves, (0, width - 2 * half)).to(like.dtype)
 

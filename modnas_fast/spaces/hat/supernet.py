@@ -170,7 +170,7 @@ class HATSupernet(Supernet):
 
     def _waves(self, ids: Tensor, widest: int, like: Tensor) -> Tensor:
         """Positions [B, L, widest]; 0 for padding."""
-        return sinusoids(ids.shape[1], widest, like) * (ids != self._padding)[..., None]
+        return sinusoids(0, ids.shape[1], widest, like) * (ids != self._padding)[..., None]
 
     def _prefix_attention(
         self, weights: SharedAttention, x: Tensor, memory: Tensor, heads: int, mask: Tensor | None
