@@ -98,6 +98,8 @@ class LanguageModelling(Task):
 
     def losses(self, outputs: Outputs, y: Tensor) -> Tensor:
         """Mean cross-entropy [S] in nats of logits [S, B, L, V], or of what makes them."""
+        if isinstance(outputs, LinearOutputs):
+            return outputs.losses(y)
         means: Tensor = self._nats(outputs, y).mean(dim=(1, 2))
         return means
 
