@@ -7,10 +7,10 @@ from pathlib import Path
 
 from modnas_fast.config import Config
 from modnas_fast.datasets import load_task
+from modnas_fast.datasets.home import VOCABULARY_FILE
 from modnas_fast.datasets.look import look_at, named
 from modnas_fast.datasets.texts import EMBEDDED, Corpus, encoded, is_tokens, read_documents
 from modnas_fast.datasets.vocabulary import (
-    VOCABULARY_FILE,
     check_choice,
     keep_vocabulary,
     load_vocabulary,
