@@ -9,8 +9,9 @@ clipped SGD). Sizes are the paper's, C = 16 and N = 5 on images of 32 × 32 pixe
   compiled         the same through torch.compile: on CUDA unless --no-compile is given, on the CPU with --compile
   ours             what `modnas-fast search --preset nb201-paper` runs
 
-Contenders take turns in one process; a time is a median, a ratio is one of medians, above 1 where ours is faster.
-Refuses to run where losses or gradients differ by more than 1e-8 in float64; what is compiled is not checked again.
+Convolutions of the others are as torch makes them, on CUDA in TF32 unless it is told otherwise. Contenders take turns
+in one process; a time is a median, a ratio is one of medians, above 1 where ours is faster. Refuses to run where losses
+or gradients differ by more than 1e-8 in float64; what is compiled is not checked again.
 """
 
 from __future__ import annotations

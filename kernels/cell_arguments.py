@@ -20,18 +20,18 @@ class Tiles(NamedTuple):
     inner: int  # channels over which both sum at a time
     outer: int  # channels that they and multiply_gradients give
     weight_pixels: int  # over which multiply_gradients sums at a time
-    weight_columns: int  # taps times input channels that it gives
+    weight_columns: int  # taps times input channels that it gives of 3×3 kernels, and at most of 1×1 ones
 
 
 # By bytes per number and channels. All fit into registers, 4 warps per program: tests/ops/test_mixed_cell_triton.py
 # compiles them and looks. They have not been timed.
 _TILES = {
-    (2, 16): Tiles(128, 64, 16, 16, 32, 256),
-    (2, 32): Tiles(128, 64, 32, 32, 32, 128),
-    (2, 64): Tiles(64, 64, 32, 64, 32, 128),
-    (4, 16): Tiles(128, 64, 16, 16, 16, 256),
-    (4, 32): Tiles(64, 32, 16, 32, 16, 128),
-    (4, 64): Tiles(64, 32, 16, 32, 16, 128),
+    (2, 16): Tiles(128, 64, 16, 16, 64, 64),
+    (2, 32): Tiles(128, 64, 32, 32, 32, 64),
+    (2, 64): Tiles(64, 64, 32, 64, 32, 64),
+    (4, 16): Tiles(128, 64, 16, 16, 16, 128),
+    (4, 32): Tiles(64, 32, 16, 32, 16, 64),
+    (4, 64): Tiles(64, 32, 16, 32, 16, 64),
     (8, 16): Tiles(64, 64, 16, 16, 16, 128),
     (8, 32): Tiles(64, 32, 16, 32, 16, 64),
     (8, 64): Tiles(64, 32, 16, 32, 16, 64),

@@ -76,6 +76,13 @@ def unit_of_convolution(convolved, source, target, kind, device, states, devices
 
 
 @triton.jit
+def unit_of_own_gradient(own, source, target, kind, device, devices, kinds, size):
+    """Pointer to the gradient of a convolution for a device, of units [6 edges, kinds, T]; see unit_of_convolution."""
+    edge = edge_between(source, target)
+    return own + ((edge * kinds + kind * (kinds - 1)).to(tl.int64) * devices + device) * size
+
+
+@triton.jit
 def statistics_of(statistics, source, target, kind, device, states, devices, C: tl.constexpr):
     """Pointer to the C means of a convolution for a device, which C values of 1/sqrt(variance + eps) follow."""
     state = tl.where(source == 0, device % states, device)

@@ -12,10 +12,7 @@ from modnas_fast.kernels.cell_layout import (
     POOL,
     SKIP,
     devices_of,
-    edge_between,
-    factor,
     is_inside,
-    load_channels,
     load_kernel,
     load_pixels,
     offset_of_tap,
@@ -23,35 +20,31 @@ from modnas_fast.kernels.cell_layout import (
     place_of,
     pool_count,
     rounded,
-    statistics_of,
-    unit_of_convolution,
     unit_of_gradient,
+    unit_of_own_gradient,
 )
 
 
 def gather_gradient(
-    cell: Cell, run: Run, means: Tensor, gradients: Tensor, out_gradient: Tensor, source: int, written: Tensor
+    cell: Cell, run: Run, own: Tensor, gradients: Tensor, out_gradient: Tensor, source: int, written: Tensor
 ) -> None:
     """Writes the gradient of node 0, 1 or 2 from those of the nodes after it."""
     tiles, channels = cell.tiles, cell.x.shape[-1]
     node = cell.node(run.nodes, source)
     count = triton.cdiv(cell.pixels, tiles.gathered_pixels)
-    states, *rest = cell.room
     _gather_gradient[(triton.cdiv(channels, tiles.outer) * count * len(node),)](
         node,
         cell.packed,
-        run.convolved,
-        run.statistics,
-        means,
+        own,
         cell.sample,
         cell.active,
         gradients,
         out_gradient,
         written,
         source,
-        states,
         len(node),
-        *rest,
+        cell.devices,
+        cell.kinds,
         *cell.image,
         count,
         C=channels,
@@ -59,31 +52,27 @@ def gather_gradient(
         IN=tiles.outer,
         OUT=tiles.inner,
         num_warps=4,
-        num_stages=2,
+        num_stages=3 if cell.x.element_size() == 2 else 2,  # what nothing spills with
     )
 
 
 @triton.jit(
     do_not_specialize=[
-        "source", "states", "node_states", "devices", "first_kinds", "kinds", "pixels", "height", "width", "tiles",
+        "source", "node_states", "devices", "kinds", "pixels", "height", "width", "tiles",
     ]
 )  # fmt: skip
 def _gather_gradient(
     node,  # units [node_states] of the source
     packed,  # [6, C out, 10, C in]
-    convolved,  # units, see cell_layout
-    statistics,  # [6, 2, T, 2, C]
-    means,  # [T, 6, 3, C], see mixed_reduction
+    own,  # units [6, kinds, T], see mixed_gradient
     sample,  # [T, 6, 5]
     active,  # uint8 [T, 6, 5]
     gradients,  # units [2, T] of nodes 1 and 2
     out_gradient,  # units [T] of node 3
     written,  # units [node_states]
     source,
-    states,
     node_states,
     devices,
-    first_kinds,
     kinds,
     pixels,
     height,
@@ -94,10 +83,7 @@ def _gather_gradient(
     IN: tl.constexpr,
     OUT: tl.constexpr,
 ):
-    """One tile of pixels and channels of one state, summed over the devices that share it.
-
-    A convolution's own gradient exists in registers only: it is computed from that of the target wherever needed.
-    """
+    """One tile of pixels and channels of one state, summed over the devices that share it."""
     parts: tl.constexpr = (C + IN - 1) // IN
     program = tl.program_id(0)
     part, tile, state = program % parts, program // parts % tiles, program // parts // tiles
@@ -105,35 +91,23 @@ def _gather_gradient(
     inside = pixel < pixels
     size = pixels.to(tl.int64) * C
     accumulator: tl.constexpr = sample.dtype.element_ty
-    dtype: tl.constexpr = packed.dtype.element_ty
     row, column = place_of(pixel, height, width)
     total = tl.zeros((PIXELS, IN), dtype=accumulator)
     steps: tl.constexpr = (C + OUT - 1) // OUT
     first, last = devices_of(state, node_states, devices)
     for device in range(first, last):
         for target in range(source + 1, 4):
-            unit = unit_of_gradient(gradients, out_gradient, target, device, devices, size)
-            mean = means + (device * 6 + edge_between(source, target)) * 3 * C
             for kind in range(2):
-                operation = operation_of(device, source, target, CONVOLUTION + kind)
-                if tl.load(active + operation) != 0:
-                    weight = tl.load(sample + operation)
-                    values = unit_of_convolution(
-                        convolved, source, target, kind, device, states, devices, first_kinds, kinds, size
-                    )
-                    moments = statistics_of(statistics, source, target, kind, device, states, devices, C)
+                if tl.load(active + operation_of(device, source, target, CONVOLUTION + kind)) != 0:
+                    unit = unit_of_own_gradient(own, source, target, kind, device, devices, kinds, size)
                     for step in range(kind * steps, (kind * 9 + 1) * steps):
                         tap, out = step // steps, step % steps * OUT + tl.arange(0, OUT)
                         rows, columns = offset_of_tap(tap)
                         read = pixel - rows * width - columns
                         there = is_inside(pixel, row - rows, column - columns, pixels, height, width)
-                        behind = gradient_of_convolution(
-                            unit, values, moments, mean, kind, weight, read, there, out, C, accumulator
-                        )
+                        behind = load_pixels(unit, read, there, out, C)
                         weights = load_kernel(packed, source, target, tap, out[:, None], channel[None, :], C)
-                        total = tl.dot(
-                            factor(behind, dtype), weights, total, input_precision="ieee", out_dtype=accumulator
-                        )
+                        total = tl.dot(behind, weights, total, input_precision="ieee", out_dtype=accumulator)
     image = load_pixels(node + state * size, pixel, inside, channel, C)
     total = tl.where(image <= 0, 0.0, total)  # back through relu, which only convolutions have
     for device in range(first, last):
@@ -149,21 +123,6 @@ def _gather_gradient(
     place = written + state * size + pixel.to(tl.int64)[:, None] * C + channel[None, :]
     mask = inside[:, None] & (channel < C)[None, :]
     tl.store(place, rounded(total, written.dtype.element_ty), mask=mask)
-
-
-@triton.jit
-def gradient_of_convolution(
-    gradient, values, moments, mean, kind, weight, pixel, there, channel, C: tl.constexpr, DTYPE: tl.constexpr
-):
-    """[pixels, channels] of the gradient of a convolution, through its batch normalisation; 0 outside.
-
-    weight · rstd · (g - mean(g) - y · mean(g · y)) with y what the normalisation gave, g the target's gradient.
-    """
-    scale = load_channels(moments + C, channel, C)
-    slope = scale * load_channels(mean + (kind + 1) * C, channel, C)
-    grads = load_pixels(gradient, pixel, there, channel, C).to(DTYPE) - load_channels(mean, channel, C)
-    centred = load_pixels(values, pixel, there, channel, C).to(DTYPE) - load_channels(moments, channel, C)
-    return tl.where(there[:, None], weight * scale * (grads - centred * slope), 0.0)
 
 
 @triton.jit

@@ -446,8 +446,7 @@ class Config(Section):
     objectives: Annotated[tuple[str, ...], Field(min_length=2)] = ("error", "latency")
     """What is minimised: the task's quality, then costs: those of the devices (latency; of texts token_latency too; of
     a table its columns, such as energy), and metrics of every network, exact: `parameters`, `flops`, `memory`, of gpt
-    `cache_memory`, or one of one's own
-    (docs/extending.md); paper: error and latency."""
+    `cache_memory`, or one of one's own (docs/extending.md); paper: error and latency."""
     space: SpaceConfig = Field(default_factory=SpaceConfig)
     task: TaskConfig = TaskConfig()
     devices: DevicesConfig = DevicesConfig()

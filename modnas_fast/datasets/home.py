@@ -9,6 +9,9 @@ from modnas_fast.datasets.registry import owner
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.files import cache_folder
 
+#: where a run on texts keeps what its tokens are, in its folder
+VOCABULARY_FILE = "vocabulary.json"
+
 
 def data_home() -> Path:
     """The folder of benchmark data: `$MODNAS_DATA`, else `data` in this package's cache folder. It need not exist."""

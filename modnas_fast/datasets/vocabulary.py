@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 from torch import Tensor
 
-from modnas_fast.datasets.home import locate
+from modnas_fast.datasets.home import VOCABULARY_FILE, locate
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.files import read_json, write_json
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 #: `bytes`, `gpt2`, or how many tokens are learned
 Choice: TypeAlias = str | int
-#: where a run keeps its vocabulary
-VOCABULARY_FILE = "vocabulary.json"
 #: tokens of texts that are their bytes, and one more that ends a document
 BYTES = 257
 #: of GPT-2; its last token ends a document
@@ -108,7 +106,7 @@ class BytePairs(Vocabulary):
     def _tokenizer(self) -> Tokenizer: ...
 
     def _encoded(self, texts: Sequence[str]) -> list[list[int]]:
-        return [found.ids for found in self._tokenizer.encode_batch(list(texts), add_special_tokens=False)]
+        return [found.ids for found in self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
 
     def _decoded(self, tokens: Sequence[int]) -> str:
         return str(self._tokenizer.decode(list(tokens), skip_special_tokens=False))

@@ -26,6 +26,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modnas_fast.datasets.home import VOCABULARY_FILE
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.files import write_new
 
@@ -47,6 +48,8 @@ QUALITY_FILE = "predictor.json"
 TABLE_FILE = "table.parquet"
 RESULT_FILE = "result.json"
 ANSWERS_FILE = "answers.npz"
+#: what a run keeps of its inputs before anything is measured
+FROM_INPUTS = (FILES_FILE, VOCABULARY_FILE)
 #: of result.json
 SCHEMA = 2
 
@@ -85,8 +88,10 @@ def create_numbered_run(parent: Path, name: str, config: Config) -> Path:
 
 def discard_unstarted(folder: Path) -> None:
     """Removes the folder of a new run that ended before anything was measured: it can be used again."""
-    if [path.name for path in folder.iterdir()] == [CONFIG_FILE]:
-        (folder / CONFIG_FILE).unlink()
+    names = [path.name for path in folder.iterdir()]
+    if CONFIG_FILE in names and set(names) <= {*FROM_INPUTS, CONFIG_FILE}:
+        for name in sorted(names, key=lambda name: name == CONFIG_FILE):  # what makes it a run goes last
+            (folder / name).unlink()
         folder.rmdir()
 
 

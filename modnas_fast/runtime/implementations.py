@@ -171,6 +171,7 @@ _FAST: dict[str, dict[str, list[tuple[str, Callable[[], Availability]]]]] = {
     "combine": {"cpu": [("c++", _compiled_on_cpu)], "cuda": [("triton", _triton_on_cuda)]},
     "mixed_cell": {"cpu": [("composed", _library_calls)], "cuda": [("triton", _triton_on_cuda)]},
     "entangled_linear": {"cpu": [("composed", _library_calls)], "cuda": [("triton", _triton_on_cuda)]},
+    "entangled_norm": {"cuda": [("triton", _triton_on_cuda)]},
 }
 
 

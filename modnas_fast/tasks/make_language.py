@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from modnas_fast.config import Config
+from modnas_fast.datasets.home import VOCABULARY_FILE
 from modnas_fast.datasets.texts import EMBEDDED, Corpus, encoded, is_tokens, read_documents
 from modnas_fast.datasets.vocabulary import (
-    VOCABULARY_FILE,
     check_choice,
     keep_vocabulary,
     load_vocabulary,

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from modnas_fast.datasets.home import VOCABULARY_FILE
 from modnas_fast.datasets.vocabulary import (
     GPT2,
     GPT2_SIZE,
-    VOCABULARY_FILE,
     Bytes,
     Vocabulary,
     check_choice,

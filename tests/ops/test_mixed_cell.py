@@ -146,18 +146,18 @@ def test_bytes_by_hand() -> None:
     shape, everything = (2, 3, 5, 2, 2), torch.ones(2, 6, 5, dtype=torch.bool)
     unit = 3 * 5 * 2 * 2 * 4
     assert bytes_moved(shape, 4, everything, "forward") == 2 * 36 * unit
-    assert bytes_moved(shape, 4, everything, "backward") == 2 * 81 * unit
+    assert bytes_moved(shape, 4, everything, "backward") == 2 * 96 * unit
     one = torch.zeros_like(everything)
     one[0, 3, 3] = True  # one device convolves the shared input for the output; the other computes nothing
     shared = (1, *shape[1:])
     forward = (1 + 1) + 6 + 1  # the input read and its result written; six nodes written and the result read
     assert bytes_moved(shared, 4, one, "forward") == forward * unit
-    # Six gradients and the result for sums; six nodes and gradients but one input, whose target and result are read;
-    # three for the kernel.
-    backward, gathered_for_x = (6 + 1) + (4 + 4) + 4 + 3, 4
+    # Six gradients and the result for sums; the result and its target's gradient read for its own gradient, which is
+    # written; six nodes and gradients but one input, for which it is read; the same with the input for the kernel.
+    backward, gathered_for_x = (6 + 1) + 3 + (4 + 4) + 3 + 2, 3
     assert bytes_moved(shared, 4, one, "backward") == backward * unit
     assert bytes_moved(shared, 4, one, "backward", x=False) == (backward - gathered_for_x) * unit
-    assert bytes_moved(shared, 4, one, "backward", weights=False) == (backward - 3) * unit
+    assert bytes_moved(shared, 4, one, "backward", weights=False) == (backward - 2) * unit
     one[1, 5, 1] = True  # an identity: its source is read for the sum and for the sample, its target for the gradient
     assert bytes_moved(shared, 4, one, "forward") == (forward + 1) * unit
     assert bytes_moved(shared, 4, one, "backward") == (backward + 2) * unit

@@ -6,11 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from docs.surroundings import write_run
 
+import modnas_fast
 from modnas_fast.config import make_config, with_absolute_paths
 from modnas_fast.report.drawings import DRAWINGS_FILE, read_drawings
-from modnas_fast.result.folder import create_run
+from modnas_fast.result.folder import create_run, discard_unstarted
 from modnas_fast.runs.drawings import keep_drawings
 from modnas_fast.runs.run import Run
 from modnas_fast.runtime.errors import InputError
@@ -45,6 +47,18 @@ def test_a_run_does_not_go_on_with_another_file(tmp_path: Path) -> None:
     (folder / "files.json").write_text('{"seconds": 0}')
     with pytest.raises(InputError, match="files.json is damaged"):
         Run(folder, config)._check_files()
+
+
+def test_a_run_that_cannot_begin_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODNAS_CACHE", str(tmp_path / "cache"))
+    torch.save({"lm_head.weight": torch.zeros(3, 3)}, tmp_path / "w.pt")
+    with pytest.raises(InputError, match="w.pt: lacks transformer.wte.weight"):
+        modnas_fast.search(preset="gpt-small", space={"checkpoint": str(tmp_path / "w.pt")}, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    kept = create_run(tmp_path / "kept", make_config(preset="gpt-small"))
+    (kept / "measurements.json").write_text("{}")
+    discard_unstarted(kept)
+    assert sorted(path.name for path in kept.iterdir()) == ["config.yaml", "measurements.json"]
 
 
 def write_run_with_front(run: Path) -> None:

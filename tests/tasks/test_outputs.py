@@ -39,16 +39,18 @@ def test_losses_and_quality_are_the_same_in_both_forms() -> None:
     torch.manual_seed(0)
     supernet, onehot = SPACE.supernet(vocabulary=VOCABULARY).double(), SPACE.sample(3, torch.Generator().manual_seed(1))
     x, y = next(iter(make(LanguageModelling).batches("train", 4)))
-    outputs = supernet.predict_from(supernet.embed(x), onehot.double())
     found = {}
     for kind in (LanguageModelling, OfLogits):
-        task = make(kind)
-        form = taken(task, outputs)
+        task, supernet.lm_head.weight.grad = make(kind), None
+        form = taken(task, supernet.predict_from(supernet.embed(x), onehot.double()))
         assert isinstance(form, LinearOutputs) == (kind is LanguageModelling)
-        found[kind] = task.losses(form, y), task.counts(form, y), SupernetErrors(supernet, task, "test", 4)(onehot)
+        losses, counts = task.losses(form, y), task.counts(form, y).detach()
+        losses.sum().backward()
+        quality = SupernetErrors(supernet, task, "test", 4)(onehot)
+        found[kind] = losses.detach(), counts, supernet.lm_head.weight.grad, quality
     for ours, plain in zip(*found.values(), strict=True):
         torch.testing.assert_close(ours, plain, atol=1e-10, rtol=1e-10)
-    assert float(found[OfLogits][2].std()) > 0
+    assert float(found[OfLogits][-1].std()) > 0
     assert taken(make(OfLogits), y) is y
 
 

@@ -20,6 +20,7 @@ from modnas_fast.spaces.gpt.network import EPSILON, Block, Transformer, initiali
 from modnas_fast.spaces.gpt.prefix_layer import Places, places
 from modnas_fast.spaces.gpt.prefix_networks import Choice, How, hidden_states
 from modnas_fast.supernets.entangled_linear import entangled_linear
+from modnas_fast.supernets.entangled_norm import entangled_norm
 from modnas_fast.supernets.linear_outputs import LinearOutputs
 from modnas_fast.supernets.memo import Memo
 from modnas_fast.supernets.supernet import Computed, Plan, Supernet
@@ -40,6 +41,8 @@ class GPTSupernet(Supernet):
 
     `predict` takes token ids [B, L] and gives logits [S, B, L, V] of samples [S, N].
     """
+
+    capturable = True
 
     def __init__(self, space: GPTSpace, vocabulary: int) -> None:
         super().__init__()
@@ -179,8 +182,4 @@ def _linear(layer: nn.Linear, x: Tensor, inputs: Tensor, outputs: Tensor, bias: 
 
 def _norm(layer: nn.LayerNorm, x: Tensor, mask: Tensor) -> Tensor:
     """Layer normalisation over the channels in use: x [S, B, L, E], which is 0 elsewhere, and mask [S, E]."""
-    mask = mask[:, None, None]
-    count = mask.sum(-1, keepdim=True)
-    centred = (x - (x * mask).sum(-1, keepdim=True) / count) * mask
-    variance = centred.square().sum(-1, keepdim=True) / count
-    return (centred * (variance + EPSILON).rsqrt() * layer.weight + layer.bias) * mask
+    return entangled_norm(x, layer.weight, layer.bias, mask, EPSILON)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from modnas_fast.spaces.hat.network import END, EPSILON, PADDING, Shape, by_heads, initialize, sinusoids
+from modnas_fast.supernets.entangled_norm import entangled_norm
 from modnas_fast.supernets.linear_outputs import LinearOutputs
 from modnas_fast.supernets.memo import Memo
 from modnas_fast.supernets.supernet import Supernet
@@ -296,12 +297,8 @@ def _masked_ffn(layer: SharedLayer, x: Tensor, masks: Masks, number: int) -> Ten
 
 
 def _norm(layer: nn.LayerNorm, x: Tensor, mask: Tensor) -> Tensor:
-    """Layer normalisation over the channels in use, of x [S, B, L, D] and mask [S, D]; 0 elsewhere."""
-    mask = mask[:, None, None]
-    count = mask.sum(-1, keepdim=True)
-    centred = (x - (x * mask).sum(-1, keepdim=True) / count) * mask
-    variance = centred.square().sum(-1, keepdim=True) / count
-    return (centred * (variance + EPSILON).rsqrt() * layer.weight + layer.bias) * mask
+    """Over the channels in use, of x [S, B, L, D] and mask [S, D]; 0 elsewhere."""
+    return entangled_norm(x, layer.weight, layer.bias, mask, EPSILON)
 
 
 def _prefixes(sizes: Sequence[int], like: Tensor) -> Tensor:

@@ -34,8 +34,8 @@ def bytes_moved(
 
     Counted are images of nodes, of raw convolutions and of gradients: once per kernel that reads or writes them, as
     if the L2 cache held what neighbouring programs share. Kernels of convolutions and partial sums, a few per cent,
-    are left out. In units of B·C·H·W numbers, with all operations active and S = T: forward 36 T; backward 81 T, of
-    which 36 T are for the gradients of weights. Composed of library calls the forward pass takes 168 T: per node two
+    are left out. In units of B·C·H·W numbers, with all operations active and S = T: forward 36 T; backward 96 T, of
+    which 24 T are for the gradients of weights. Composed of library calls the forward pass takes 168 T: per node two
     for relu, per edge 4 for two convolutions, 6 for their normalisation, 2 for the average, 8 to stack, 5 to weight and
     add operations, 2 to add edges.
 
@@ -49,6 +49,8 @@ def bytes_moved(
         units += sum(count.sums(node) for node in range(1, NUM_NODES))
     else:
         units = sum(count.reductions(node, samples) for node in range(1, NUM_NODES))
+        first = 0 if x or weights else 1
+        units += sum(count.differentiated(node, first) for node in range(1, NUM_NODES))
         units += sum(count.gathered(node) for node in range(0 if x else 1, NUM_NODES - 1))
         units += count.weights() if weights else 0
     batch, channels, height, width = shape[1:]
@@ -91,17 +93,27 @@ class _Count:
         chosen = [device[edge] for device in self.active for edge in self._edges(target=target)]
         return self.devices + sum(edge[operation] for edge in chosen for operation in _CONVOLUTIONS)
 
+    def differentiated(self, target: int, first: int) -> int:
+        """Results read and their gradients written, that of the target read per device that has any of them."""
+        units = 0
+        for device in self.active:
+            edges = [device[edge] for edge in self._edges(target=target) if EDGES[edge][0] >= first]
+            convolutions = sum(edge[operation] for edge in edges for operation in _CONVOLUTIONS)
+            units += 2 * convolutions + (convolutions > 0)
+        return units
+
     def gathered(self, source: int) -> int:
-        """Gradients of targets and results read per device, the source read and its gradient written per state."""
+        """Gradients of results and targets read per device, the source read and its gradient written per state."""
         units = 2 * len(self._states_of(source))
         for device in self.active:
             for edge in self._edges(source=source):
-                units += any(device[edge][1:]) + sum(device[edge][operation] for operation in _CONVOLUTIONS)
+                units += any(device[edge][operation] for operation in _OTHERS)
+                units += sum(device[edge][operation] for operation in _CONVOLUTIONS)
         return units
 
     def weights(self) -> int:
-        """Gradient of the target, result and source read for each convolution."""
-        return 3 * sum(edge[operation] for device in self.active for edge in device for operation in _CONVOLUTIONS)
+        """Gradient of the result and source read for each convolution."""
+        return 2 * sum(edge[operation] for device in self.active for edge in device for operation in _CONVOLUTIONS)
 
     def _states_of(self, node: int) -> list[list[int]]:
         """The devices of each state of a node."""

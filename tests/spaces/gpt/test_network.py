@@ -120,9 +120,32 @@ def test_weights_begin_as_in_gpt2() -> None:
     assert all(bool((value == 1).all()) for name, value in weights.items() if "norm" in name and "weight" in name)
 
 
-def test_it_is_exported_and_runs_in_bfloat16() -> None:
+def test_it_is_exported_and_compiled_whole() -> None:
     network, ids = GPTNetwork(SHAPE, VOCABULARY, 16).eval(), torch.randint(VOCABULARY, (1, 6), generator=seeded(1))
     exported = torch.export.export(network, (ids,)).module()
     torch.testing.assert_close(exported(ids), network(ids))
-    assert network.to(torch.bfloat16)(ids).dtype == torch.bfloat16
+    compiled = torch.compile(network, fullgraph=True, backend="aot_eager")  # a break in the graph is an error
+    torch.testing.assert_close(compiled(ids), network(ids))
     assert isinstance(network, nn.Module)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_short_formats_are_a_few_roundings_off(dtype: torch.dtype) -> None:
+    network, ids = made(), torch.randint(VOCABULARY, (2, 20), generator=seeded(1))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.copy_(parameter.to(dtype))  # what is left is the rounding of activations
+        true = network(ids)
+        found = network.to(dtype)(ids)
+    assert found.dtype == dtype
+    # every layer rounds what it adds to the residual and the last product sums 32 of its numbers
+    assert float((found.double() - true).abs().max()) <= 8 * torch.finfo(dtype).eps * float(true.abs().max())
+
+
+def test_gradients_in_bfloat16_point_the_same_way() -> None:
+    ids, found = torch.randint(VOCABULARY, (2, 20), generator=seeded(1)), []
+    for dtype in (torch.float64, torch.bfloat16):
+        network = made().to(torch.bfloat16).to(dtype)
+        network(ids).float().logsumexp(-1).mean().backward()
+        found.append(torch.cat([parameter.grad.flatten().double() for parameter in network.parameters()]))
+    assert float(torch.cosine_similarity(*found, dim=0)) > 0.99

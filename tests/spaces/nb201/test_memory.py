@@ -105,3 +105,24 @@ def test_large_activations_on_a_cpu_go_one_device_at_a_time() -> None:
     supernet = space.supernet(image_channels=3, classes=10, channels=16, cells=5)
     images = torch.Size([256, 3, 32, 32])
     assert plan(supernet, images, 4, 13, "composed", "weights", 10**12).chunk == 1
+
+
+@pytest.mark.parametrize("single_path", [False, True])
+def test_a_cell_s_kernels_have_the_working_space_that_is_stated(
+    single_path: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one of them allocates on its way back, everything computed once more, with x and gradients on both sides."""
+    pytest.importorskip("triton")
+    from modnas_fast.kernels import cell_arguments, mixed_cell
+
+    units: list[int] = []
+    make = cell_arguments.Cell.units
+    monkeypatch.setattr(cell_arguments.Cell, "units", lambda cell, count: units.append(count) or make(cell, count))
+    for name in ("convolve", "add_edges", "reduce_gradient", "differentiate", "gather_gradient"):
+        monkeypatch.setattr(mixed_cell, name, lambda *arguments: None)
+    x, kernels = torch.zeros(1, 2, 3, 4, 4).requires_grad_(), (torch.zeros(6, 3, 3), torch.zeros(6, 3, 3, 3, 3))
+    active = torch.ones(1, 6, 5, dtype=torch.bool)
+    out = mixed_cell.mixed_cell(x, *kernels, active.float(), active, recompute=True, single_path=single_path)
+    units.clear()
+    out.sum().backward()
+    assert 3 + sum(units) <= memory.WORKING["triton"]
