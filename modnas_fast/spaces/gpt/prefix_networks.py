@@ -114,13 +114,23 @@ class _Totals:
     """Gradients by all weights, added up over networks."""
 
     def __init__(self, layers: Sequence[Folded], last: Sequence[Tensor], how: How) -> None:
-        self.layers = [Totals(layer, how.options) for layer in layers]
+        self._layers, self._how = layers, how
+        self._used: dict[int, Totals] = {}
         self.last = [torch.zeros_like(weight) for weight in last]
-        self._order = how.where.order
 
-    def gradients(self) -> list[Tensor]:
-        """In the order of the weights."""
-        return [*(part for layer in self.layers for part in layer.gradients(self._order)), *self.last]
+    def layer(self, place: int) -> Totals:
+        """Of one layer."""
+        if place not in self._used:
+            self._used[place] = Totals(self._layers[place], self._how.options)
+        return self._used[place]
+
+    def gradients(self) -> list[Tensor | None]:
+        """In the order of the weights; None for those of layers that no network has."""
+        found: list[Tensor | None] = []
+        for place in range(len(self._layers)):
+            used = self._used.get(place)
+            found += [None] * len(Shared._fields) if used is None else used.gradients(self._how.where.order)
+        return [*found, *self.last]
 
 
 def _layers(weights: Sequence[Tensor], where: Places) -> list[Folded]:
@@ -166,7 +176,7 @@ class _Backward:
             kept, used = self._kept(network.layers[layer], layer)
             gradients = prefix_layer.backward(dx, kept, used, self._how.where, self._of_sample)
             if self._totals is not None:
-                self._totals.layers[layer].add(gradients, kept, self._choice.sizes(layer))
+                self._totals.layer(layer).add(gradients, kept, self._choice.sizes(layer))
             if self._of_sample:
                 found.insert(0, by_sample(gradients, kept, y, used, self._layers[layer]))
             y, dx = kept.x, gradients.x

@@ -9,6 +9,8 @@ from torch import Tensor
 from modnas_fast.spaces.gpt.space import GPTSpace
 from modnas_fast.spaces.gpt.supernet import GPTSupernet
 from modnas_fast.supernets.linear_outputs import LinearOutputs
+from modnas_fast.supernets.passes import Passes
+from modnas_fast.supernets.supernet import How, cross_entropies
 
 VOCABULARY = 13
 #: twins of the published scales with the same proportions
@@ -149,3 +151,35 @@ def test_the_gradient_by_weights_is_that_of_the_networks_cut_out() -> None:
         torch.testing.assert_close(
             parameter.grad, wanted[name], atol=1e-9, rtol=1e-8, msg=lambda m, n=name: f"{n}: {m}"
         )
+
+
+def test_what_no_network_has_gets_no_gradient() -> None:
+    """An optimiser leaves it alone then, decay and momentum included."""
+    space, ids = TWINS["small"], tokens()
+    shared = supernet(space)
+    onehot = space.encode([space.parse("e64_l2_m2.4_h4.4_nobias"), space.parse("e32_l2_m2.2_h6.2_nobias")]).double()
+    cross_entropies(shared.predict_from(shared.embed(ids), onehot, hard=True), ids).sum().backward()
+    for name, parameter in shared.named_parameters():
+        unused = (
+            ".h.2." in name or ".h.3." in name or (name.endswith("bias") and "norm" not in name and "ln" not in name)
+        )
+        assert (parameter.grad is None) == unused, name
+
+
+@pytest.mark.parametrize("how", [{"hard": True}, {"hard": True, "recompute": True}, {"hard": False}], ids=str)
+def test_neither_parts_nor_threads_change_a_pass(how: How) -> None:
+    space, ids = TWINS["small"], tokens(3, 6)
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads, chunk in ((1, None), (2, 1), (3, 2)):
+            torch.set_num_threads(threads)
+            shared, onehot = supernet(space), space.sample(5, seeded(2)).double().requires_grad_()
+            losses = Passes(shared).device_losses(ids, onehot, ids, chunk, **how)
+            (by_sample,) = torch.autograd.grad(losses.sum(), onehot)
+            means = Passes(shared).add_weight_gradients(ids, onehot, ids, chunk, **how)
+            found.append([losses.detach(), by_sample, means, *(p.grad for p in shared.parameters())])
+    finally:
+        torch.set_num_threads(before)
+    for other in found[1:]:
+        for first, second in zip(found[0], other, strict=True):
+            torch.testing.assert_close(first, second, atol=1e-11, rtol=1e-10)
