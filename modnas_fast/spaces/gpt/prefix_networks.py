@@ -60,7 +60,8 @@ def hidden_states(
     """
     weights = [weight for block in transformer.h for weight in prefix_layer.shared(block)]
     last = transformer.ln_f.weight, transformer.ln_f.bias
-    return list(_Networks.apply(choices, how, state, onehot, *weights, *last))
+    # autograd asks for gradients by inputs that want one even where it is off
+    return list(_Networks.apply(torch.is_grad_enabled(), choices, how, state, onehot, *weights, *last))
 
 
 class _Network(NamedTuple):
@@ -76,9 +77,9 @@ class _Network(NamedTuple):
 class _Networks(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, choices: Sequence[Choice], how: How, state: Tensor, onehot: Tensor, *weights: Tensor
+        ctx: Any, enabled: bool, choices: Sequence[Choice], how: How, state: Tensor, onehot: Tensor, *weights: Tensor
     ) -> tuple[Tensor, ...]:
-        layers, wanted = _layers(weights, how.where), any(ctx.needs_input_grad)
+        layers, wanted = _layers(weights, how.where), enabled and any(ctx.needs_input_grad)
         found, kept = [], []
         for choice in choices:
             hidden, network = _forward(choice, state, layers, weights[-2:], how, wanted)
@@ -94,7 +95,7 @@ class _Networks(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
         state, *last = ctx.saved_tensors[:3]
-        _, _, of_state, of_sample, *of_weights = ctx.needs_input_grad
+        _, _, _, of_state, of_sample, *of_weights = ctx.needs_input_grad
         totals = _Totals(ctx.layers, last, ctx.how) if any(of_weights) else None
         dstate = torch.zeros_like(state) if of_state else None
         samples: list[Tensor] = []
@@ -107,7 +108,7 @@ class _Networks(torch.autograd.Function):
             samples += [] if sample is None else [sample]
         donehot = torch.stack(samples).to(ctx.like) if of_sample else None
         by_weights = [None] * len(of_weights) if totals is None else totals.gradients()
-        return None, None, dstate, donehot, *by_weights
+        return None, None, None, dstate, donehot, *by_weights
 
 
 class _Totals:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
+from modnas_fast.spaces.gpt import prefix_networks
 from modnas_fast.spaces.gpt.space import GPTSpace
 from modnas_fast.spaces.gpt.supernet import GPTSupernet
 from modnas_fast.supernets.linear_outputs import LinearOutputs
@@ -183,3 +186,20 @@ def test_neither_parts_nor_threads_change_a_pass(how: How) -> None:
     for other in found[1:]:
         for first, second in zip(found[0], other, strict=True):
             torch.testing.assert_close(first, second, atol=1e-11, rtol=1e-10)
+
+
+def test_without_a_gradient_nothing_is_kept_of_networks_that_are_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[prefix_networks._Network] = []
+
+    def watched(*parts: Any) -> prefix_networks._Network:
+        made.append(network(*parts))
+        return made[-1]
+
+    network = prefix_networks._Network
+    monkeypatch.setattr(prefix_networks, "_Network", watched)
+    shared, onehot = supernet(TINY), TINY.sample(3, seeded(2)).double()
+    with torch.no_grad():
+        without = shared.predict(tokens(), onehot)
+    assert not made and not without.requires_grad
+    torch.testing.assert_close(shared.predict(tokens(), onehot).detach(), without)
+    assert len(made) == 3
