@@ -122,6 +122,18 @@ def test_all_gradients_are_those_of_the_masks(name: str, recompute: bool) -> Non
             torch.testing.assert_close(found, true, atol=1e-10 * float(true.abs().max()), rtol=1e-10)
 
 
+def test_larger_options_have_the_gradient_of_the_chosen_one() -> None:
+    """Of ratios and heads: what is beyond the prefix is multiplied by two masks that are 0."""
+    space, ids = TWINS["small"], tokens()
+    shared, onehot = supernet(space), space.sample(6, seeded(2)).double().requires_grad_()
+    outputs = shared.predict_from(shared.embed(ids), onehot, hard=True).logits()
+    (gradient,) = torch.autograd.grad(outputs.square().sum(), onehot)
+    groups = (part.split(space.group_sizes, dim=-1) for part in (onehot.detach(), gradient))
+    for sample, found in list(zip(*groups, strict=True))[2:-1]:
+        for row, chosen in enumerate(sample.argmax(-1).tolist()):
+            torch.testing.assert_close(found[row, chosen:], found[row, chosen].expand_as(found[row, chosen:]))
+
+
 def test_layers_that_are_not_there_are_left_out_where_the_gradient_need_not_be_exact() -> None:
     space, ids = TWINS["small"], tokens()
     shared, found = supernet(space), []
