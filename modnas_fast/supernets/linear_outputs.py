@@ -55,7 +55,8 @@ class LinearOutputs:
 
     def losses(self, y: Tensor) -> Tensor:
         """Mean cross-entropies [S] in nats for labels y [B, ...], differentiable once, in float32 or wider."""
-        losses: Tensor = _Losses.apply(self.weight, y.reshape(-1), *self._rows())
+        # autograd asks for gradients by inputs that want one even where it is off
+        losses: Tensor = _Losses.apply(torch.is_grad_enabled(), self.weight, y.reshape(-1), *self._rows())
         return losses
 
     def _rows(self) -> list[Tensor]:
@@ -70,8 +71,8 @@ class _Losses(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, y: Tensor, *hidden: Tensor) -> Tensor:
-        by_weight, by_hidden = ctx.needs_input_grad[0], any(ctx.needs_input_grad[2:])
+    def forward(ctx: Any, enabled: bool, weight: Tensor, y: Tensor, *hidden: Tensor) -> Tensor:
+        by_weight, by_hidden = enabled and ctx.needs_input_grad[1], enabled and any(ctx.needs_input_grad[3:])
         at_once = by_weight and len(weight) <= len(y)
         losses = torch.zeros(len(hidden), dtype=_wide(weight), device=weight.device)
         of_hidden = [torch.empty_like(part) for part in hidden] if by_hidden else []
@@ -103,9 +104,9 @@ class _Losses(torch.autograd.Function):
             of_weight = tensors[0].new_zeros(ctx.shape)
             for part, factor in zip(tensors, factors, strict=True):
                 _columns(of_weight, part).add_(part * factor.to(part.dtype))
-        elif ctx.needs_input_grad[0]:
+        elif ctx.needs_input_grad[1]:
             of_weight = _products(tensors[0], y, tensors[1:], factors)
-        return of_weight, None, *of_hidden
+        return None, of_weight, None, *of_hidden
 
 
 def _products(weight: Tensor, y: Tensor, hidden: Sequence[Tensor], factors: Tensor) -> Tensor:
