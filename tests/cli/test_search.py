@@ -22,6 +22,7 @@ FILES = {
     "evaluation.json",
     "verification.json",
     "costs.json",
+    "drawings.json",
     "predictor.json",
     "result.json",
     "answers.npz",
