@@ -40,7 +40,14 @@ PRESETS: dict[str, dict[str, Any]] = {
             "sandwich": True,
             "evaluations": 4,
         },
-        "verify": {"networks": 2, "epochs": 2, "optimizer": "adamw", "learning_rate": 3e-3, "weight_decay": 0.1},
+        "verify": {
+            "networks": 2,
+            "epochs": 2,
+            "batch_size": 16,
+            "optimizer": "adamw",
+            "learning_rate": 3e-3,
+            "weight_decay": 0.1,
+        },
     },
     # searches on tables: nothing is measured or trained but the predictor and Φ
     "nb201": {
