@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 #: words around the name of a cost, by its source
 COST = {"measured": "measured {}", "tabulated": "{} (table)", "predicted": "predicted {}", "exact": "{}"}
-QUALITY = {"inherited": "supernet {}", "true": "true {}"}
+QUALITY = {"inherited": "supernet {}", "true": "true {}", "judged": "judged {}"}
 
 
 def pick(

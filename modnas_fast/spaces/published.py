@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -120,6 +120,11 @@ class Truth:
     @cached_property
     def _row_of(self) -> dict[str, int]:
         return {text: row for row, text in enumerate(self.architectures)}
+
+    @property
+    def kind(self) -> Literal["true", "judged"]:
+        """What qualities of an answer are."""
+        return "true" if self.judge is None else "judged"
 
     def of(self, texts: Sequence[str]) -> Tensor:
         """Values of networks, float64 [n]. Raises InputError for one that is not known."""

@@ -2,8 +2,8 @@
 
 HW-GPT-Bench measured 10,000 of some 10¹⁴ networks. Of the others, perplexity is what its authors' network says, an MLP
 on published one-hots; a latency or energy is what a linear model says that was fitted to all measured networks of the
-device, with one set of counts per width. Single measurements are noisy; a model over all of them is less so, and a
-search cannot profit from a lucky one.
+device, with one set of counts per width (`GPTSpace.details`). Single measurements are noisy; a model over all of them
+is less so, and a search cannot profit from a lucky one.
 """
 
 from __future__ import annotations
@@ -73,22 +73,11 @@ class PerplexityNet(nn.Module):
         return x.squeeze(-1)
 
 
-def counts(space: GPTSpace, onehot: Tensor) -> Tensor:
-    """What costs are linear in, float64 [n, F], of one-hots [n, N].
-
-    Per width: one, how many layers have each MLP ratio and each number of heads, and how many have biases.
-    """
-    scale, layers = space.scale, space.scale.layers
-    groups = published_onehot(space, onehot).double().split(space.group_sizes, dim=-1)
-    ratios, heads = (torch.stack(groups[2 + at : 2 + at + layers], dim=-2).sum(-2) for at in (0, layers))
-    depth = ratios.sum(-1, keepdim=True)
-    own = torch.cat([torch.ones_like(depth), ratios / scale.layers, heads / scale.layers,
-                     groups[-1][..., :1] * depth / scale.layers], dim=-1)  # fmt: skip
-    return (groups[0][..., :, None] * own[..., None, :]).flatten(-2)
-
-
 class CostModels:
     """Costs of networks on the devices of a table, by ridge models: a `CostJudge`.
+
+    Sizes that lie outside of all that was measured may lead a linear model anywhere, below zero even. So no network is
+    judged to cost less than the least that was measured of its width: an answer cannot gain by that.
 
     Args:
         space: the search space.
@@ -104,7 +93,7 @@ class CostModels:
 
     @cached_property
     def _counts(self) -> Tensor:
-        return counts(self._space, self._onehot)
+        return self._space.details(self._space.canonical(self._onehot).double())
 
     @cached_property
     def _gram(self) -> Tensor:
@@ -127,13 +116,21 @@ class CostModels:
         per_width = self._counts.shape[1] // len(self._space.scale.widths)
         return torch.arange(self._counts.shape[1]).remainder(per_width).eq(0).double()
 
+    def _least(self, device: str, onehot: Tensor) -> Tensor:
+        """The least measured costs [n, C] of the width of each of the networks [n, N]."""
+        widths = len(self._space.scale.widths)
+        own = self._onehot[:, :widths].argmax(-1)
+        least = torch.stack([self._values[device][own == width].amin(0) for width in range(widths)])
+        return least[onehot[:, :widths].argmax(-1)]
+
     def __call__(self, device: str, onehot: Tensor) -> Tensor:
         """Costs [n, C], float64, of networks [n, N] on a device."""
-        return counts(self._space, onehot) @ self._of(device)
+        told = self._space.details(self._space.canonical(onehot).double()) @ self._of(device)
+        return torch.maximum(told, self._least(device, onehot))
 
     def fits(self, device: str) -> list[Fit]:
         """How well each cost of the measured networks is told on a device, [C]."""
-        told, values = self._counts @ self._of(device), self._values[device]
+        told, values = self(device, self._onehot), self._values[device]
         missed = (values - told).square().sum(0) / (values - values.mean(0)).square().sum(0)
         return [
             Fit(1 - float(m), float(scipy.stats.spearmanr(t.numpy(), v.numpy()).statistic))

@@ -48,6 +48,7 @@ class GPTSpace(SearchSpace):
     name = "gpt"
     keys = GPTKeys
     takes_ids = True
+    unpublished = "; space.scale=s, m or l has a table, with the sizes of the scale alone"
     analytic_is_differentiable = True
 
     def __init__(
@@ -81,8 +82,8 @@ class GPTSpace(SearchSpace):
             Choice("bias", ("bias", "nobias")),
         )
 
-    @cached_property  # type: ignore[override]  # m's are looked for when they are asked for
-    def references(self) -> tuple[str, ...]:
+    @cached_property
+    def references(self) -> tuple[str, ...]:  # type: ignore[override]  # worked out when it is asked for
         """Ten networks; those of a published table where the scale has one, see `spaces.gpt.references`."""
         codes = SCALES[self._published].references if self._published else ()
         if codes:
@@ -172,6 +173,21 @@ class GPTSpace(SearchSpace):
             ],
             dim=-1,
         )
+
+    def details(self, onehot: Tensor) -> Tensor:
+        """Per width: one, and as shares of the layers how many have each MLP ratio, each number of heads, and biases.
+
+        [..., F], linear in each choice; see `SearchSpace.details`.
+        """
+        layers = self.scale.layers
+        groups = onehot.split(self.group_sizes, dim=-1)
+        present = self.present(groups[1])[..., None]  # [..., L, 1]
+        ratios, heads = (
+            (torch.stack(groups[2 + at : 2 + at + layers], dim=-2) * present).mean(-2) for at in (0, layers)
+        )
+        bias = groups[-1][..., :1] * present.mean(-2)
+        own = torch.cat([torch.ones_like(bias), ratios, heads, bias], dim=-1)
+        return (groups[0][..., :, None] * own[..., None, :]).flatten(-2)
 
     def analytic(self, onehot: Tensor, *, input_shape: Sequence[int], **network: Any) -> dict[str, Tensor]:
         """By formulas, differentiable in one-hots and relaxed samples [..., N]; see `SearchSpace.analytic`.
