@@ -12,6 +12,7 @@ from hw_gpt_bench import networks, write_table
 from torch import Tensor
 
 from modnas_fast import Result
+from modnas_fast.cli.pick import _in_words
 from modnas_fast.config import make_config
 from modnas_fast.evaluation.benchmark import benchmark_of
 from modnas_fast.result.folder import create_run
@@ -84,6 +85,10 @@ def test_every_number_says_whether_it_was_measured_or_judged(tmp_path: Path) -> 
     assert len(known["queried"]) == 20 and set(known["queried"]) <= set(texts)
     page = (tmp_path / "run" / "report.html").read_text()
     assert "Of the judged front of the table" in page and "Perplexity, judged" in page and ", judged" in page
+    for device, words in (("a100", ("judged perplexity", "energy")), ("P100", ("judged perplexity", "energy"))):
+        listed = [_in_words(each, result) for each in result.top(device, max={"energy_mwh": 1e9}, count=20)]
+        assert all(word in text for text in listed for word in words)
+        assert any("judged energy" in text for text in listed)
     pick = result.pick("a100", max={"energy_mwh": 1e9})
     assert pick.quality_kind == "judged" and pick.to_dict()["sources"]["energy_mwh"] in ("judged", "tabulated")
 
