@@ -30,7 +30,9 @@ def convolve(cell: Cell, run: Run, source: int) -> None:
     count, convolutions = triton.cdiv(cell.pixels, tiles.convolved_pixels), 2 * (3 - source)
     partial = cell.sums(convolutions, len(node), count, 2, channels)
     states, devices, *kinds = cell.room
-    _convolve[(convolutions * triton.cdiv(channels, tiles.outer) * count * len(node),)](
+    # of float32, programs for one kind spill registers
+    apart = (cell.kinds if source else cell.first_kinds) if cell.x.element_size() == 2 else 2
+    _convolve[((3 - source) * apart * triton.cdiv(channels, tiles.outer) * count * len(node),)](
         node,
         cell.packed,
         cell.active,
@@ -43,6 +45,7 @@ def convolve(cell: Cell, run: Run, source: int) -> None:
         *kinds,
         *cell.image,
         count,
+        APART=apart,
         C=channels,
         PIXELS=tiles.convolved_pixels,
         IN=tiles.inner,
@@ -88,6 +91,7 @@ def _convolve(
     height,
     width,
     tiles,
+    APART: tl.constexpr,  # 2: programs for both kinds; 1: for that which runs, where it is one at most
     C: tl.constexpr,
     PIXELS: tl.constexpr,
     IN: tl.constexpr,
@@ -99,10 +103,12 @@ def _convolve(
     """
     parts: tl.constexpr = (C + OUT - 1) // OUT
     program = tl.program_id(0)
-    convolutions = (3 - source) * 2
+    convolutions = (3 - source) * APART
     convolution, part = program % convolutions, program // convolutions % parts
     tile, state = program // (convolutions * parts) % tiles, program // (convolutions * parts) // tiles
-    target, kind = source + 1 + convolution // 2, convolution % 2
+    target, kind = source + 1 + convolution // APART, convolution % APART
+    if APART == 1:
+        kind += is_active(active, state, node_states, devices, source, target, CONVOLUTION + 1).to(tl.int32)
     if not is_active(active, state, node_states, devices, source, target, CONVOLUTION + kind):
         return
 
@@ -131,6 +137,8 @@ def _convolve(
     count = tl.minimum(PIXELS, pixels - tile * PIXELS)
     mean = tl.sum(values, axis=0) / count.to(accumulator)
     deviation = tl.where(inside[:, None], values - mean[None, :], 0.0)
+    if APART == 1:
+        convolution = convolution * 2 + kind
     slot = (convolution * node_states + state).to(tl.int64) * tiles + tile
     sums = partial + slot * 2 * C + out
     tl.store(sums, mean, mask=out < C)

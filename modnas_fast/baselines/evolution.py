@@ -32,7 +32,7 @@ def regularised_evolution(problem: Problem, seed: int, population: int = 50, tou
         order = _fitness_order(np.array([values for _, values in alive]))
         drawn = random.sample(range(population), tournament)
         parent = alive[min(drawn, key=lambda position: order[position])][0]
-        children = neighbours(problem.space, parent)
+        children = neighbours(problem, parent)
         ask(unknown(problem, random, partial(random.choice, children)))
 
 

@@ -31,7 +31,7 @@ def _next_neighbour(problem: Problem, known: dict[Network, tuple[float, ...]], r
     best = np.flatnonzero(moocore.is_nondominated(np.array(list(known.values())), keep_weakly=True)).tolist()
     random.shuffle(best)
     for position in best:
-        around = [network for network in neighbours(problem.space, networks[position]) if network not in known]
+        around = [network for network in neighbours(problem, networks[position]) if network not in known]
         if around:
             return random.choice(around)
     return None

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from random import Random
 
 from modnas_fast.baselines.problem import Problem
-from modnas_fast.spaces import SearchSpace
 
 Network = tuple[int, ...]
 
@@ -14,16 +13,14 @@ Network = tuple[int, ...]
 PATIENCE = 20
 
 
-def drawn(space: SearchSpace, random: Random) -> Network:
-    """A uniformly random network."""
-    return tuple(random.randrange(size) for size in space.group_sizes)
-
-
-def neighbours(space: SearchSpace, network: Sequence[int]) -> list[Network]:
-    """All networks that differ from `network` in exactly one choice."""
+def neighbours(problem: Problem, network: Sequence[int]) -> list[Network]:
+    """All networks that differ from `network` in exactly one choice; of a pool as many of the nearest that are left."""
+    sizes = problem.space.group_sizes
+    if problem.pool:
+        return problem.nearest(network, sum(sizes) - len(sizes))
     return [
         (*network[:group], option, *network[group + 1 :])
-        for group, size in enumerate(space.group_sizes)
+        for group, size in enumerate(sizes)
         for option in range(size)
         if option != network[group]
     ]
@@ -39,6 +36,6 @@ def unknown(problem: Problem, random: Random, propose: Callable[[], Network] | N
             network = propose()
             if not problem.knows(network):
                 return network
-    while problem.knows(network := drawn(problem.space, random)):
+    while problem.knows(network := problem.drawn(random)):
         pass
     return network

@@ -57,7 +57,7 @@ class TableGPSampler(GPSampler):
         best = np.zeros((0 if best_params is None else len(best_params), len(self._problem.space.choices)), dtype=int)
         if best_params is not None:
             best[:, free] = best_params
-        near = [n for b in best.tolist() for n in neighbours(self._problem.space, b) if not self._problem.knows(n)]
+        near = [n for b in best.tolist() for n in neighbours(self._problem, b) if not self._problem.knows(n)]
         candidates = np.array(drawn + near, dtype=float)[:, free]
         return candidates[acqf.eval_acqf_no_grad(candidates).argmax()]
 

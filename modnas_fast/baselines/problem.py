@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from random import Random
 
 import numpy as np
 import torch
@@ -26,29 +27,33 @@ class Problem:
     apart, so each costs one evaluation. A network that learned nothing answers with its error and the highest costs,
     as nobody would use it however cheap it is.
 
+    Where the table has some networks of the space alone, they are a pool: for a network that is not in it stands the
+    one that differs in the fewest choices, of several the first row, of those that were not asked for before.
+
     Args:
         space: the search space.
         architectures: its strings, one per row of the table.
-        front: all rows on the device, with their normalised objectives.
+        front: all rows on the device, with their normalised objectives as they were measured.
         budget: distinct networks that may be asked for.
 
-    Raises InputError where a network of the space is not in the table, and for a budget below 1 or above its rows.
+    Raises InputError for a budget below 1 or above the rows of the table.
     """
 
     @classmethod
     def on(cls, known: KnownSpace, device: str, budget: int) -> Problem:
         """All networks of a known space on a device, with nothing spent."""
-        return cls(known.space, known.architectures, known.fronts[device], budget)
+        return cls(known.space, known.architectures, (known.measured or known.fronts)[device], budget)
 
     def __init__(self, space: SearchSpace, architectures: Sequence[str], front: ExactFront, budget: int) -> None:
         count = len(architectures)
-        if count != space.num_architectures:
-            raise InputError(f"architectures: the table has {count}, {space.name} has {space.num_architectures}")
         if not 1 <= budget <= count:
             raise InputError(f"evaluations: wanted 1 to {count}, the networks of the table, got {budget}")
         self.space = space
         self.front = front
         self.budget = budget
+        self.pool = count != space.num_architectures
+        """Whether the table has some networks of the space alone."""
+        self._architectures = architectures
         self._row_of = {text: row for row, text in enumerate(architectures)}
         self._objectives = np.where(front.kept[:, None], front.values, front.values.clip(min=1))
         self._asked: dict[int, None] = {}
@@ -91,5 +96,33 @@ class Problem:
         low, high = costs.min(axis=0), costs.max(axis=0)
         return torch.from_numpy(((costs - low) / (high - low)).T.flatten()).float()
 
+    def nearest(self, indices: Sequence[int], count: int) -> list[tuple[int, ...]]:
+        """The networks of a pool that were not asked for and differ from this one in the fewest choices, `count`."""
+        away = self._away(indices)
+        away[self.rows] = away.max() + 1
+        rows = np.argsort(away, kind="stable")[: min(count, len(away) - len(self._asked))]
+        return [tuple(row) for row in self._indices[rows].tolist()]
+
+    def drawn(self, random: Random) -> tuple[int, ...]:
+        """A uniformly random network: of a pool one of its rows, else of the space."""
+        if self.pool:
+            return tuple(self._indices[random.randrange(len(self._indices))].tolist())
+        return tuple(random.randrange(size) for size in self.space.group_sizes)
+
+    @cached_property
+    def _indices(self) -> np.ndarray:
+        """Option indices of the rows, int64 [n, G]."""
+        return np.array([self.space.parse(text).indices for text in self._architectures])
+
+    def _away(self, indices: Sequence[int]) -> np.ndarray:
+        """In how many choices each row differs from a network, [n]."""
+        canonical = self.space.canonical(self.space.onehot(torch.tensor([list(indices)])))
+        found: np.ndarray = (self._indices != self.space.indices(canonical)[0].numpy()).sum(axis=1)
+        return found
+
     def _row(self, indices: Sequence[int]) -> int:
-        return self._row_of[self.space.format(indices)]
+        text = self.space.format(indices)
+        if not self.pool or text in self._row_of:
+            return self._row_of[text]
+        nearest = self.nearest(indices, 1)
+        return self._row_of[self.space.format(nearest[0])] if nearest else int(self._away(indices).argmin())

@@ -47,15 +47,17 @@ def _show(known: list[DataSet], home: Path) -> None:
         Column("state", wraps=True),
     ]
     rows = [
-        [data.name, data.title, str(len(data.files)), f"{data.size / 1e6:.1f}", data.licence, data.state(home)]
+        [data.name, data.title, str(len(data.parts)), f"{data.size / 1e6:.1f}", data.licence, data.state(home)]
         for data in known
     ]
     show(FittedTable(columns, rows))
 
 
 def _describe(data: DataSet, home: Path) -> dict[str, Any]:
-    files = [vars(file) for file in data.files]
+    files = [{key: value for key, value in vars(file).items() if value != ""} for file in data.parts]
     about = {"name": data.name, "title": data.title, "licence": data.licence, "source": data.source}
+    if data.product:
+        about["product"] = data.product.path
     return {**about, "bytes": data.size, "state": data.state(home), "files": files}
 
 
@@ -70,7 +72,7 @@ def fetch(
         Path | None, typer.Option(metavar="FOLDER", help="Put the files here instead of the data folder.")
     ] = None,
 ) -> None:
-    """Download data sets into the data folder, verified by SHA-256; what is there already stays.
+    """Download data sets into the data folder, verified by checksum; what is there already stays.
 
     A transfer that broke off continues where it stopped.
 
@@ -100,7 +102,7 @@ def verify(
         typer.Argument(metavar="[NAME...]", help="Data sets or groups. Default: all that the data folder has."),
     ] = None,
 ) -> None:
-    """Compare the data folder's files with the published SHA-256; exit status 1 where one is missing or wrong."""
+    """Compare the data folder's files with the published checksums; exit status 1 where one is missing or wrong."""
     from modnas_fast.datasets.home import data_home
     from modnas_fast.datasets.registry import datasets, select
 
@@ -111,9 +113,11 @@ def verify(
     wrong = False
     for data in chosen:
         faults = data.faults(home)
-        for file, fault in faults.items():
-            print(f"{home / file.path}: {fault}; mend it with: modnas-fast data fetch {data.name}", file=sys.stderr)
-        if not faults:
+        for path, fault in faults.items():
+            print(f"{home / path}: {fault}; mend it with: modnas-fast data fetch {data.name}", file=sys.stderr)
+        if not faults and data.product:
+            print(f"{data.name}: made of {len(data.parts)} published files")
+        elif not faults:
             print(f"{data.name}: {len(data.files)} of {len(data.files)} files as published")
         wrong = wrong or bool(faults)
     if wrong:
@@ -122,15 +126,19 @@ def verify(
 
 @data_app.command()
 def convert(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The official object: file, or NATS-Bench folder.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The official object: file, or folder of files.")],
     out: Annotated[
-        Path | None, typer.Option(help="The table, .csv or .parquet. Default: the name of FILE with .csv, here.")
+        Path | None,
+        typer.Option(help="The table: .csv or .parquet, of HW-GPT-Bench .npz. Default: named after FILE, here."),
     ] = None,
     dataset: Annotated[
-        str | None, typer.Option(help="HW-NAS-Bench: cifar10 (default), cifar100 or ImageNet16-120 as input.")
+        str | None,
+        typer.Option(
+            help="HW-NAS-Bench: cifar10 (default), cifar100 or ImageNet16-120 as input. HW-GPT-Bench: scale s, m or l."
+        ),
     ] = None,
 ) -> None:
-    """Turn an official benchmark object into a plain table: NATS-Bench, NAS-Bench-201 or HW-NAS-Bench.
+    """Turn an official benchmark object into a plain table: NATS-Bench, NAS-Bench-201, HW-NAS-Bench or HW-GPT-Bench.
 
     Nothing in the file is run: what is not plain data is refused.
 
@@ -139,11 +147,10 @@ def convert(
       modnas-fast data convert NATS-tss-v1_0-3ffb9-simple --out nats_bench.csv
 
       modnas-fast data convert HW-NAS-Bench-v1_0.pickle --dataset cifar100 --out costs.parquet
+
+      modnas-fast data convert gpt/raw/ --dataset s --out hw_gpt_bench_s.npz
     """
     from modnas_fast.runtime.progress import Terminal
-    from modnas_fast.spaces.nb201.convert import convert as convert_object
+    from modnas_fast.spaces.convert import convert as convert_object
 
-    file = file.expanduser()
-    out = out.expanduser() if out else Path(f"{file.resolve().name.partition('.')[0]}.csv")
-    columns, rows = convert_object(file, out, dataset=dataset, reporter=Terminal())
-    print(f"{out}: {rows:,} rows of {', '.join(columns)}")
+    print(convert_object(file.expanduser(), out and out.expanduser(), dataset=dataset, reporter=Terminal()))

@@ -15,8 +15,14 @@ if TYPE_CHECKING:
     from modnas_fast.result import Pick, Result
 
 #: words around the name of a cost, by its source
-COST = {"measured": "measured {}", "tabulated": "{} (table)", "predicted": "predicted {}", "exact": "{}"}
-QUALITY = {"inherited": "supernet {}", "true": "true {}"}
+COST = {
+    "measured": "measured {}",
+    "tabulated": "{} (table)",
+    "predicted": "predicted {}",
+    "judged": "judged {}",
+    "exact": "{}",
+}
+QUALITY = {"inherited": "supernet {}", "true": "true {}", "judged": "judged {}"}
 
 
 def pick(

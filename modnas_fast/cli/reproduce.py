@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def reproduce(
-    benchmark: Annotated[str, typer.Argument(help="Whose experiments: nb201.")],
+    benchmark: Annotated[str, typer.Argument(help="Whose experiments: nb201 or gpt (HW-GPT-Bench).")],
     source: Annotated[
         str,
         typer.Option(
@@ -23,6 +23,7 @@ def reproduce(
             "error is read."
         ),
     ] = "surrogate",
+    scale: Annotated[str, typer.Option(help="gpt: s or l.")] = "s",
     seeds: Annotated[int, typer.Option(min=1, help="Surrogate: searches of every kind.")] = 3,
     quick: Annotated[
         bool, typer.Option("--quick", help="One seed and fewer steps, factors, tasks and baselines: minutes.")
@@ -35,14 +36,17 @@ def reproduce(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Supernet: change one value, such as space.channels=4."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder. Default: runs/reproduce-nb201-SOURCE[-quick].")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder. Default: runs/reproduce-BENCHMARK-SOURCE[-quick].")] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Surrogate: processes. Default: one per core.")] = None,
 ) -> None:
-    """Reproduce MODNAS's experiments on NAS-Bench-201, where the exact fronts are known.
+    """Reproduce MODNAS's experiments on NAS-Bench-201, where the exact fronts are known, or on HW-GPT-Bench.
 
-    With the surrogate: 13 + 6 devices of HELP's tables, black-box baselines, ablations, two further tasks, five other
-    splits of the devices, three objectives on a Raspberry Pi 5; an hour or two on two cores, a good part of it for the
-    Gaussian-process baseline, or some minutes with --quick. The tables come by `modnas-fast data fetch nb201`.
+    On nb201 with the surrogate: 13 + 6 devices of HELP's tables, black-box baselines, ablations, two further tasks,
+    five other splits of the devices, three objectives on a Raspberry Pi 5; an hour or two on two cores, a good part of
+    it for the Gaussian-process baseline, or some minutes with --quick. The tables come by `modnas-fast data fetch
+    nb201`.
+    On gpt: perplexity and energy on the paper's 4 + 4 GPUs, the paper's combination, black-box baselines, and with
+    latency as a third objective all 13 devices; the tables come by `modnas-fast data fetch gpt`.
     Finished parts are kept in the folder: the same command continues after a stop.
 
     Examples:
@@ -51,18 +55,24 @@ def reproduce(
 
       modnas-fast reproduce nb201 --seeds 3
 
+      modnas-fast reproduce gpt --scale l --quick
+
       modnas-fast reproduce nb201 --source supernet --quick --data cifar10/
 
       modnas-fast reproduce nb201 --source supernet --set space.channels=8 --set space.cells=1 --set task.resize=16
     """
-    if benchmark != "nb201":
-        raise InputError(f"reproduce: wanted nb201, got {benchmark!r}")
+    if benchmark not in ("nb201", "gpt"):
+        raise InputError(f"reproduce: wanted nb201 or gpt, got {benchmark!r}")
+    if benchmark == "gpt" and source != "surrogate":
+        raise InputError(f"--source: gpt is reproduced with the surrogate alone, got {source!r}")
+    if scale not in ("s", "l") or (benchmark != "gpt" and scale != "s"):
+        raise InputError(f"--scale: wanted s or l, for gpt alone, got {scale!r}")
     if source not in ("surrogate", "supernet"):
         raise InputError(f"--source: wanted surrogate or supernet, got {source!r}")
     if source == "surrogate" and (data is not None or set_):
         raise InputError("--data, --set: belong to --source supernet; the surrogate's searches are fixed by the plan")
     from modnas_fast.devices.machine import available_cores
-    from modnas_fast.reproduction.run import reproduce_with_surrogate
+    from modnas_fast.reproduction.run import reproduce_gpt, reproduce_with_surrogate
     from modnas_fast.reproduction.standings import headline_table
     from modnas_fast.reproduction.supernet import reproduce_with_supernet
     from modnas_fast.runtime.lock import locked
@@ -70,12 +80,23 @@ def reproduce(
     from modnas_fast.runtime.stopping import Stopped, Stopper
     from modnas_fast.runtime.terminal_table import show
 
-    folder = out.expanduser() if out else Path("runs") / f"reproduce-{benchmark}-{source}{'-quick' if quick else ''}"
+    part = source if benchmark == "nb201" else scale
+    folder = out.expanduser() if out else Path("runs") / f"reproduce-{benchmark}-{part}{'-quick' if quick else ''}"
     terminal, stopper = Terminal(), Stopper()
     command = " ".join(["modnas-fast", *sys.argv[1:]])
     try:
         with locked(folder), stopper.listening():
-            if source == "surrogate":
+            if benchmark == "gpt":
+                content = reproduce_gpt(
+                    folder,
+                    scale=scale,
+                    seeds=seeds,
+                    quick=quick,
+                    jobs=jobs or available_cores(),
+                    command=command,
+                    reporter=terminal,
+                )
+            elif source == "surrogate":
                 content = reproduce_with_surrogate(
                     folder, seeds=seeds, quick=quick, jobs=jobs or available_cores(), command=command, reporter=terminal
                 )

@@ -47,7 +47,8 @@ def _styles(result: Result) -> Styles:
         **{("noise", key): (f"noise{names[key]}", ".1%", 5) for key in keys},
         ("hypervolume",): ("MODNAS", ".4f", 0),
         ("hypervolume_random",): ("random", ".4f", 1),
-        ("hypervolume_ratio",): ("of exact", ".1%", 1),
+        ("hypervolume_ratio",): ("of judged" if result.quality_kind == "judged" else "of exact", ".1%", 1),
+        ("hypervolume_ratio_measured",): ("of measured", ".1%", 3),
         ("distinct_nondominated",): ("networks", "d", 3),
     }
 
@@ -86,7 +87,7 @@ def _device_table(result: Result) -> FittedTable:
 def _title(result: Result) -> str:
     """What the hypervolumes are of."""
     costs = " and ".join(f"{_sources(result, cost.key)} {cost.name}" for cost in result.costs)
-    kind = "" if result.quality_kind == "inherited" else f", by true {result.quality.name} and {costs}"
+    kind = "" if result.quality_kind == "inherited" else f", by {result.quality_kind} {result.quality.name} and {costs}"
     return f"Hypervolume of the front per device{kind} (unseen: not part of the search)"
 
 

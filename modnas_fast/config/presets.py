@@ -40,7 +40,25 @@ PRESETS: dict[str, dict[str, Any]] = {
             "sandwich": True,
             "evaluations": 4,
         },
-        "verify": {"networks": 2, "epochs": 2, "optimizer": "adamw", "learning_rate": 3e-3, "weight_decay": 0.1},
+        "verify": {
+            "networks": 2,
+            "epochs": 2,
+            "batch_size": 16,
+            "optimizer": "adamw",
+            "learning_rate": 3e-3,
+            "weight_decay": 0.1,
+        },
+    },
+    # GPTs on HW-GPT-Bench's 10,000 measured networks: as nb201 below
+    "hw-gpt-bench": {
+        "objectives": ["perplexity", "energy"],
+        "space": {"name": "gpt", "scale": "s"},
+        "task": {"kind": "language", "source": "surrogate", "table": "openwebtext"},
+        "devices": {"table": "hw-gpt-bench", "networks": 500},
+        "predictor": {"kind": "detailed", "steps": 1500, "learning_rate": 5e-3},
+        "hypernetwork": {"intervals": 51},
+        "scalarization": {"task_tail": 0.001, "mu": 0.01},
+        "search": {"warmup_steps": 0, "steps": 200, "refine_steps": 600, "refine_networks": 40_000},
     },
     # a translator for a CPU, of pairs of sentences of one's own; tokens are byte pairs of both languages
     "hat-small": {

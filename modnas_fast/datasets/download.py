@@ -45,7 +45,7 @@ def download(
     """Brings `file` to its path below `folder`, unless exactly the published file is there already.
 
     Continues where a former attempt stopped, retries what may pass, and waits for another process that downloads the
-    same file. `advance` gets the bytes so far. Nothing takes the file's place whose SHA-256 is not the published one.
+    same file. `advance` gets the bytes so far. Nothing takes the file's place whose checksum is not the published one.
     Raises InputError where the network, the server, the content or the disk stands in the way.
     """
     if file.fault(folder) is None:
@@ -105,7 +105,7 @@ def _obtain(part: Part, url: str, file: DataFile, advance: Callable[[int], None]
     part.restart()
     if resumed:  # perhaps only its beginning was wrong
         return _obtain(part, url, file, advance)
-    _refuse(part, url, "the SHA-256 differs")
+    _refuse(part, url, f"the {file.checksum} differs")
 
 
 def _refuse(part: Part, url: str, fault: str) -> None:

@@ -17,14 +17,15 @@ def fetch(
 ) -> None:
     """Brings every file of the data sets that is missing or wrong below `folder`; what is right stays untouched.
 
+    Of raw material nothing is fetched where its product is there; else the product is made of the files, which stay.
     `mirror` is a URL or a folder that holds the same relative paths. Raises InputError as `download` does, and where
     the disk has not room for all.
     """
     reporter = reporter or Silent()
-    missing = {data: list(data.faults(folder)) for data in wanted}
+    missing = {data: data.lacking(folder) for data in wanted}
     _check_room(folder, sum(file.size for files in missing.values() for file in files))
     for data, files in missing.items():
-        if not files:
+        if not data.faults(folder):
             reporter.say(f"{data.name}: all there and verified")
             continue
         reporter.say(f"{data.name}: from {mirror or data.source}")
@@ -39,6 +40,9 @@ def fetch(
                     say=reporter.say,
                 )
                 before += file.size
+        if data.product:
+            with reporter.stage(f"Making {data.product.path}, files", len(data.parts)) as advance:
+                data.make(folder, advance)
 
 
 def _kilobytes(advance: Advance, before: int) -> Advance:

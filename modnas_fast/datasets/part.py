@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from modnas_fast.datasets.registry import DataFile, sha256_of
+from modnas_fast.datasets.registry import DataFile
 from modnas_fast.runtime.errors import InputError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
-#: what network file systems answer that know no locks; the rename and the SHA-256 still keep the target whole
+#: what network file systems answer that know no locks; the rename and the checksum still keep the target whole
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 
 
@@ -51,7 +51,7 @@ class Part:
 
     def is_published(self) -> bool:
         """Whether the content is exactly the published file."""
-        return self.size == self._file.size and sha256_of(self._path) == self._file.sha256
+        return self.size == self._file.size and self._file.is_content_of(self._path)
 
     def install(self) -> None:
         """Flushes the content to disk and renames it to the target."""

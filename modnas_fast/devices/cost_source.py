@@ -13,8 +13,9 @@ from modnas_fast.devices.device import Device, Split
 from modnas_fast.runtime.progress import Reporter
 from modnas_fast.spaces import SearchSpace
 
-#: where a number comes from: a measurement of this machine, a table, an exact formula, or a MetaPredictor
-Source = Literal["measured", "tabulated", "exact", "predicted"]
+#: where a number comes from: a measurement of this machine, a table, an exact formula, a model fitted to all of a
+#: table that a search may not know, or a MetaPredictor
+Source = Literal["measured", "tabulated", "exact", "judged", "predicted"]
 #: which network was measured: the one that was written down, or what is left of it without choices of no influence
 Executes = Literal["written", "live"]
 #: costs of one network in the units of the metrics, [C]
@@ -76,6 +77,8 @@ class CostSource(ABC):
     limit: int = 0
     #: whether costs of all networks of the space are at hand, though the search may not know them
     complete: bool = False
+    #: whether costs of networks that are not at hand are judged
+    judges: bool = False
     #: networks whose costs stand in a table
     tabulated: Sequence[str] = ()
 
@@ -103,9 +106,26 @@ class CostSource(ABC):
         """Networks of `known` that no predictor is trained on."""
         return frozenset()
 
+    def candidates(self, count: int, generator: torch.Generator) -> Tensor:
+        """Networks that may be measured, canonical one-hots [n, N]: all, or a sample of about `count`."""
+        return self.space.candidates(count, generator)
+
+    def drawn(self, count: int, generator: torch.Generator) -> Tensor:
+        """Uniformly random networks of those, as they are written, one-hots [count, N]."""
+        return self.space.sample(count, generator)
+
     def listed(self, device: str, texts: Sequence[str]) -> Tensor:
         """Costs that stand in an answer, float64 [n, C]; NaN where a prediction does."""
         return torch.full((len(texts), len(self.metrics)), float("nan"), dtype=torch.float64)
+
+    @property
+    def listed_as(self) -> dict[str, Source]:
+        """By metric, where the numbers of `listed` come from."""
+        return dict.fromkeys(self.metrics, "judged") if self.judges else dict(self.kinds)
+
+    def table_costs(self, device: str) -> Tensor:
+        """Costs [n, C], float64, of the networks that are `tabulated`, as the table has them."""
+        return self.listed(device, self.tabulated)
 
     def found(self, device: str) -> Mapping[str, Values]:
         """Measurements to be kept beside the answer."""

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from modnas_fast.devices.cost_source import CostSource, KnownCosts, Values
+from modnas_fast.devices.cost_source import CostSource, KnownCosts, Source, Values
 from modnas_fast.devices.device import Split
 from modnas_fast.devices.metric import ExactCosts
 from modnas_fast.runtime.progress import Reporter
@@ -79,6 +79,7 @@ class WithFormulas(CostSource):
         self._exact = [name for name in metrics if name not in source.metrics]
         self.space, self.splits, self.executes = source.space, source.splits, source.executes
         self.limit, self.complete, self.tabulated = source.limit, source.complete, source.tabulated
+        self.judges = source.judges
         self.metrics = {name: source.metrics[name] if name in source.metrics else exact.units[name] for name in metrics}
         self.kinds = {name: source.kinds.get(name, "exact") for name in metrics}
         own = list(source.metrics)
@@ -132,8 +133,23 @@ class WithFormulas(CostSource):
     def found(self, device: str) -> Mapping[str, Values]:
         return self._merge(self._source.found(device))
 
+    def candidates(self, count: int, generator: torch.Generator) -> Tensor:
+        return self._source.candidates(count, generator)
+
+    def drawn(self, count: int, generator: torch.Generator) -> Tensor:
+        return self._source.drawn(count, generator)
+
     def listed(self, device: str, texts: Sequence[str]) -> Tensor:
-        own = self._source.listed(device, texts)
+        return self._beside_exact(self._source.listed(device, texts), texts)
+
+    def table_costs(self, device: str) -> Tensor:
+        return self._beside_exact(self._source.table_costs(device), self.tabulated)
+
+    @property
+    def listed_as(self) -> dict[str, Source]:
+        return {name: self._source.listed_as.get(name, "exact") for name in self.metrics}
+
+    def _beside_exact(self, own: Tensor, texts: Sequence[str]) -> Tensor:
         exact = torch.tensor(self._compute(texts), dtype=torch.float64).reshape(len(texts), len(self._exact))
         columns = [(exact if is_exact else own)[:, column] for is_exact, column in self._order]
         return torch.stack(columns, dim=-1)

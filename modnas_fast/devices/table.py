@@ -43,7 +43,8 @@ def load_costs(name: str, space: SearchSpace) -> CostTable:
         return space.published.costs(name)
     if not Path(name).is_file():
         names = f"{', '.join(published)} or " if published else ""
-        raise InputError(f"devices.table: wanted {names}a CSV or parquet file, got {name!r}")
+        hint = "" if published else space.unpublished
+        raise InputError(f"devices.table: wanted {names}a CSV or parquet file, got {name!r}{hint}")
     return load_cost_file(Path(name), space)
 
 
@@ -51,6 +52,8 @@ def usual_split(
     table: CostTable, name: str, space: SearchSpace, search: Sequence[str] | None, unseen: Sequence[str] | None
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Names of the devices searched and of those held out.
+
+    Usual ones that lack a metric of the table are left out.
 
     Args:
         table: called `name`, of the space.
@@ -61,8 +64,9 @@ def usual_split(
     """
     usual, held_out = space.published.split(name) if space.published else (None, ())
     if search is None:
-        search = [device for device in usual or table.values if device not in (unseen or ())]
-        unseen = held_out if unseen is None else unseen
+        whole = [device for device in table.values if not table.lacking(device)]
+        search = [device for device in usual or whole if device in whole and device not in (unseen or ())]
+        unseen = [device for device in held_out if device in whole] if unseen is None else unseen
     check_names(table, search, unseen or ())
     return tuple(search), tuple(unseen or ())
 
@@ -76,6 +80,9 @@ def check_names(table: CostTable, search: Sequence[str], unseen: Sequence[str]) 
             raise InputError(f"devices: the table has no {name!r}; {hint}it has {', '.join(table.values)}")
         if names.count(name) > 1:
             raise InputError(f"devices: {name} is named twice; a device is searched or unseen")
+        if lacking := table.lacking(name):
+            have = [device for device in table.values if not table.lacking(device)]
+            raise InputError(f"devices: the table has no {lacking[0]} on {name}; it has it on {', '.join(have)}")
     if not search:
         raise InputError("devices: at least one device must be searched")
 

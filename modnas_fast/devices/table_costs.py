@@ -1,4 +1,8 @@
-"""Costs from a table: of all networks of a space, of which a search may know a few, or of some, which it knows all."""
+"""Costs from a table: one that is counted, of which a search may know a few, or one of its user's, which it knows all.
+
+A published table is counted, whether it has all networks of the space or some; so is any table of all networks. What a
+table of some networks does not know is judged where the table has a judge, and else predicted.
+"""
 
 from __future__ import annotations
 
@@ -25,17 +29,18 @@ HELD_OUT_SHARE = 0.2
 class TableCosts(CostSource):
     """Devices of a table.
 
-    Of a table of all networks, the search knows those that are measured, up to `networks`, and predictions are judged
-    by all. Of any other table it knows all; some of them, up to `heldout`, judge the predictor, which fills the rest.
+    Of a counted table, the search knows those that are measured, up to `networks`, and predictions are judged by all.
+    Of any other table it knows all; some of them, up to `heldout`, judge the predictor, which fills the rest.
 
     Args:
         space: the search space.
         table: with the metrics that are objectives.
         name: of the table, for words.
         search, unseen: names of devices.
-        networks: those that may be measured, of a table of all.
+        networks: those that may be measured, of a counted table.
         heldout: networks that judge the predictor at most, of another.
         seed: fixes which.
+        published: counted though it may not have all networks.
 
     Raises InputError where the table has too few networks.
     """
@@ -53,6 +58,7 @@ class TableCosts(CostSource):
         networks: int,
         heldout: int,
         seed: int,
+        published: bool = False,
     ) -> None:
         self.space = space
         self.metrics = dict(table.metrics)
@@ -61,10 +67,12 @@ class TableCosts(CostSource):
         self.table = table
         self.tabulated = table.architectures
         self.complete = len(table.architectures) == space.num_architectures
-        self.limit = networks if self.complete else 0
+        self.judges = not self.complete and table.judge is not None
+        self._counted = self.complete or published
+        self.limit = networks if self._counted else 0
         self._name = name
         self._known = KnownCosts(self.splits)
-        self._held_out = frozenset() if self.complete else self._draw_held_out(heldout, seed)
+        self._held_out = frozenset() if self._counted else self._draw_held_out(heldout, seed)
         if len(table.architectures) < LEAST_NETWORKS:
             raise InputError(
                 f"devices.table: {name} has {len(table.architectures)} networks per device, wanted at least "
@@ -84,7 +92,7 @@ class TableCosts(CostSource):
     def begin(self, reporter: Reporter) -> None:
         self.table.rows(self.space.references)  # refuses a table without them
         for device, split in self.splits.items():
-            all_known = not self.complete and split == "search"
+            all_known = not self._counted and split == "search"
             self._learn(device, self.table.architectures if all_known else self.references)
 
     def _learn(self, device: str, texts: Sequence[str]) -> None:
@@ -111,7 +119,7 @@ class TableCosts(CostSource):
         return self._held_out
 
     def judging(self, device: str) -> Mapping[str, Values]:
-        if self.complete:
+        if self._counted:
             texts: Sequence[str] = self.table.architectures
         elif self.splits[device] == "search":
             texts = [text for text in self.table.architectures if text in self._held_out]
@@ -120,7 +128,28 @@ class TableCosts(CostSource):
         rows = [self._row_of[text] for text in texts]
         return dict(zip(texts, map(tuple, self.table.values[device][rows].tolist())))
 
+    @cached_property
+    def _onehot(self) -> Tensor:
+        """Of the table's networks, [n, N]."""
+        return self.space.encode([self.space.parse(text) for text in self.table.architectures])
+
+    def candidates(self, count: int, generator: torch.Generator) -> Tensor:
+        if self.complete or not self._counted:
+            return super().candidates(count, generator)
+        return self._onehot[torch.randperm(len(self._onehot), generator=generator)[:count]]
+
+    def drawn(self, count: int, generator: torch.Generator) -> Tensor:
+        if self.complete or not self._counted:
+            return super().drawn(count, generator)
+        return self._onehot[torch.randint(len(self._onehot), (count,), generator=generator)]
+
+    def table_costs(self, device: str) -> Tensor:
+        return self.table.values[device]
+
     def listed(self, device: str, texts: Sequence[str]) -> Tensor:
+        if self.judges:
+            assert self.table.judge is not None
+            return self.table.judge(device, self.space.encode([self.space.parse(text) for text in texts]))
         unknown = torch.full((1, len(self.metrics)), float("nan"), dtype=torch.float64)
         values = torch.cat([self.table.values[device], unknown])
         return values[[self._row_of.get(text, -1) for text in texts]]
@@ -129,9 +158,15 @@ class TableCosts(CostSource):
     def notes(self) -> list[str]:
         names = " and ".join(self.metrics)
         count = len(self._known.on(self.search_names[0]))
-        if self.complete:
+        if self._counted:
+            told = f"{names}: measurements of the table {self._name}"
+            if self.judges:
+                told += (
+                    f" for {len(self.table.architectures):,} networks; of an answer they are judged, by models fitted "
+                    "to all of these"
+                )
             return [
-                f"{names}: measurements of the table {self._name}",
+                told,
                 f"the search knew {names} of {count} networks on each search device and of ten on an unseen one",
             ]
         return [

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,8 +15,11 @@ from modnas_fast.devices.table import devices_of, load_costs, usual_split
 from modnas_fast.evaluation.exact import ExactFront
 from modnas_fast.evaluation.known_space import KnownSpace
 from modnas_fast.runtime.errors import InputError
+from modnas_fast.runtime.objective import Objective
 from modnas_fast.spaces import Architecture, SearchSpace
 from modnas_fast.spaces.published import CostTable
+
+ERROR = Objective("error", "%")
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,9 @@ class Benchmark:
         kept: which networks learned something and count in the evaluation, bool [n].
         devices: search devices first.
         chance_error: error in percent of a guess.
+        judge: qualities [n] of one-hots [n, N]; given where the table has not all networks of the space. It and the
+            table's judge then tell of answers and of the fronts that they are compared with.
+        quality: the first objective.
     """
 
     space: SearchSpace
@@ -39,6 +46,8 @@ class Benchmark:
     kept: Tensor
     devices: tuple[Device, ...]
     chance_error: float
+    judge: Callable[[Tensor], Tensor] | None = None
+    quality: Objective = ERROR
 
     @property
     def search_devices(self) -> tuple[Device, ...]:
@@ -47,8 +56,29 @@ class Benchmark:
 
     @cached_property
     def fronts(self) -> dict[str, ExactFront]:
-        """The exact front of every device."""
+        """The exact front of every device; where there is a judge, that of the table's networks as it judges them."""
+        if self.judge is None or self.table.judge is None:
+            return self.measured
+        onehot = self.space.encode([self.space.parse(text) for text in self.table.architectures])
+        errors = self.judge(onehot)
+        return {
+            name: ExactFront(errors, self.table.judge(name, onehot), self.kept, measured)
+            for name, measured in self.measured.items()
+        }
+
+    @cached_property
+    def measured(self) -> dict[str, ExactFront]:
+        """The exact front of every device by the measurements of the table."""
         return {d.name: ExactFront(self.errors, self.table.values[d.name], self.kept) for d in self.devices}
+
+    def points(self, onehot: Tensor, device: str) -> np.ndarray:
+        """Normalised objectives of the networks [n, N] that are not dropped, those of equal networks once."""
+        front = self.fronts[device]
+        if self.judge is None or self.table.judge is None:
+            return front.points(self.rows(onehot))
+        distinct = torch.unique(onehot, dim=0)
+        values = torch.cat([self.judge(distinct)[:, None], self.table.judge(device, distinct)], dim=1)
+        return front.normalize(values.numpy())
 
     @cached_property
     def _row_of(self) -> dict[str, int]:
@@ -56,7 +86,7 @@ class Benchmark:
 
     def known_space(self) -> KnownSpace:
         """The same for black-box searches."""
-        return KnownSpace(self.space, self.task, self.table.architectures, self.fronts)
+        return KnownSpace(self.space, self.task, self.table.architectures, self.fronts, self.measured)
 
     def rows(self, onehot: Tensor) -> list[int]:
         """Rows of architectures [n, N] in the table. Raises InputError for one that is not in it."""
@@ -109,7 +139,9 @@ def benchmark_of(
     truth = space.published.truth(task)
     costs = in_order(select_metrics(load_costs(table, space), metrics), truth.architectures, table)
     devices = devices_of(costs, space, *usual_split(costs, table, space, search, unseen))
-    return Benchmark(space, task, costs, truth.values, truth.kept, tuple(devices), truth.chance)
+    return Benchmark(
+        space, task, costs, truth.values, truth.kept, tuple(devices), truth.chance, truth.judge, truth.quality
+    )
 
 
 def in_order(table: CostTable, architectures: tuple[str, ...], name: str) -> CostTable:

@@ -1,4 +1,4 @@
-"""Spaces whose networks were all trained and measured by others: where searches can be compared without training."""
+"""Networks that others trained and measured, of a space all or some: where searches are compared without training."""
 
 from __future__ import annotations
 
@@ -10,9 +10,13 @@ from modnas_fast.spaces import SearchSpace
 
 @dataclass(frozen=True)
 class KnownSpace:
-    """The networks of a space, in the order of the tables, and their exact front per device."""
+    """Networks of a space, in the order of the tables, and their exact front per device.
+
+    A search asks for what was `measured`, and is scored by `fronts`; None: both are the same, nothing is judged.
+    """
 
     space: SearchSpace
     task: str
     architectures: tuple[str, ...]
     fronts: dict[str, ExactFront]
+    measured: dict[str, ExactFront] | None = None

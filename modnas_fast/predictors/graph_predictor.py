@@ -20,6 +20,8 @@ Executes = Literal["written", "live"]
 LEARNED_PRICES = 32
 #: miss, in normalised cost, from which on the training loss grows linearly
 HUBER_DELTA = 0.1
+#: standard deviation of what every step of the training adds to the embeddings
+EMBEDDING_NOISE = 0.02
 #: ridge strengths that `adapt` chooses from, relative to a network's mean squared features
 RIDGES = (3.0, 1.0, 0.3, 0.1, 0.03)
 
@@ -176,7 +178,8 @@ def train_graph_predictor(
     steps: int = 1500,
     learning_rate: float = 5e-3,
     networks: int = 64,
-    noise: float = 0.02,
+    noise: float = EMBEDDING_NOISE,
+    squared: bool = False,
     generator: torch.Generator | None = None,
     on_step: Callable[[int], None] = lambda done: None,
 ) -> list[float]:
@@ -193,6 +196,7 @@ def train_graph_predictor(
         learning_rate: Adam's initial step size.
         networks: networks per step.
         noise: standard deviation of what every step adds to the embeddings, for they are measured, too.
+        squared: the mean squared error instead of Huber's.
         generator: source of batches and noise.
         on_step: called with the number of finished steps.
 
@@ -204,7 +208,10 @@ def train_graph_predictor(
         rows = torch.randint(len(onehot), (networks,), generator=generator)
         blurred = d + noise * torch.randn(d.shape, generator=generator)
         predicted, costs = predictor(onehot[rows][:, None], blurred), target[rows]
-        misses = functional.huber_loss(predicted, costs.nan_to_num(), reduction="none", delta=HUBER_DELTA)
+        if squared:
+            misses = functional.mse_loss(predicted, costs.nan_to_num(), reduction="none")
+        else:
+            misses = functional.huber_loss(predicted, costs.nan_to_num(), reduction="none", delta=HUBER_DELTA)
         measured = ~costs.isnan()
         return (misses * measured).sum() / measured.sum().clamp(min=1)
 

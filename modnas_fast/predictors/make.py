@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from modnas_fast.config import PredictorConfig
 from modnas_fast.devices.analytic import AnalyticCost, has_formula
 from modnas_fast.devices.cost_source import Source
-from modnas_fast.predictors.graph_predictor import Executes, train_graph_predictor
+from modnas_fast.predictors.graph_predictor import EMBEDDING_NOISE, Executes, train_graph_predictor
 from modnas_fast.predictors.metapredictor import CostModel, train_metapredictor
 from modnas_fast.runtime.choices import PREDICTORS
 from modnas_fast.runtime.progress import behind
@@ -82,11 +82,23 @@ def _train(
     generator: torch.Generator,
     on_step: Callable[[int], None],
 ) -> None:
-    """The additive kind, which has little to learn, on all rows at once; others on random networks and all devices."""
+    """The additive kind, which has little to learn, on all rows at once; others on random networks and all devices.
+
+    The mlp learns as published, by the squared error on embeddings as they are.
+    """
     steps, rate = options.steps, options.learning_rate
     if options.kind != "additive":
         train_graph_predictor(
-            predictor, onehot, d, target, steps=steps, learning_rate=rate, generator=generator, on_step=on_step
+            predictor,
+            onehot,
+            d,
+            target,
+            steps=steps,
+            learning_rate=rate,
+            generator=generator,
+            on_step=on_step,
+            noise=0.0 if options.kind == "mlp" else EMBEDDING_NOISE,
+            squared=options.kind == "mlp",
         )
         return
     device, row = (~target.isnan()).T.nonzero(as_tuple=True)
@@ -114,7 +126,7 @@ def make_metapredictor(
     Raises InputError for a user's kind whose module gives other than one cost per row.
     """
     make = PREDICTORS.find(options.kind, options.options)
-    if options.kind == "additive":
+    if options.kind in ("additive", "detailed", "mlp"):
         return make(space, embedding_width, options.hidden, generator)
     if options.kind in PREDICTORS:
         return make(space, embedding_width, options.hidden, executes=executes, generator=generator)

@@ -51,8 +51,13 @@ class MetaPredictor(nn.Module):
         self.costs = nn.Sequential(
             seeded_linear(embedding_width, hidden, generator),
             nn.SiLU(),
-            seeded_linear(hidden, (space.num_features or len(kinds)) + 1, generator),
+            seeded_linear(hidden, (self.num_counts or len(kinds)) + 1, generator),
         )
+
+    @property
+    def num_counts(self) -> int | None:
+        """How many counts the space tells; None: the options are counted."""
+        return self._space.num_features
 
     def counts(self, onehot: Tensor) -> Tensor:
         """What costs are linear in, [..., K]: shares of choices with each kind of option, or the space's features."""
@@ -63,6 +68,28 @@ class MetaPredictor(nn.Module):
         counts = self.counts(onehot)
         costs = self.costs(2 * d - 1)
         return costs[..., -1] + (counts * costs[..., :-1]).sum(dim=-1)
+
+
+class DetailedMetaPredictor(MetaPredictor):
+    """The same with the detailed counts of the space (`SearchSpace.details`), for hundreds of measurements per device.
+
+    Raises InputError where the space has none.
+
+    >>> from modnas_fast.spaces import make_space
+    >>> space = make_space("gpt")
+    >>> predictor = DetailedMetaPredictor(space, embedding_width=10)
+    >>> predictor(space.sample(5)[:, None], torch.rand(8, 10)).shape
+    torch.Size([5, 8])
+    """
+
+    @property
+    def num_counts(self) -> int:
+        return self._space.details(self._space.onehot(torch.zeros(len(self._space.choices), dtype=torch.int64))).shape[
+            -1
+        ]
+
+    def counts(self, onehot: Tensor) -> Tensor:
+        return self._space.details(self._space.canonical(onehot))
 
 
 class CostModel(nn.Module):

@@ -25,7 +25,7 @@ from modnas_fast.report.traces import FAINT, Figure
 POINTS = 0.75
 MARKERS: dict[str, Any] = {
     "circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "triangle-down": "v", "x": "X", "star": "*",
-    "pentagon": "p", "x-thin": "x", "cross-thin": "+", "y-up-thin": "2", "asterisk-thin": (6, 2, 0),
+    "pentagon": "p", "x-thin": "x", "cross-thin": "+", "y-up-thin": "2", "y-down-thin": "1", "asterisk-thin": (6, 2, 0),
 }  # fmt: skip
 DASHES = {"solid": "-", "dash": "--", "dot": ":"}
 CORNERS = np.array([[0.5, math.sqrt(0.75)], [0.0, 0.0], [1.0, 0.0]])

@@ -42,6 +42,7 @@ class Source(NamedTuple):
 
 SOURCES = {
     "predicted": Source("circle", "x-thin"),
+    "judged": Source("diamond", "y-down-thin"),
     "tabulated": Source("square", "cross-thin"),
     "measured": Source("triangle-up", "asterisk-thin"),
     "exact": Source("pentagon", "y-up-thin"),

@@ -9,8 +9,9 @@ from typing import Any
 
 from modnas_fast.devices import fingerprint
 from modnas_fast.evaluation.benchmark import Benchmark
-from modnas_fast.reproduction.plan import DEFAULT, Plan
+from modnas_fast.reproduction.plan import DEFAULT, NB201, About, Plan
 from modnas_fast.reproduction.trial import Entry, Group, entries
+from modnas_fast.runtime.objective import costs_of
 
 #: of reproduction.json, see report.reproduction.contents
 SCHEMA = 1
@@ -47,7 +48,7 @@ def compose(
     """
     main = [entries(group, folder) for group in plan.main]
     return {
-        **head("surrogate", benchmark, command, seconds),
+        **head("surrogate", benchmark, command, seconds, plan.about),
         "seeds": list(plan.seeds),
         "quick": plan.quick,
         "evaluations": main[0][DEFAULT.name]["evaluations"],
@@ -68,33 +69,40 @@ def compose(
     }
 
 
-def head(source: str, benchmark: Benchmark, command: str, seconds: float) -> Entry:
+def head(source: str, benchmark: Benchmark, command: str, seconds: float, about: About = NB201) -> Entry:
     """What every reproduction tells first: package, machine, command, devices with their exact fronts."""
+    cost = costs_of(benchmark.table.metrics)[0]
     return {
         "schema": SCHEMA,
         "package": {"name": "modnas-fast", "version": version("modnas-fast")},
         "machine": fingerprint().to_dict(),
         "command": command,
         "source": source,
+        "benchmark": about.benchmark,
+        "protocol": list(about.protocol),
+        "targets": about.targets,
         "task": benchmark.task,
+        "judged": benchmark.judge is not None,
+        "quality": vars(benchmark.quality),
+        "cost": vars(cost),
         "seconds": seconds,
         "devices": _devices(benchmark),
     }
 
 
 def _devices(benchmark: Benchmark) -> list[Entry]:
-    errors = benchmark.errors[benchmark.kept]
     found = []
     for device in benchmark.devices:
-        table, latency = benchmark.fronts[device.name], benchmark.table.values[device.name][benchmark.kept, 0]
+        table = benchmark.fronts[device.name]
         found.append(
             {
                 "name": device.name,
                 "split": device.split,
                 "exact_hypervolume": table.hypervolume,
                 "exact_front": table.values[table.rows].round(5).tolist(),
-                "error_range": [float(errors.min()), float(errors.max())],
-                "latency_range_ms": [float(latency.min()), float(latency.max())],
+                "measured_hypervolume": table.measured.hypervolume if table.measured else None,
+                "quality_range": [float(table.low[0]), float(table.high[0])],
+                "cost_range": [float(table.low[1]), float(table.high[1])],
             }
         )
     return found
@@ -172,7 +180,7 @@ def _three_objectives(groups: Sequence[Group], folder: Path) -> dict[str, Any] |
     benchmark = groups[0].benchmark()
     return {
         "devices": [device.name for device in benchmark.devices],
-        "objectives": ["error", *benchmark.table.metrics],
+        "objectives": [benchmark.quality.name, *benchmark.table.metrics],
         "exact_hypervolume": {name: table.hypervolume for name, table in benchmark.fronts.items()},
         "exact_front": {n: table.values[table.rows].round(5).tolist() for n, table in benchmark.fronts.items()},
         "runs": _default_runs(groups, folder),

@@ -19,6 +19,7 @@ from modnas_fast.baselines.contest import Contest
 from modnas_fast.datasets.home import locate
 from modnas_fast.evaluation.benchmark import Benchmark
 from modnas_fast.reproduction.compose import compose
+from modnas_fast.reproduction.gpt_plan import make_gpt_plan
 from modnas_fast.reproduction.plan import Plan, make_plan
 from modnas_fast.reproduction.tables import load_benchmark
 from modnas_fast.reproduction.trial import Entry, missing, run_group
@@ -52,10 +53,48 @@ def reproduce_with_surrogate(
 
     Raises InputError where the folder holds a reproduction with other settings, and where tables are missing.
     """
-    start = time.monotonic()
-    benchmark = load_benchmark()
     plan = make_plan(all_settings(), list(BASELINES), seeds, quick)
-    settings = keep_settings(folder, {"source": "surrogate", "seeds": list(plan.seeds), "quick": quick})
+    return reproduce_plan(folder, plan, load_benchmark(), {}, jobs=jobs, command=command, reporter=reporter)
+
+
+def reproduce_gpt(
+    folder: Path, *, scale: str, seeds: int, quick: bool, jobs: int, command: str, reporter: Reporter
+) -> dict[str, Any]:
+    """The same on HW-GPT-Bench: see `reproduce_with_surrogate`.
+
+    Args:
+        scale: s or l.
+        folder, seeds, quick, jobs, command, reporter: see there.
+    """
+    plan = make_gpt_plan(scale, seeds, quick)
+    benchmark = plan.main[0].benchmark()
+    return reproduce_plan(
+        folder, plan, benchmark, {"benchmark": "gpt", "scale": scale}, jobs=jobs, command=command, reporter=reporter
+    )
+
+
+def reproduce_plan(
+    folder: Path,
+    plan: Plan,
+    benchmark: Benchmark,
+    settings: dict[str, Any],
+    *,
+    jobs: int,
+    command: str,
+    reporter: Reporter,
+) -> dict[str, Any]:
+    """Runs what is missing of a plan in `folder` and writes reproduction.json; returns its content.
+
+    Args:
+        folder: made where it is missing; the same settings continue it.
+        plan: the searches.
+        benchmark: of the main group.
+        settings: what else tells this reproduction from others.
+        jobs, command, reporter: see `reproduce_with_surrogate`.
+    """
+    start = time.monotonic()
+    wanted = {"source": "surrogate", "seeds": list(plan.seeds), "quick": plan.quick, **settings}
+    settings = keep_settings(folder, wanted)
     run_groups(plan, folder / "trials", jobs, reporter)
     baselines = run_baselines(plan, benchmark, folder / "baselines", jobs, reporter)
     settings["seconds"] += time.monotonic() - start

@@ -7,7 +7,6 @@ from modnas_fast.devices.table_costs import TableCosts
 from modnas_fast.evaluation.benchmark import Benchmark
 from modnas_fast.runs.preparation import Preparation, Prepared
 from modnas_fast.runs.searching import Answer, advance, start
-from modnas_fast.runtime.objective import Objective
 from modnas_fast.runtime.progress import Reporter, Silent
 from modnas_fast.search.scores import mean_by_split, scores
 from modnas_fast.spaces.published import Truth
@@ -29,15 +28,17 @@ def prepare(
         networks=config.devices.networks,
         heldout=config.devices.heldout,
         seed=config.seed + 2,
+        published=True,
     )
     source.begin(reporter)
     truth = Truth(
         benchmark.task,
-        Objective("error", "%"),
+        benchmark.quality,
         benchmark.table.architectures,
         benchmark.errors,
         benchmark.kept,
         benchmark.chance_error,
+        judge=benchmark.judge,
     )
     return Preparation(config, source, objective, truth, reporter=reporter).prepare()
 

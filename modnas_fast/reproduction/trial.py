@@ -13,6 +13,7 @@ import torch
 from modnas_fast.config import Config, make_config
 from modnas_fast.devices import Device, embeddings
 from modnas_fast.evaluation.benchmark import Benchmark
+from modnas_fast.evaluation.exact import front_of
 from modnas_fast.predictors.graph_predictor import GraphMetaPredictor, adapt
 from modnas_fast.predictors.metapredictor import predictor_quality
 from modnas_fast.reproduction.searching import prepare, search
@@ -20,7 +21,8 @@ from modnas_fast.reproduction.tables import load_benchmark
 from modnas_fast.runs.preparation import Prepared
 from modnas_fast.runs.searching import Answer
 from modnas_fast.runtime.files import read_json, write_json
-from modnas_fast.search.scores import map_rows, mean_by_split, scores
+from modnas_fast.search.scores import map_points, mean_by_split, scores
+from modnas_fast.spaces import make_space
 from modnas_fast.spaces.nb201.published import HELP
 
 Entry = dict[str, Any]
@@ -51,6 +53,8 @@ class Group:
     search: tuple[str, ...] | None = None
     unseen: tuple[str, ...] | None = None
     metrics: tuple[str, ...] = ("latency",)
+    #: name of the task's quality
+    quality: str = "error"
 
     def file(self, variant: Variant) -> str:
         """Name of the file with the variant's entry."""
@@ -58,12 +62,18 @@ class Group:
 
     def config(self, variant: Variant) -> Config:
         """The configuration of a variant's search."""
-        fixed = (f"seed={self.seed}", f"task.table={self.task}", f"objectives=[error,{','.join(self.metrics)}]")
+        fixed = (
+            f"seed={self.seed}",
+            f"task.table={self.task}",
+            f"objectives=[{','.join([self.quality, *self.metrics])}]",
+        )
         return make_config(preset=self.preset, overrides=[*fixed, *self.overrides, *variant.overrides])
 
     def benchmark(self) -> Benchmark:
         """The tables that the group searches."""
-        return load_benchmark(self.task, self.table, self.search, self.unseen, self.metrics)
+        space = self.config(Variant("")).space
+        made = make_space(space.name, space.arguments)
+        return load_benchmark(self.task, self.table, self.search, self.unseen, self.metrics, made)
 
 
 def missing(group: Group, folder: Path) -> list[Variant]:
@@ -97,9 +107,8 @@ def run_entry(benchmark: Benchmark, config: Config, answer: Answer) -> Entry:
     found = scores(benchmark, answer.hypernet, config.num_rays)
     devices = {}
     for device in benchmark.devices:
-        table = benchmark.fronts[device.name]
-        best = table.front(map_rows(benchmark, answer.hypernet, device, config.num_rays))
-        devices[device.name] = {**found[device.name].to_dict(), "front": table.values[best].round(5).tolist()}
+        best = front_of(map_points(benchmark, answer.hypernet, device, config.num_rays))
+        devices[device.name] = {**found[device.name].to_dict(), "front": best.round(5).tolist()}
     history = answer.search.history
     cosines = [*history.gradient_cosine, *(entry["gradient_cosine"] for entry in history.refinement)]
     weights = [*history.mgd_weights, *(entry["mgd_weights"] for entry in history.refinement)]

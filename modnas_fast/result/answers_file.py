@@ -21,7 +21,7 @@ FORMAT = "modnas-fast answers"
 #: raised where a member changes its meaning; further members may come without
 VERSION = 1
 #: what the numbers of `source` stand for
-SOURCES: tuple[Source, ...] = ("measured", "tabulated", "exact", "predicted")
+SOURCES: tuple[Source, ...] = ("measured", "tabulated", "exact", "predicted", "judged")
 
 Array = np.ndarray[Any, Any]
 

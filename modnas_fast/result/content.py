@@ -9,19 +9,25 @@ from typing import Any, Literal
 from modnas_fast.config import Config
 from modnas_fast.devices import Device, Fingerprint
 from modnas_fast.devices.cost_source import Source, Values
+from modnas_fast.evaluation.exact import ExactFront
 from modnas_fast.evaluation.fronts import REFERENCE, Bounds, Point, front, hypervolume, nondominated
 from modnas_fast.result.folder import SCHEMA
 from modnas_fast.runtime.objective import Objective, costs_of
 from modnas_fast.search.history import History
 from modnas_fast.spaces import SearchSpace
 
-#: what qualities are: those of a supernet's inherited weights, or true ones of trained networks
-QualityKind = Literal["inherited", "true"]
+#: what qualities are: those of a supernet's inherited weights, true ones of trained networks, or a model's of a table
+QualityKind = Literal["inherited", "true", "judged"]
 #: networks whose quality is at least this share of that of a uniform guess learned nothing
 DEGENERATE_SHARE = 0.95
 PREDICTED_RANGE = (
     "the first objective from the least to the largest among all networks that the run evaluated, those no better than "
     "a guess left out; costs from the least to the largest of the space as known or predicted for the device"
+)
+JUDGED_RANGE = (
+    "every objective from the least to the largest of the table's measured networks, per device; of answers and of the "
+    "front that they are compared with, qualities and costs are those that models fitted to the table judge: no answer "
+    "gains by a lucky measurement"
 )
 TRUE_RANGE = (
     "networks that learned nothing are left out; every objective from the least to the largest of the rest of the "
@@ -140,11 +146,18 @@ def result_content(
         "seconds": seconds,
         "hypervolume_protocol": {
             "reference_point": [REFERENCE] * len(objectives),
-            "normalisation": TRUE_RANGE if any("hypervolume_exact" in d for d in devices) else PREDICTED_RANGE,
+            "normalisation": _normalisation(devices, quality_kind),
         },
         "devices": devices,
         "verified": verified,
     }
+
+
+def _normalisation(devices: Sequence[dict[str, Any]], kind: QualityKind) -> str:
+    """What is 0 and 1 in hypervolumes, in words."""
+    if not any("hypervolume_exact" in device for device in devices):
+        return PREDICTED_RANGE
+    return JUDGED_RANGE if kind == "judged" else TRUE_RANGE
 
 
 def plain_objective(objective: Objective) -> dict[str, str]:
@@ -162,7 +175,7 @@ def device_entry(
     noise: Mapping[str, float],
     measured: Mapping[str, Values],
     doubts: Mapping[str, str] | None = None,
-    exact: float | None = None,
+    exact: ExactFront | None = None,
     tested: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """What result.json holds of a device.
@@ -177,7 +190,7 @@ def device_entry(
         noise: relative, of a measurement, by metric.
         measured: costs by network.
         doubts: by metric that was measured, why it is not trustworthy; empty where it is.
-        exact: hypervolume of the exact front, where it is known.
+        exact: the exact front, where it is known or judged.
         tested: quality on the test part of networks that were trained from scratch.
     """
     objectives = objectives_on(device, quality)
@@ -213,7 +226,7 @@ def device_entry(
         "hypervolume_bounds": {o.key: [low, high] for o, low, high in zip(objectives, bounds.low, bounds.high)},
         "hypervolume": value,
         "hypervolume_random": hypervolume(drawn, bounds),
-        **({} if exact is None else {"hypervolume_exact": exact, "hypervolume_ratio": value / exact}),
+        **({} if exact is None else _compared(value, exact)),
         "distinct_nondominated": len(best),
         "rays": [
             {**entry, "nondominated": keep}
@@ -223,6 +236,15 @@ def device_entry(
         "random": plain_points(drawn, objectives),
         "measured": {text: keyed(costs, values) for text, values in measured.items()},
     }
+
+
+def _compared(value: float, exact: ExactFront) -> dict[str, Any]:
+    """A hypervolume beside that of the exact front; beside the measured one, too, where the exact one is judged."""
+    told: dict[str, Any] = {"hypervolume_exact": exact.hypervolume, "hypervolume_ratio": value / exact.hypervolume}
+    if exact.measured is not None:
+        told["hypervolume_measured"] = exact.measured.hypervolume
+        told["hypervolume_ratio_measured"] = value / exact.measured.hypervolume
+    return told
 
 
 def keyed(costs: Sequence[Objective], values: Sequence[float]) -> dict[str, float]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from modnas_fast.devices.cost_source import Source
 from modnas_fast.predictors.graph_predictor import GraphMetaPredictor
-from modnas_fast.predictors.metapredictor import MetaPredictor
+from modnas_fast.predictors.metapredictor import DetailedMetaPredictor, MetaPredictor
 from modnas_fast.result.answers_file import Array
 from modnas_fast.result.queries_reference import ReferenceQueries
 from modnas_fast.runtime.objective import Objective
@@ -34,7 +34,7 @@ def priced(
     for cost, predictor in zip(costs, queries.predictors.predictors):
         if kinds[cost.key] == "exact":
             continue
-        if type(predictor) is MetaPredictor:
+        if isinstance(predictor, MetaPredictor) and type(predictor) in (MetaPredictor, DetailedMetaPredictor):
             found[cost.key] = _of_counts(predictor)
         elif type(predictor) is GraphMetaPredictor:
             found[cost.key] = _of_graph(predictor)

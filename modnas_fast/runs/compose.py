@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from modnas_fast.devices import Device, fingerprint
+from modnas_fast.devices.cost_source import CostSource
 from modnas_fast.evaluation.benchmark import Benchmark
 from modnas_fast.evaluation.fronts import Bounds
 from modnas_fast.result.content import (
@@ -28,7 +30,7 @@ from modnas_fast.runs.searching import Answer
 from modnas_fast.runtime.files import write_json
 from modnas_fast.runtime.objective import costs_of
 from modnas_fast.search.evaluator import predicted_costs
-from modnas_fast.spaces.published import CostTable
+from modnas_fast.spaces.published import CostTable, Fit
 
 
 def compose(
@@ -66,7 +68,7 @@ def compose(
             noise=source.noise(device.name),
             doubts=source.doubts(device.name),
             measured=source.found(device.name),
-            exact=benchmark.fronts[device.name].hypervolume if benchmark else None,
+            exact=benchmark.fronts[device.name] if benchmark else None,
             tested=verification["test"],
         )
         for device in devices
@@ -79,7 +81,7 @@ def compose(
         _task_content(inputs, prepared),
         objectives_on(devices[0], inputs.quality),
         source.kinds,
-        "true" if inputs.truth else "inherited",
+        inputs.truth.kind if inputs.truth else "inherited",
         fingerprint(),
         entries,
         [
@@ -91,13 +93,34 @@ def compose(
 
 
 def _benchmark(inputs: Inputs, devices: Sequence[Device]) -> Benchmark | None:
-    """What judges the answer exactly, where all qualities and costs are known."""
+    """What judges the answer, where all qualities and costs are known or judged."""
     truth, source = inputs.truth, inputs.source
-    if truth is None or not source.complete:
+    if truth is None or not inputs.has_benchmark:
         return None
-    values = {device.name: source.listed(device.name, truth.architectures) for device in devices}
-    table = CostTable(truth.architectures, source.metrics, values)
-    return Benchmark(inputs.space, truth.task, table, truth.values, truth.kept, tuple(devices), truth.chance)
+    if not source.judges:
+        values = {device.name: source.listed(device.name, truth.architectures) for device in devices}
+        table = CostTable(truth.architectures, source.metrics, values)
+        return Benchmark(inputs.space, truth.task, table, truth.values, truth.kept, tuple(devices), truth.chance)
+    values = {device.name: source.table_costs(device.name) for device in devices}
+    table = CostTable(tuple(source.tabulated), source.metrics, values, _SourceJudge(source))
+    table = table.in_order(truth.architectures)
+    devices = tuple(devices)
+    return Benchmark(
+        inputs.space, truth.task, table, truth.values, truth.kept, devices, truth.chance, truth.judge, truth.quality
+    )
+
+
+class _SourceJudge:
+    """Costs as a source lists them in answers: judged, and exact ones beside."""
+
+    def __init__(self, source: CostSource) -> None:
+        self._source = source
+
+    def __call__(self, device: str, onehot: Tensor) -> Tensor:
+        return self._source.listed(device, [architecture.text for architecture in self._source.space.decode(onehot)])
+
+    def fits(self, device: str) -> list[Fit]:
+        return []
 
 
 def _bounds(
@@ -116,7 +139,7 @@ def _keep_table(inputs: Inputs, folder: Path, devices: Sequence[Device]) -> None
     if texts:
         costs = {}
         for device in devices:
-            columns = zip(costs_of(device.metrics), source.listed(device.name, texts).unbind(-1))
+            columns = zip(costs_of(device.metrics), source.table_costs(device.name).unbind(-1))
             costs[device.name] = {c.key: column for c, column in columns if source.kinds[c.name] == "tabulated"}
         keep_table(folder / TABLE_FILE, texts, inputs.truth.of(texts) if inputs.truth else None, costs)
 
@@ -147,10 +170,15 @@ def _task_content(inputs: Inputs, prepared: Prepared) -> dict[str, Any]:
         task = inputs.task.description()
         return {**task, "notes": [*task["notes"], *notes]}
     notes.insert(0, f"{truth.quality.name}: {truth.origin}")
+    if truth.judge is not None:
+        notes.insert(
+            1, f"{truth.quality.name} of an answer is judged, by the network that was published with the table"
+        )
     if inputs.trains:
         task = inputs.task.description()
         notes.append("it read no true error: it used those inherited from a supernet trained on the images")
         return {**task, "name": truth.task, "notes": [*task["notes"], *notes]}
-    notes.append(f"it knew {len(prepared.queried)} true errors, for all devices together")
+    asked = "true errors" if truth.quality.name == "error" else f"values of the {truth.quality.name}"
+    notes.append(f"it knew {len(prepared.queried)} {asked}, for all devices together")
     told = {key: list(value) if isinstance(value, tuple) else value for key, value in truth.network.items()}
     return {"name": truth.task, **truth.description, "network": told, "notes": notes}

@@ -88,6 +88,13 @@ class Inputs:
         return find_truth(self.config, self.space)
 
     @property
+    def has_benchmark(self) -> bool:
+        """Whether qualities and costs of all networks are known, or judged."""
+        return self.truth is not None and (
+            self.source.complete or (self.source.judges and self.truth.judge is not None)
+        )
+
+    @property
     def trains(self) -> bool:
         """Whether there are weights w to train."""
         return self.config.task.source == "supernet"

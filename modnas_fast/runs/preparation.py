@@ -135,7 +135,7 @@ class Preparation:
         objective = self._objective
         if objective is None:
             known = self._space.encode([self._space.parse(text) for text in queried])
-            fit = make_fit(*self._config.task.chosen[1:])
+            fit = make_fit(*self._config.task.chosen[1:], space=self._space)
             surrogate = fit(known, torch.tensor(list(queried.values()), dtype=torch.float64))
             objective = self._surrogate_objective(surrogate, queried)
         return Prepared(self._source, self._devices, costs.requires_grad_(False), objective, queried, seconds)
@@ -161,7 +161,7 @@ class Preparation:
         start, count = time.monotonic(), self._first_networks()
         uniform = max(self._count, round(UNIFORM_SHARE * count))
         while self._count < uniform:
-            self._source.measure(self._space.sample(uniform - self._count, self._generator))
+            self._source.measure(self._source.drawn(uniform - self._count, self._generator))
         spread = self._cost_spread()
         while self._count < count:
             self._source.measure(spread.sample(count - self._count, self._generator))
@@ -171,7 +171,7 @@ class Preparation:
         """Networks measured before qualities are queried: those queried and those on the fronts are measured, too."""
         total, references = self._source.limit, len(self._space.references)
         later = 0 if self._objective else self._queries + round(FRONT_SHARE * total)
-        most = self._space.num_architectures // 2
+        most = (self._space.num_architectures if self._source.complete else len(self._source.tabulated)) // 2
         if not references + later <= total <= most:
             raise InputError(
                 f"devices.networks: wanted at least {references + later}, for references, queries and fronts, and at "
@@ -191,7 +191,7 @@ class Preparation:
             steps=200,
             learning_rate=1e-2,
         )
-        candidates = self._space.candidates(CANDIDATES, self._generator)
+        candidates = self._source.candidates(CANDIDATES, self._generator)
         with torch.no_grad():
             cost = predictor(candidates[:, None], self._d[:, :width]).mean(dim=1)
         return CostSpread(candidates, cost)
@@ -221,11 +221,19 @@ class Preparation:
     def _true_values(self, onehot: Tensor) -> Tensor:
         return self._known_truth.of([architecture.text for architecture in self._space.decode(onehot)])
 
+    def _query_candidates(self) -> Tensor:
+        """Networks whose quality may be asked for, canonical one-hots [n, N]: those that were trained."""
+        truth = self._known_truth
+        if truth.judge is None:
+            return self._source.candidates(CANDIDATES, self._generator)
+        rows = torch.randperm(len(truth.architectures), generator=self._generator)[:CANDIDATES].tolist()
+        return self._space.encode([self._space.parse(truth.architectures[row]) for row in rows])
+
     def _query(self, costs: CostModel) -> tuple[SurrogateObjective, dict[str, float]]:
         """A surrogate of true qualities; a network that is queried is measured on the devices, too."""
         start, space, source = time.monotonic(), self._space, self._source
         counted = CountedTruth(space, self._true_values, self._queries)
-        candidates = space.candidates(CANDIDATES, self._generator)
+        candidates = self._query_candidates()
         row_of = {architecture.text: row for row, architecture in enumerate(space.decode(candidates))}
         best_known = costs.on_devices(candidates, self._d)
 
@@ -240,7 +248,7 @@ class Preparation:
             return known()
 
         with self._reporter.stage("Querying errors", counted.budget) as advance:
-            fit = make_fit(*self._config.task.chosen[1:])
+            fit = make_fit(*self._config.task.chosen[1:], space=space)
             surrogate = query(space, counted, candidates, known_with_queried, self._config.seed, advance, fit)
         objective = self._surrogate_objective(surrogate, counted.known)
         errors = objective.errors(candidates)

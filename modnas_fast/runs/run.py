@@ -280,11 +280,13 @@ class Run:
         return answer
 
     def _evaluator(self, prepared: Prepared) -> Evaluator:
-        """True qualities where they are known, else those of the task objective."""
+        """True or judged qualities where those are known, else those of the task objective."""
         truth = self._inputs.truth
 
         def true(onehot: Tensor) -> Tensor:
             assert truth is not None
+            if truth.judge is not None:
+                return truth.judge(onehot)
             return truth.of([architecture.text for architecture in self._inputs.space.decode(onehot)])
 
         errors = true if truth else prepared.objective.errors
@@ -316,7 +318,7 @@ class Run:
 
     def _cost_bounds(self, evaluator: Evaluator, device: Device, points: Sequence[Point]) -> list[tuple[float, float]]:
         """Per cost, the least and the largest that is predicted or known; empty where the exact fronts tell."""
-        if self._inputs.truth is not None and self._inputs.source.complete:
+        if self._inputs.has_benchmark:
             return []
         bounds = evaluator.cost_bounds(device)
         columns = zip(*(point.values[1:] for point in points))

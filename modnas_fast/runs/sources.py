@@ -89,10 +89,16 @@ def _source_of_devices(
             networks=options.networks,
             heldout=options.heldout,
             seed=config.seed + 2,
+            published=is_published(options.table, space),
         )
     _check(costs, timed, "this machine")
     plan = partial(plan_campaign, networks=options.networks, heldout=options.heldout, seed=config.seed)
     return MachineCosts(plan(space, machine_settings(), options.unseen), profiler, costs)
+
+
+def is_published(table: str, space: SearchSpace) -> bool:
+    """Whether a name is that of a published table of the space, which is counted."""
+    return space.published is not None and table in space.published.tables
 
 
 def _in_order(table: CostTable, space: SearchSpace, task: str | None) -> CostTable:
@@ -135,7 +141,7 @@ def find_truth(config: Config, space: SearchSpace) -> Truth | None:
     known = space.published.tasks if space.published else ()
     if name not in known or space.published is None:
         names = f"wanted one of {', '.join(known)}" if known else f"nothing is published of space {space.name}"
-        raise InputError(f"task.table: {names}, got {name!r}")
+        raise InputError(f"task.table: {names}, got {name!r}{'' if known else space.unpublished}")
     return space.published.truth(name)
 
 

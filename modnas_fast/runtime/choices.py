@@ -31,6 +31,8 @@ PREDICTORS = Registry(
     "predictor.kind",
     {
         "additive": "modnas_fast.predictors.metapredictor:MetaPredictor",
+        "detailed": "modnas_fast.predictors.metapredictor:DetailedMetaPredictor",
+        "mlp": "modnas_fast.predictors.mlp_predictor:MLPMetaPredictor",
         "graph": "modnas_fast.predictors.graph_predictor:GraphMetaPredictor",
         "plain_graph": "modnas_fast.predictors.graph_predictor:PlainGraphPredictor",
     },

@@ -42,6 +42,8 @@ from modnas_fast.tasks.task_objective import TaskObjective
 CALIBRATION_NETWORKS = 24
 #: networks that show the range of the costs, all of a small space, and among which those that w is trained on are drawn
 CANDIDATES = 20_000
+#: of the networks of an archive, one in so many is random at first where there are more than it may hold
+FIRST_PART = 4
 #: larger than any scaled loss of a network that works
 CUT_PENALTY = 10.0
 
@@ -129,13 +131,17 @@ class Search:
     def _make_refinement(
         self, costs: CostModel, candidate_costs: Tensor, measured: Mapping[str, Tensor] | None
     ) -> Refinement:
-        """It begins with random networks, and with as many as it may hold where an error costs next to nothing."""
+        """It begins with random networks; with all that are considered where an error costs next to nothing.
+
+        A space that is not enumerated then leaves room for what mutations find.
+        """
         options, most = self._config.scalarization, self._config.search.refine_networks
         if self._objective.trains:
             first = self._space.sample(min(FIRST_NETWORKS, (most + 1) // 2), self._generator)
         else:
-            first = self._space.candidates(most, self._generator)
-            most = min(most, len(first))
+            enumerated = self._space.num_architectures <= most
+            first = self._space.candidates(most if enumerated else most // FIRST_PART, self._generator)
+            most = min(most, len(first)) if enumerated else most
         evaluator = Evaluator(self._space, self._objective.errors, costs)
         return Refinement(
             self._space,

@@ -71,7 +71,7 @@ class Evaluator:
         predicted = self.costs(onehot, device).double()
         if self._known is None:
             return predicted.tolist(), [()] * len(names)
-        listed, kinds = self._known.listed(device.name, names), tuple(self._known.kinds.values())
+        listed, kinds = self._known.listed(device.name, names), tuple(self._known.listed_as.values())
         unknown = listed.isnan()
         sources: list[tuple[Source, ...]] = [
             tuple("predicted" if missing else kind for missing, kind in zip(row, kinds)) for row in unknown.tolist()

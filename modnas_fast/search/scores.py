@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -13,17 +14,17 @@ from modnas_fast.method.preferences import rays
 
 
 @torch.no_grad()
-def map_rows(benchmark: Benchmark, hypernet: nn.Module, device: Device, count: int) -> list[int]:
-    """Table rows of the MAP networks of `count` rays on a device."""
+def map_points(benchmark: Benchmark, hypernet: nn.Module, device: Device, count: int) -> np.ndarray:
+    """Normalised objectives [n, M] of the distinct MAP networks of `count` rays on a device, true or judged."""
     preferences = rays(count, 1 + len(benchmark.table.metrics))
     logits = logits_on_host(hypernet, preferences, embeddings([device]).expand(len(preferences), -1))
-    return benchmark.rows(benchmark.space.canonical(benchmark.space.viable_mode(logits)))
+    return benchmark.points(benchmark.space.canonical(benchmark.space.viable_mode(logits)), device.name)
 
 
 def scores(benchmark: Benchmark, hypernet: nn.Module, count: int) -> dict[str, Score]:
     """The score of the hypernetwork's answers to `count` rays on every device, by the exact table."""
     return {
-        device.name: benchmark.fronts[device.name].score(map_rows(benchmark, hypernet, device, count))
+        device.name: benchmark.fronts[device.name].score_points(map_points(benchmark, hypernet, device, count))
         for device in benchmark.devices
     }
 

@@ -51,6 +51,8 @@ class SearchSpace(ABC):
     keys: ClassVar[type[SpaceKeys]] = SpaceKeys
     #: whether networks take ids, such as those of tokens, instead of numbers
     takes_ids = False
+    #: behind the complaint that nothing is published of the space as it is made, what helps
+    unpublished: ClassVar[str] = ""
     #: whether `analytic` has a gradient in the samples, so that a search needs no predictor of these costs
     analytic_is_differentiable = False
 
@@ -100,6 +102,13 @@ class SearchSpace(ABC):
         InputError where there are none.
         """
         raise InputError(f"space {self.name} has no features of its own: predictors count its options")
+
+    def details(self, onehot: Tensor) -> Tensor:
+        """More features [..., F] than `features`, in which costs are linear as closely as many measurements can tell.
+
+        Raises InputError where there are none.
+        """
+        raise InputError(f"predictor.kind: space {self.name} has no detailed counts of its networks; choose additive")
 
     def viable(self, onehot: Tensor) -> Tensor:
         """[...]: 1 where the network's output depends on its input, 0 where it does not; linear in each choice.

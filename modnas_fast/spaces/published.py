@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -15,17 +15,53 @@ from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.objective import Objective
 
 
+class Fit(NamedTuple):
+    """How well a judge tells a cost of the networks that were measured."""
+
+    #: share of the variance that it explains
+    r2: float
+    spearman: float
+
+
+class CostJudge(Protocol):
+    """What judges costs of networks that a table has not."""
+
+    def __call__(self, device: str, onehot: Tensor) -> Tensor:
+        """Costs [n, C], float64, of networks [n, N] on a device."""
+        ...
+
+    def fits(self, device: str) -> list[Fit]:
+        """How well each cost of the measured networks is told, [C]."""
+        ...
+
+
+class _Columns:
+    """A judge of some of the costs."""
+
+    def __init__(self, judge: CostJudge, columns: Sequence[int]) -> None:
+        self._judge, self._columns = judge, list(columns)
+
+    def __call__(self, device: str, onehot: Tensor) -> Tensor:
+        return self._judge(device, onehot)[:, self._columns]
+
+    def fits(self, device: str) -> list[Fit]:
+        found = self._judge.fits(device)
+        return [found[column] for column in self._columns]
+
+
 @dataclass(frozen=True)
 class CostTable:
     """Costs of n networks on devices.
 
     `values[device]` is [n, C], float64, one column per entry of `metrics` ({"latency": "ms"}), rows in the order of
-    `architectures`, strings of the space.
+    `architectures`, strings of the space; NaN in a column that the device lacks.
     """
 
     architectures: tuple[str, ...]
     metrics: dict[str, str]
     values: dict[str, Tensor]
+    #: of networks that the table has not; None: nobody knows them
+    judge: CostJudge | None = None
 
     def rows(self, architectures: Sequence[str]) -> Tensor:
         """Row of each network, int64 [len]. Raises InputError for one that is not in the table."""
@@ -40,7 +76,9 @@ class CostTable:
         if architectures == self.architectures:
             return self
         rows = self.rows(architectures)
-        return CostTable(architectures, self.metrics, {name: values[rows] for name, values in self.values.items()})
+        return replace(
+            self, architectures=architectures, values={name: values[rows] for name, values in self.values.items()}
+        )
 
     def select(self, metrics: Sequence[str]) -> CostTable:
         """The table with these metrics alone, in this order."""
@@ -48,12 +86,18 @@ class CostTable:
             return self
         columns = [list(self.metrics).index(name) for name in metrics]
         units = {name: self.metrics[name] for name in metrics}
-        return CostTable(self.architectures, units, {name: v[:, columns] for name, v in self.values.items()})
+        values = {name: v[:, columns] for name, v in self.values.items()}
+        return CostTable(self.architectures, units, values, self.judge and _Columns(self.judge, columns))
+
+    def lacking(self, device: str) -> list[str]:
+        """The metrics that a device lacks."""
+        unknown = self.values[device].isnan().any(dim=0).tolist()
+        return [name for name, missing in zip(self.metrics, unknown) if missing]
 
 
 @dataclass(frozen=True)
 class Truth:
-    """The quality of every network of a space on a task, as others trained them."""
+    """The quality of networks of a space on a task as others trained them: of all, or of some and a judge of others."""
 
     task: str
     quality: Objective
@@ -70,10 +114,17 @@ class Truth:
     network: dict[str, Any] = field(default_factory=dict)
     #: what else a result tells of the task
     description: dict[str, Any] = field(default_factory=dict)
+    #: qualities [n], float64, of networks [n, N] that were not trained; None: all were
+    judge: Callable[[Tensor], Tensor] | None = None
 
     @cached_property
     def _row_of(self) -> dict[str, int]:
         return {text: row for row, text in enumerate(self.architectures)}
+
+    @property
+    def kind(self) -> Literal["true", "judged"]:
+        """What qualities of an answer are."""
+        return "true" if self.judge is None else "judged"
 
     def of(self, texts: Sequence[str]) -> Tensor:
         """Values of networks, float64 [n]. Raises InputError for one that is not known."""

@@ -66,7 +66,8 @@ class LinearOutputs:
         if known is not None:
             shares = known.reshape(-1).to(shares)
             shares = shares / shares.sum()
-        losses: Tensor = _Losses.apply(self.weight, labels, shares, *self._rows())
+        # autograd asks for gradients by inputs that want one even where it is off
+        losses: Tensor = _Losses.apply(torch.is_grad_enabled(), self.weight, labels, shares, *self._rows())
         return losses + smoothing * self._beyond_mean(labels, shares) if smoothing else losses
 
     def _beyond_mean(self, labels: Tensor, shares: Tensor) -> Tensor:
@@ -93,8 +94,8 @@ class _Losses(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, y: Tensor, shares: Tensor, *hidden: Tensor) -> Tensor:
-        by_weight, by_hidden = ctx.needs_input_grad[0], any(ctx.needs_input_grad[3:])
+    def forward(ctx: Any, enabled: bool, weight: Tensor, y: Tensor, shares: Tensor, *hidden: Tensor) -> Tensor:
+        by_weight, by_hidden = enabled and ctx.needs_input_grad[1], enabled and any(ctx.needs_input_grad[4:])
         at_once = by_weight and len(weight) <= len(y)
         losses = torch.zeros(len(hidden), dtype=_wide(weight), device=weight.device)
         of_hidden = [torch.empty_like(part) for part in hidden] if by_hidden else []
@@ -126,9 +127,9 @@ class _Losses(torch.autograd.Function):
             of_weight = tensors[0].new_zeros(ctx.shape)
             for part, factor in zip(tensors, cotangent, strict=True):
                 _columns(of_weight, part).add_(part * factor.to(part.dtype))
-        elif ctx.needs_input_grad[0]:
+        elif ctx.needs_input_grad[1]:
             of_weight = _products(tensors[0], y, tensors[1:], cotangent[:, None] * shares)
-        return of_weight, None, None, *of_hidden
+        return None, of_weight, None, None, *of_hidden
 
 
 def _products(weight: Tensor, y: Tensor, hidden: Sequence[Tensor], factors: Tensor) -> Tensor:

@@ -1,16 +1,18 @@
 """The surrogate task objective: errors of all networks from the true errors of at most Q of them.
 
 A Gaussian process on log-errors (Rasmussen & Williams 2006, ch. 2 and 5) with a Matérn-5/2 kernel on canonical
-one-hots. Which networks to query is chosen round by round: those that lie, by an optimistic estimate, on the front of
-most devices (GP-UCB for fronts, Srinivas et al. 2010). All devices share the queries. HW-GPT-Bench's way of an error
-surrogate.
+one-hots. Where the space has features, another kernel on them is added (sums of kernels: Duvenaud et al. 2013): a few
+sizes then tell most of what hundreds of options do. Which networks to query is chosen round by round: those that lie,
+by an optimistic estimate, on the front of most devices (GP-UCB for fronts, Srinivas et al. 2010). All devices share the
+queries. HW-GPT-Bench's way of an error surrogate.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -84,10 +86,16 @@ class Regression(Protocol):
 Fit = Callable[[Tensor, Tensor], Regression]
 
 
-def make_fit(kind: str, options: Mapping[str, Any] | None = None) -> Fit:
-    """What fits the regression `kind`: `gaussian_process` or a user's, with `options` as its keyword arguments."""
-    fit: Fit = SURROGATES.find(kind, options)
-    return fit
+def make_fit(kind: str, options: Mapping[str, Any] | None = None, space: SearchSpace | None = None) -> Fit:
+    """What fits the regression `kind`: `gaussian_process` or a user's, with `options` as its keyword arguments.
+
+    The built-in one sees the features of the space, too, where that is given and has some.
+    """
+    fit = SURROGATES.find(kind, options)
+    if kind in SURROGATES and space is not None and space.num_features is not None:
+        fit = partial(fit, features=space.features)
+    made: Fit = fit
+    return made
 
 
 class ErrorSurrogate:
@@ -96,49 +104,87 @@ class ErrorSurrogate:
     Args:
         onehot: networks whose errors are known, [n, N].
         errors: in percent, above 0, [n].
+        features: [n, F] of one-hots, differentiable; a second kernel sees them, with a length scale for each.
 
-    Hyperparameters (length scale, signal and noise variance) maximise the marginal likelihood. Deterministic.
+    Hyperparameters (length scales, signal and noise variances) maximise the marginal likelihood. Deterministic.
     """
 
-    def __init__(self, onehot: Tensor, errors: Tensor) -> None:
-        self._x = onehot.double()
+    def __init__(self, onehot: Tensor, errors: Tensor, features: Callable[[Tensor], Tensor] | None = None) -> None:
+        self._features = features
+        self._x = self._inputs(onehot)
         log_errors = errors.double().log()
         self._mean, self._width = log_errors.mean(), log_errors.std().clamp(min=1e-6)
         self._fit((log_errors - self._mean) / self._width)
 
+    def _inputs(self, onehot: Tensor) -> Inputs:
+        onehot = onehot.double()
+        return Inputs(onehot, self._features(onehot) if self._features else onehot[:, :0])
+
     def _fit(self, target: Tensor) -> None:
-        parameters = torch.tensor([math.log(2.0), 0.0, math.log(0.01)], dtype=torch.float64, requires_grad=True)
+        start = [math.log(2.0), 0.0, math.log(0.01)]
+        if self._features:  # most is told by the features, what is left by the options
+            lengths = (3.0 * _spread(self._x.features)).log()
+            start = [math.log(3.0), math.log(0.1), math.log(0.01), 0.0, *lengths.tolist()]
+        parameters = torch.tensor(start, dtype=torch.float64, requires_grad=True)
+        first = parameters.detach().clone()
         optimizer = torch.optim.Adam([parameters], lr=0.05)
-        distances = _squared_distances(self._x, self._x)
         for _ in range(FIT_STEPS):
             optimizer.zero_grad()
-            factor = self._cholesky(distances, parameters)
+            factor = self._cholesky(parameters)
             solved = torch.cholesky_solve(target[:, None], factor)[:, 0]
             prior = 0.05 * parameters[0] ** 2  # keeps the length scale of few points within reason
+            prior = prior + 0.02 * (parameters - first)[4:].square().sum()  # and those of features that tell nothing
             (0.5 * target @ solved + factor.diagonal().log().sum() + prior).backward()
             optimizer.step()
         self._parameters = parameters.detach()
-        self._factor = self._cholesky(distances, self._parameters)
+        self._factor = self._cholesky(self._parameters)
         self._solved = torch.cholesky_solve(target[:, None], self._factor)[:, 0]
 
-    @staticmethod
-    def _cholesky(distances: Tensor, parameters: Tensor) -> Tensor:
-        noise = (parameters[2].exp() + JITTER) * torch.eye(len(distances), dtype=torch.float64)
-        factor: Tensor = torch.linalg.cholesky(_matern(distances, parameters) + noise)
+    def _cholesky(self, parameters: Tensor) -> Tensor:
+        noise = (parameters[2].exp() + JITTER) * torch.eye(len(self._x.onehot), dtype=torch.float64)
+        factor: Tensor = torch.linalg.cholesky(_kernel(self._x, self._x, parameters) + noise)
         return factor
 
     def log_error(self, onehot: Tensor) -> Tensor:
         """Mean of ln(error in percent) [n] of canonical one-hots [n, N], with a gradient where they have one."""
-        kernel = _matern(_squared_distances(onehot.double(), self._x), self._parameters)
+        kernel = _kernel(self._inputs(onehot), self._x, self._parameters)
         return (kernel @ self._solved) * self._width + self._mean
 
     @torch.no_grad()
     def optimistic(self, onehot: Tensor, optimism: float) -> tuple[Tensor, Tensor]:
         """Mean less `optimism` standard deviations of ln(error), and that deviation, [n] each."""
-        kernel = _matern(_squared_distances(onehot.double(), self._x), self._parameters)
+        kernel = _kernel(self._inputs(onehot), self._x, self._parameters)
         explained = torch.linalg.solve_triangular(self._factor, kernel.T, upper=False).square().sum(0)
-        deviation = (self._parameters[1].exp() - explained).clamp(min=1e-9).sqrt() * self._width
+        signal = self._parameters[[1, 3] if self._x.features.shape[1] else [1]].exp().sum()
+        deviation = (signal - explained).clamp(min=1e-9).sqrt() * self._width
         return (kernel @ self._solved) * self._width + self._mean - optimism * deviation, deviation
+
+
+class Inputs(NamedTuple):
+    """What a kernel sees of n networks: canonical one-hots [n, N] and features [n, F], F may be 0."""
+
+    onehot: Tensor
+    features: Tensor
+
+
+def _spread(features: Tensor) -> Tensor:
+    """Standard deviation of each feature, [F]; 1 of one that is the same everywhere."""
+    spread = (features - features.mean(dim=0)).square().mean(dim=0).sqrt()
+    return torch.where(spread > 1e-9, spread, 1.0)
+
+
+def _kernel(left: Inputs, right: Inputs, parameters: Tensor) -> Tensor:
+    """Matérn-5/2 of one-hots, and of features in their length scales; [left, right].
+
+    Parameters are logarithms: length scale, signal variance and noise variance, then signal variance and length
+    scales of the features.
+    """
+    kernel = _matern(_squared_distances(left.onehot, right.onehot), parameters[0], parameters[1])
+    if left.features.shape[1]:
+        scales = parameters[4:].exp()
+        distances = _squared_distances(left.features / scales, right.features / scales)
+        kernel = kernel + _matern(distances, distances.new_zeros(()), parameters[3])
+    return kernel
 
 
 def _squared_distances(left: Tensor, right: Tensor) -> Tensor:
@@ -146,10 +192,10 @@ def _squared_distances(left: Tensor, right: Tensor) -> Tensor:
     return (squares - 2 * left @ right.T).clamp(min=1e-12)
 
 
-def _matern(distances: Tensor, parameters: Tensor) -> Tensor:
-    """Matérn-5/2 of squared distances; parameters: ln length scale, ln signal variance, ln noise variance."""
-    scaled = (5 * distances).sqrt() / parameters[0].exp()
-    return parameters[1].exp() * (1 + scaled + scaled.square() / 3) * torch.exp(-scaled)
+def _matern(distances: Tensor, log_length: Tensor, log_variance: Tensor) -> Tensor:
+    """Matérn-5/2 of squared distances."""
+    scaled = (5 * distances).sqrt() / log_length.exp()
+    return log_variance.exp() * (1 + scaled + scaled.square() / 3) * torch.exp(-scaled)
 
 
 def query(

@@ -10,12 +10,14 @@ import numpy as np
 import optuna
 import pytest
 import torch
+from hw_gpt_bench import costs_of, networks
 
 from modnas_fast.baselines import BASELINES, Problem
 from modnas_fast.baselines.evolution import crowding_distance
 from modnas_fast.baselines.moves import neighbours, unknown
 from modnas_fast.evaluation.exact import ExactFront
 from modnas_fast.spaces import Choice, NB201Space
+from modnas_fast.spaces.gpt.space import GPTSpace
 
 #: evaluations after which each is ahead of random search: evolution needs some generations
 INFORMED = {"nsga2": 200, "tpe": 80, "gp": 40, "local-search": 80, "evolution": 120}
@@ -86,11 +88,33 @@ def test_a_space_is_spent_to_its_last_network(method: str) -> None:
     assert sorted(problem.rows) == list(range(10))
 
 
-def test_neighbours_differ_in_one_choice() -> None:
-    space, network = NB201Space(), (0, 1, 2, 3, 4, 0)
-    around = neighbours(space, network)
+def test_neighbours_differ_in_one_choice(made_up: Any) -> None:
+    network = (0, 1, 2, 3, 4, 0)
+    around = neighbours(Problem(made_up.space, made_up.architectures, made_up.smooth(), 5), network)
     assert len(around) == len(set(around)) == 24
     assert all(sum(a != b for a, b in zip(network, other)) == 1 for other in around)
+
+
+@pytest.mark.parametrize("method", ["random", "random-hypernet", "nsga2", "local-search", "evolution"])
+def test_of_a_pool_each_method_asks_for_its_networks_alone(method: str) -> None:
+    space = GPTSpace("s")
+    texts = networks("s", 60)
+    values = torch.tensor([costs_of(text, 0)[:2] for text in texts])
+    problem = Problem(space, texts, ExactFront(values[:, 0], values[:, 1:], torch.ones(60) > 0), 40)
+    BASELINES[method](problem, 0)
+    assert len(problem.rows) == len(set(problem.rows)) == 40
+
+
+def test_neighbours_in_a_pool_are_the_nearest_that_are_left() -> None:
+    space, texts = GPTSpace("s"), networks("s", 60)
+    problem = Problem(space, texts, ExactFront(torch.rand(60), torch.rand(60, 1), torch.ones(60) > 0), 30)
+    indices = [space.parse(text).indices for text in texts]
+    network = indices[20]
+    away = [sum(a != b for a, b in zip(network, other)) for other in indices]
+    around = neighbours(problem, network)
+    assert around[0] == network and [away[indices.index(n)] for n in around] == sorted(away)[: len(around)]
+    problem.evaluate(network)
+    assert neighbours(problem, network) == around[1:] + [n for n in neighbours(problem, network) if n not in around]
 
 
 def test_unknown_proposals_are_taken_and_known_ones_replaced(made_up: Any) -> None:

@@ -61,9 +61,24 @@ def test_a_budget_that_cannot_be_spent(made_up: Any, budget: int) -> None:
         Problem(made_up.space, made_up.architectures, made_up.smooth(), budget)
 
 
-def test_a_table_with_gaps_is_refused(made_up: Any) -> None:
-    with pytest.raises(InputError, match="architectures: the table has 100, nb201 has 15625"):
-        Problem(made_up.space, made_up.architectures[:100], made_up.smooth(), 5)
+def test_in_a_pool_the_nearest_network_that_is_left_answers(made_up: Any) -> None:
+    rows = [15624, 0, 5, 6, 1]
+    front = made_up.smooth()
+    pool = ExactFront(
+        torch.from_numpy(front.values[rows, 0]), torch.from_numpy(front.values[rows, 1:]), torch.ones(5) > 0
+    )
+    texts = [made_up.architectures[row] for row in rows]
+    problem = Problem(made_up.space, texts, pool, 4)
+    assert problem.pool and not problem.knows(FIRST)
+    assert problem.evaluate(FIRST) == tuple(pool.values[1]) and problem.knows(FIRST)
+    away = (4, 4, 4, 4, 4, 1)  # not in the pool: the first row differs from it in one choice
+    assert problem.evaluate(away) == tuple(pool.values[0]) and problem.rows == [1, 0]
+    assert not problem.knows(away) and problem.left == 2, "the next one would answer a second time"
+    problem.evaluate(away)
+    problem.evaluate(away)
+    assert problem.left == 0 and len(set(problem.rows)) == 4
+    with pytest.raises(BudgetSpent):
+        problem.evaluate(away)
 
 
 def test_the_embedding_is_that_of_the_device(made_up: Any) -> None:

@@ -19,7 +19,10 @@ needs_tables = pytest.mark.skipif("MODNAS_DATA" not in os.environ, reason="MODNA
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        (("darts",), "reproduce: wanted nb201, got 'darts'"),
+        (("darts",), "reproduce: wanted nb201 or gpt, got 'darts'"),
+        (("gpt", "--source", "supernet"), "--source: gpt is reproduced with the surrogate alone, got 'supernet'"),
+        (("gpt", "--scale", "m"), "--scale: wanted s or l, for gpt alone, got 'm'"),
+        (("nb201", "--scale", "l"), "--scale: wanted s or l, for gpt alone, got 'l'"),
         (("nb201", "--source", "oracle"), "--source: wanted surrogate or supernet, got 'oracle'"),
         (("nb201", "--data", "images"), "--data, --set: belong to --source supernet"),
         (("nb201", "--set", "seed=3"), "--data, --set: belong to --source supernet"),

@@ -14,7 +14,7 @@ from modnas_fast.datasets.registry import DataFile, DataSet, datasets, groups, o
 from modnas_fast.runtime.errors import InputError
 
 DATA = os.environ.get("MODNAS_DATA")
-FILES = [file for data in datasets().values() for file in data.files]
+FILES = [file for data in datasets().values() for file in data.parts]
 
 
 def small(name: str, content: bytes) -> DataFile:
@@ -26,9 +26,9 @@ PAIR = DataSet("pair", "two files", "MIT", "https://example.org", (FIRST, SECOND
 
 
 def test_names() -> None:
-    assert list(datasets()) == ["help-latency", "nats-bench", "hw-nas-bench-360", "cifar10", "gpt2-bpe"]
+    assert {"help-latency", "nats-bench", "hw-nas-bench-360", "cifar10", "hw-gpt-bench-s"} <= set(datasets())
     assert [data.name for data in select(["nb201"])] == list(groups()["nb201"])
-    with pytest.raises(InputError, match="unknown name 'nasbench'; available: help-latency, .*, nb201"):
+    with pytest.raises(InputError, match="unknown name 'nasbench'; available: help-latency, .*, nb201, gpt"):
         select(["nats-bench", "nasbench"])
 
 
@@ -37,14 +37,14 @@ def test_every_file_is_pinned(file: DataFile) -> None:
     host = r"(raw\.githubusercontent\.com|huggingface\.co/datasets)"
     package = r"unpkg\.com/[a-z0-9-]+@\d+\.\d+\.\d+"  # a version of npm stays what it is
     assert re.fullmatch(rf"https://({host}/.*/[0-9a-f]{{40}}|{package})/.*", file.url)
-    assert re.fullmatch("[0-9a-f]{64}", file.sha256) and file.size > 0
+    assert re.fullmatch("[0-9a-f]{64}[|]|[|][0-9a-f]{40}", f"{file.sha256}|{file.git_blob}") and file.size > 0
     path = PurePosixPath(file.path)
     assert not path.is_absolute() and ".." not in path.parts
     assert path.suffix == PurePosixPath(file.url).suffix
 
 
 def test_no_file_is_listed_twice() -> None:
-    for values in ([f.path for f in FILES], [f.url for f in FILES], [f.sha256 for f in FILES]):
+    for values in ([f.path for f in FILES], [f.url for f in FILES], [f.sha256 or f.git_blob for f in FILES]):
         assert len(set(values)) == len(values)
 
 
@@ -59,14 +59,14 @@ def test_the_published_files_are_those_of_the_registry() -> None:
 
 
 def test_the_state_of_a_folder(tmp_path: Path) -> None:
-    assert PAIR.state(tmp_path) == "absent" and PAIR.faults(tmp_path) == dict.fromkeys(PAIR.files, "missing")
+    assert PAIR.state(tmp_path) == "absent" and PAIR.faults(tmp_path) == dict.fromkeys(PAIR.paths, "missing")
     (tmp_path / "a").mkdir()
     (tmp_path / FIRST.path).write_bytes(b"1,2\n")
-    assert PAIR.state(tmp_path) == "partly" and PAIR.faults(tmp_path) == {SECOND: "missing"}
+    assert PAIR.state(tmp_path) == "partly" and PAIR.faults(tmp_path) == {SECOND.path: "missing"}
     (tmp_path / SECOND.path).write_bytes(b"3,5\n")
-    assert PAIR.state(tmp_path) == "not verified" and PAIR.faults(tmp_path) == {SECOND: "the SHA-256 differs"}
+    assert PAIR.state(tmp_path) == "not verified" and PAIR.faults(tmp_path) == {SECOND.path: "the SHA-256 differs"}
     (tmp_path / SECOND.path).write_bytes(b"3,")
-    assert PAIR.faults(tmp_path) == {SECOND: "2 bytes instead of 4"}
+    assert PAIR.faults(tmp_path) == {SECOND.path: "2 bytes instead of 4"}
     (tmp_path / SECOND.path).write_bytes(b"3,4\n")
     assert PAIR.state(tmp_path) == "present" and PAIR.faults(tmp_path) == {}
 
@@ -102,4 +102,7 @@ def test_locate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_file_has_its_owner() -> None:
-    assert all(file in datasets()[owner(file.path)].files for file in FILES)
+    for data in datasets().values():
+        assert {owner(path) for path in data.paths} == {data.name}
+        with pytest.raises(KeyError):
+            owner("gpt/raw/mem_a100+efficiency_observations_0_10000.pkl")

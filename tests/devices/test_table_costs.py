@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from made_up_tables import SPACE, TEXTS, costs
 from modnas_fast.devices.table_costs import HELD_OUT_SHARE, TableCosts
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.progress import Silent
-from modnas_fast.spaces.published import CostTable
+from modnas_fast.spaces.published import CostTable, Fit
 
 UNITS = {"energy": "mJ", "latency": "ms"}
 NAMES = ("my phone", "board", "server")
@@ -41,6 +42,63 @@ def some(count: int) -> list[str]:
     """The reference networks among others, in no order of theirs."""
     order = torch.randperm(len(OTHERS), generator=torch.Generator().manual_seed(1)).tolist()
     return sorted([*SPACE.references, *(OTHERS[row] for row in order[: count - 10])])
+
+
+# ---- a published table of some networks ----
+
+
+class Doubling:
+    """A judge that is easily told from measurements."""
+
+    def __call__(self, device: str, onehot: torch.Tensor) -> torch.Tensor:
+        return torch.stack([onehot.double().sum(1), torch.full((len(onehot),), float(NAMES.index(device)))], dim=-1)
+
+    def fits(self, device: str) -> list[Fit]:
+        return [Fit(1.0, 1.0)] * 2
+
+
+def published(count: int = 60, judge: Doubling | None = None) -> TableCosts:
+    made = replace(table(some(count)), judge=judge)
+    options: dict[str, Any] = {"networks": 20, "heldout": 24, "seed": 3}
+    counted = TableCosts(SPACE, made, "bench", NAMES[:2], NAMES[2:], **options, published=True)
+    counted.begin(Silent())
+    return counted
+
+
+def test_a_published_table_is_counted_though_it_has_not_all() -> None:
+    counted = published()
+    assert (counted.complete, counted.judges, counted.limit, len(counted.held_out)) == (False, False, 20, 0)
+    assert counted.known.texts == list(SPACE.references)
+    texts = some(60)
+    counted.measure(SPACE.encode([SPACE.parse(text) for text in texts]))
+    assert len(counted.known.on("board")) == 20 and len(counted.known.on("server")) == 10
+    for device in NAMES:
+        assert set(counted.judging(device)) == set(texts)
+    own = source(texts, begun=True)
+    assert own.limit == 0 and len(own.known.on("board")) == 60, "a user's own table is known whole"
+
+
+def test_networks_to_measure_are_those_of_the_table() -> None:
+    counted, generator = published(), torch.Generator().manual_seed(0)
+    texts = set(some(60))
+    assert {a.text for a in SPACE.decode(counted.candidates(1000, generator))} == texts
+    assert len(counted.candidates(25, generator)) == 25
+    drawn = {a.text for a in SPACE.decode(counted.drawn(200, generator))}
+    assert drawn < texts | {""} and len(drawn) > 50
+    with pytest.raises(InputError, match="the table has no measurements of"):
+        counted.measure(SPACE.encode([SPACE.parse(text) for text in TEXTS if text not in texts][:1]))
+
+
+def test_a_judge_tells_of_answers_and_is_named() -> None:
+    counted = published(judge=Doubling())
+    texts = [some(60)[3], next(text for text in TEXTS if text not in some(60))]
+    assert counted.judges and counted.listed_as == dict.fromkeys(UNITS, "judged")
+    assert counted.listed("board", texts).tolist() == [[6.0, 1.0], [6.0, 1.0]]
+    assert torch.equal(counted.table_costs("board"), table(some(60)).values["board"])
+    assert "judged" in counted.notes[0] and "for 60 networks" in counted.notes[0]
+    assert counted.kinds == dict.fromkeys(UNITS, "tabulated"), "what a search knows is measured"
+    plain = published()
+    assert plain.listed("board", texts).isnan().tolist() == [[False, False], [True, True]]
 
 
 # ---- all networks ----

@@ -135,12 +135,12 @@ def test_fronts_are_shown_in_units_over_the_exact_front(page: Page) -> None:
     assert exact["line"]["shape"] == "hv"
     assert exact["x"] == sorted(exact["x"])
     assert exact["y"] == sorted(exact["y"], reverse=True)
-    assert (exact["x"][-1], exact["y"][-1]) == pytest.approx((device["latency_range_ms"][1], 5.63), rel=1e-4)
+    assert (exact["x"][-1], exact["y"][-1]) == pytest.approx((device["cost_range"][1], 5.63), rel=1e-4)
     ours = next(trace for trace in others if trace["meta"] == 0)
-    low, high = device["latency_range_ms"]
+    low, high = device["cost_range"]
     front = content["methods"][0]["runs"][0]["devices"]["1080ti_1"]["front"]
     assert sorted(ours["x"]) == pytest.approx(sorted(low + x * (high - low) for _, x in front), rel=1e-4)
-    del content["devices"][0]["error_range"]
+    del content["devices"][0]["quality_range"]
     layout = page_of(content).figures["front-0"]["layout"]
     assert layout["xaxis"]["title"]["text"] == "latency (normalised)"
 
@@ -276,7 +276,7 @@ def broken(tmp_path: Path, text: str | bytes) -> str:
 
 
 def test_no_file(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="does not exist: make it with `modnas-fast reproduce nb201`"):
+    with pytest.raises(InputError, match="does not exist: make it with `modnas-fast reproduce`"):
         write_reproduction(tmp_path)
 
 

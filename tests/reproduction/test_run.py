@@ -123,7 +123,7 @@ def check_parts(content: dict[str, Any], folder: Path) -> None:
     for device in content["devices"]:
         errors, latencies = zip(*device["exact_front"])
         assert errors[0] == 0 and latencies[-1] == 0 and 0 < device["exact_hypervolume"] < 1
-        assert device["error_range"][1] < 89.9 and 0 < device["latency_range_ms"][0] < device["latency_range_ms"][1]
+        assert device["quality_range"][1] < 89.9 and 0 < device["cost_range"][0] < device["cost_range"][1]
 
 
 # ---- settings of a folder ----

@@ -70,7 +70,7 @@ def composed(made: CostSource, folder: Path, truth: Truth | None = None) -> dict
     task = SimpleNamespace(description=lambda: {"name": "stripes", "notes": ["of the task"], "network": NETWORK})
     inputs = SimpleNamespace(
         config=make_config(objectives=["error", *made.metrics]), space=SPACE, quality=QUALITY, truth=truth, source=made,
-        trains=truth is None, task=task,
+        trains=truth is None, task=task, has_benchmark=truth is not None and made.complete,
     )  # fmt: skip
     answer = SimpleNamespace(prepared=prepared, search=SimpleNamespace(history=history))
     verification = {"test": {} if truth else {CHOSEN[1]: 12.5}}

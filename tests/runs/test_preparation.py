@@ -24,7 +24,7 @@ from modnas_fast.runtime.checkpoint import load_checkpoint, save_checkpoint
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.progress import Silent
 from modnas_fast.search.bilevel import Search
-from modnas_fast.search.scores import map_rows, mean_by_split, scores
+from modnas_fast.search.scores import map_points, mean_by_split, scores
 from modnas_fast.spaces.published import CostTable
 
 SMALL = {
@@ -191,10 +191,11 @@ def test_a_continued_search_equals_an_unbroken_one(
 
 def test_answers_are_viable_networks_of_the_rays(known: Benchmark, answer: Answer) -> None:
     for device in known.devices:
-        rows = map_rows(known, answer.hypernet, device, 6)
+        points = map_points(known, answer.hypernet, device, 6)
         with torch.no_grad():
             logits = answer.hypernet(rays(6, 2), embeddings([device]).expand(6, -1))
-        assert rows == known.rows(SPACE.canonical(SPACE.viable_mode(logits))) and len(rows) == 6
+        rows = known.rows(SPACE.canonical(SPACE.viable_mode(logits)))
+        assert len(rows) == 6 and points.tolist() == known.fronts[device.name].values[sorted(set(rows))].tolist()
         assert bool(known.kept[rows].all())
         assert scores(known, answer.hypernet, 6)[device.name] == known.fronts[device.name].score(rows)
 

@@ -76,6 +76,21 @@ def test_hidden_states_without_a_gradient_leave_that_of_the_weight() -> None:
         assert not LinearOutputs(hidden, weight.detach()).losses(y).requires_grad
 
 
+def test_no_gradient_is_computed_where_none_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    hidden, weight, y = made()
+    outputs = LinearOutputs([part.requires_grad_() for part in hidden], weight.requires_grad_())
+    wanted = outputs.losses(y).detach()
+
+    def fail(*arguments: Tensor) -> Tensor:
+        raise AssertionError
+
+    monkeypatch.setattr(linear_outputs, "_less_chosen", fail)
+    with torch.no_grad():
+        torch.testing.assert_close(outputs.losses(y), wanted)
+    with pytest.raises(AssertionError):
+        outputs.losses(y)
+
+
 def test_far_logits_overflow_nowhere() -> None:
     weight, y = torch.tensor([[300.0], [-300.0], [0.0]]), torch.tensor([0, 1])
     nats = LinearOutputs([torch.ones(2, 1)], weight).nats(y)

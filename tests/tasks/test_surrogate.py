@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hw_gpt_bench import costs_of, networks
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern
 from torch import Tensor
@@ -12,6 +13,7 @@ from torch import Tensor
 from modnas_fast.evaluation.exact import ExactFront
 from modnas_fast.evaluation.fronts import front_membership
 from modnas_fast.spaces import NB201Space
+from modnas_fast.spaces.gpt.space import GPTSpace
 from modnas_fast.tasks.surrogate import (
     JITTER,
     OPTIMISM,
@@ -19,6 +21,7 @@ from modnas_fast.tasks.surrogate import (
     ErrorSurrogate,
     QueryBudgetExceeded,
     SurrogateObjective,
+    make_fit,
     query,
 )
 
@@ -120,6 +123,24 @@ def test_predictions_follow_what_is_known_and_generalise() -> None:
     assert residual.square().mean() < 0.1 * true_errors(new).log().var()
     again = ErrorSurrogate(known, true_errors(known))
     assert torch.equal(again.log_error(new), surrogate.log_error(new))
+
+
+def test_features_of_a_space_tell_what_a_few_networks_cannot() -> None:
+    space = GPTSpace("s")
+    texts = networks("s", 460)
+    onehot = space.encode([space.parse(text) for text in texts])
+    values = torch.tensor([costs_of(text, 0)[0] for text in texts], dtype=torch.float64)
+    plain = make_fit("gaussian_process")(onehot[:60], values[:60])
+    informed = make_fit("gaussian_process", space=space)(onehot[:60], values[:60])
+    missed = [(made.log_error(onehot[60:]).exp() - values[60:]).abs().mean() for made in (plain, informed)]
+    assert missed[1] < 0.5 * missed[0]
+    network = onehot[70:71].clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(informed.log_error(network).sum(), network)
+    width = gradient[0, :3]
+    assert width[2] < width[1] < width[0], "a wider network has the lower perplexity"
+    bound, deviation = informed.optimistic(onehot[:70], 1.0)
+    assert deviation[60:].mean() > 2 * deviation[:60].mean() and bool((bound < informed.log_error(onehot[:70])).all())
+    assert make_fit("gaussian_process", space=SPACE) is ErrorSurrogate, "of a space without features"
 
 
 def test_equal_errors_are_predicted_as_such() -> None:

@@ -2,7 +2,7 @@
 
 The file is one object, `schema` 1. A part that a reproduction left out may be absent, empty or null; the page
 then says so in its place. Ratios are hypervolumes divided by that of the exact front, 0 to 1. Fronts hold points
-[error, latency], or with the third objective behind them, each normalised to 0 to 1 over the table of one device, which
+[quality, cost], or with the third objective behind them, each normalised to 0 to 1 over the table of one device, which
 the device's ranges undo. MODNAS is the first method, its paper's setting the second. The `evaluations` are true errors
 looked up, those of the file by one search of MODNAS for all its devices together. Relative errors of the predictor are
 medians; `adapted` is what they are after ten latencies of the device. A supernet's points are [inherited error, true
@@ -14,7 +14,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AliasChoices, Field, model_validator
 
 from modnas_fast.report.checked import Machine, Part, read_part
 from modnas_fast.runtime.errors import InputError
@@ -34,8 +34,10 @@ class ReproducedDevice(Part):
     split: Split
     exact_hypervolume: float | None = None
     exact_front: list[Pair] = []
-    error_range: Pair | None = None
-    latency_range_ms: Pair | None = None
+    #: of the front as it was measured, where the exact one is judged
+    measured_hypervolume: float | None = None
+    quality_range: Pair | None = Field(None, validation_alias=AliasChoices("quality_range", "error_range"))
+    cost_range: Pair | None = Field(None, validation_alias=AliasChoices("cost_range", "latency_range_ms"))
 
 
 class Merit(Part):
@@ -175,6 +177,18 @@ class SupernetQuality(Part):
     hypervolume_ratio: PerSplit = {}
 
 
+class Measure(Part):
+    """An objective: its name and unit."""
+
+    name: str
+    unit: str = ""
+
+    @property
+    def titled(self) -> str:
+        """Name with unit."""
+        return f"{self.name} ({self.unit})" if self.unit else self.name
+
+
 class Reproduction(Part):
     """`reproduction.json`, version 1."""
 
@@ -183,7 +197,15 @@ class Reproduction(Part):
     machine: Machine = Machine()
     command: str = ""
     source: Literal["surrogate", "supernet"] | None = None
+    benchmark: str = "NAS-Bench-201"
+    protocol: list[str] = []
+    #: what the default was to reach, at least: `search`, `unseen`, `lowest`, `networks`
+    targets: dict[str, float] = {}
     task: str = ""
+    #: whether fronts are of values that a model tells, those of the exact front too
+    judged: bool = False
+    quality: Measure = Measure(name="error", unit="%")
+    cost: Measure = Measure(name="latency", unit="ms")
     seeds: list[int] = []
     quick: bool = False
     seconds: float | None = None
@@ -209,6 +231,11 @@ class Reproduction(Part):
         """The devices of one split."""
         return [device.name for device in self.devices if device.split == split]
 
+    @property
+    def exact(self) -> str:
+        """What ratios are to, in words."""
+        return "judged front of the table" if self.judged else "exact front"
+
 
 def read_reproduction(folder: Path | str) -> Reproduction:
     """The checked content of `reproduction.json`.
@@ -219,5 +246,5 @@ def read_reproduction(folder: Path | str) -> Reproduction:
     path = Path(folder) / FILE
     content = read_part(path, Reproduction, "reproduction")
     if content is None:
-        raise InputError(f"{path} does not exist: make it with `modnas-fast reproduce nb201`")
+        raise InputError(f"{path} does not exist: make it with `modnas-fast reproduce`")
     return content

@@ -46,7 +46,7 @@ def reproduction_figures(report: Reproduction) -> dict[str, Figure]:
         figures["radar"] = radar_figure(report)
     figures |= curve_figures(report)
     for index, device in enumerate(report.devices):
-        figures[f"front-{index}"] = front_figure(report.methods, device)
+        figures[f"front-{index}"] = front_figure(report, device)
     if bars := ablation_bars(report.ablations):
         figures["ablations"] = ablation_figure(bars)
         if any(bar.gradient_cosine is not None for bar in bars):
@@ -87,21 +87,22 @@ def curve_figures(report: Reproduction) -> dict[str, Figure]:
     return figures
 
 
-def front_figure(methods: Sequence[Method], device: ReproducedDevice) -> Figure:
+def front_figure(report: Reproduction, device: ReproducedDevice) -> Figure:
     """The fronts of every method's first run over the exact front of one device."""
-    units = (" ms", " %") if has_units(device) else ("", "")
-    hover = f"%{{fullData.name}}<br>latency %{{x:.4g}}{units[0]}, error %{{y:.4g}}{units[1]}"
+    x, y = report.cost, report.quality
+    units = [f" {each.unit}" if each.unit and has_units(device) else "" for each in (x, y)]
+    hover = f"%{{fullData.name}}<br>{x.name} %{{x:.4g}}{units[0]}, {y.name} %{{y:.4g}}{units[1]}"
     exact = sorted(in_units(device, device.exact_front))
     line = {"shape": "hv", "color": MEASURED_COLOUR, "width": 1.2}
-    traces = [scatter(*_columns(exact), "exact front", "lines", hover, line=line)]
+    traces = [scatter(*_columns(exact), report.exact, "lines", hover, line=line)]
     shown = list(exact)
     # The first method comes last, so that it lies on top.
-    for index, method in reversed(list(enumerate(methods))):
+    for index, method in reversed(list(enumerate(report.methods))):
         found = first_front(method, device)
         shown += found
         marker = _look(index)["marker"]
         traces.append(scatter(*_columns(found), method.label, "markers", hover, meta=index, marker=marker))
-    axes = [value_axis(title, [point[at] for point in shown]) for at, title in enumerate(axis_titles(device))]
+    axes = [value_axis(title, [point[at] for point in shown]) for at, title in enumerate(axis_titles(report, device))]
     for each in axes:
         each["title"] |= {"font": {"size": 11}, "standoff": 6}
         each["tickfont"] = {"size": 10}

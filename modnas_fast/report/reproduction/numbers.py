@@ -51,12 +51,15 @@ def targets(report: Reproduction) -> list[Target]:
     every = [device.name for device in report.devices]
     search, unseen = (mean(split_values(runs, report.names(split), "ratio")) for split in SPLIT_NAMES)
     name, lowest = worst_device(runs, every) or ("", None)
-    return [
-        Target("Mean ratio, search devices", 0.985, search, 4),
-        Target("Mean ratio, unseen devices", 0.98, unseen, 4),
-        Target(f"Lowest ratio of a device{name and f' ({name})'}", 0.96, lowest, 4),
-        Target("Networks per device", 10, mean(split_values(runs, every, "networks")), 1),
-    ]
+    networks = mean(split_values(runs, every, "networks"))
+    reached = {
+        "search": ("Mean ratio, search devices", search, 4),
+        "unseen": ("Mean ratio, unseen devices", unseen, 4),
+        "lowest": (f"Lowest ratio of a device{name and f' ({name})'}", lowest, 4),
+        "networks": ("Networks per device", networks, 1),
+    }
+    wanted = {key: value for key, value in report.targets.items() if key in reached}
+    return [Target(reached[key][0], value, *reached[key][1:]) for key, value in wanted.items()]
 
 
 def present(values: Iterable[float | None]) -> list[float]:
@@ -111,34 +114,35 @@ def mean_curve(runs: Sequence[Run], axis: Axis, split: Split) -> list[Step]:
 
 
 def in_units(device: ReproducedDevice, points: Sequence[Pair]) -> list[Pair]:
-    """Normalised points as (latency in ms, error in percent); normalised still where a range is unknown.
+    """Normalised points as (cost, quality) in their units; normalised still where a range is unknown.
 
-    >>> device = ReproducedDevice(name="a", split="search", error_range=(5, 55), latency_range_ms=(1, 3))
+    >>> device = ReproducedDevice(name="a", split="search", quality_range=(5, 55), cost_range=(1, 3))
     >>> in_units(device, [(0.1, 0.5)])
     [(2.0, 10.0)]
     """
-    if device.error_range is None or device.latency_range_ms is None:
-        return [(latency, error) for error, latency in points]
-    (low_e, high_e), (low_l, high_l) = device.error_range, device.latency_range_ms
-    return [(low_l + latency * (high_l - low_l), low_e + error * (high_e - low_e)) for error, latency in points]
+    if device.quality_range is None or device.cost_range is None:
+        return [(cost, quality) for quality, cost in points]
+    (low_q, high_q), (low_c, high_c) = device.quality_range, device.cost_range
+    return [(low_c + cost * (high_c - low_c), low_q + quality * (high_q - low_q)) for quality, cost in points]
 
 
 def has_units(device: ReproducedDevice) -> bool:
     """Whether the device's normalisation can be undone."""
-    return device.error_range is not None and device.latency_range_ms is not None
+    return device.quality_range is not None and device.cost_range is not None
 
 
 def first_front(method: Method, device: ReproducedDevice) -> list[tuple[float, float]]:
-    """(latency, error) of the front that the method's first run found, fastest first."""
+    """(cost, quality) of the front that the method's first run found, fastest first."""
     score = method.runs[0].devices.get(device.name) if method.runs else None
     return sorted(in_units(device, score.front)) if score else []
 
 
-def axis_titles(device: ReproducedDevice) -> tuple[str, str]:
+def axis_titles(report: Reproduction, device: ReproducedDevice) -> tuple[str, str]:
     """Titles of the axes of a device's fronts, as `in_units` gives them."""
+    judged = "judged " * report.judged
     if has_units(device):
-        return "latency (ms)", "error (%)"
-    return "latency (normalised)", "error (normalised)"
+        return judged + report.cost.titled, judged + report.quality.titled
+    return f"{judged}{report.cost.name} (normalised)", f"{judged}{report.quality.name} (normalised)"
 
 
 def radar_values(method: Method, devices: Sequence[ReproducedDevice]) -> list[float | None]:

@@ -65,7 +65,7 @@ def radar_plot(figures: Figures, report: Reproduction) -> Canvas | None:
     axes.tick_params(axis="y", labelsize=7.5, colors="#566070")
     axes.grid(True, color="#dfe3e8", linewidth=0.7)
     axes.spines["polar"].set_color("#94a3b8")
-    canvas.suptitle("Hypervolume, as a share of the exact front's", fontsize=12, x=0.01, ha="left")
+    canvas.suptitle(f"Hypervolume, as a share of that of the {report.exact}", fontsize=12, x=0.01, ha="left")
     legend_below(canvas, [figure])
     return canvas
 
@@ -95,13 +95,13 @@ def fronts_plot(figures: Figures, report: Reproduction) -> Canvas | None:
         return None
     panels = []
     for index, device in enumerate(report.devices):
-        second = "exact front"
+        second = report.exact
         if report.methods:
             ratio = mean(device_values(report.methods[0].runs, device.name, "ratio"))
             second = f"{plain(report.methods[0].label, 18)}: ratio {number(ratio)}"
         unseen = device.split == "unseen"
         panels.append((panel_title(device.name, unseen, second), unseen, figures[f"front-{index}"]))
-    canvas = small_multiples("Fronts over the exact front, first seed", panels)
+    canvas = small_multiples(f"Fronts over the {report.exact}, first seed", panels)
     legend_below(canvas, [figure for *_, figure in panels])
     return canvas
 

@@ -44,17 +44,6 @@ from modnas_fast.report.reproduction.numbers import (
     worst_device,
 )
 
-PROTOCOL = (
-    "341 of the 15,625 networks learned nothing (an error of 90 % on CIFAR-10) and are dropped. Over the "
-    "remaining 15,284, error and latency are min-max normalised, latency for each device alone. The hypervolume "
-    "has the reference point (1, 1); its ratio is that to the exact front, which is known because every network "
-    "of the table is.",
-    "MODNAS answers 24 preferences, spread evenly over the quarter circle, with the most probable network (MAP) "
-    "of each; their true errors and latencies from the table make its front. On unseen devices it knows ten "
-    "reference latencies and nothing else.",
-    "IGD+ is the mean distance from the exact front to the one found, in normalised units; smaller is better. "
-    "Networks are the distinct non-dominated ones. ± is the standard deviation over seeds.",
-)
 SOURCES = {
     "surrogate": "the table's true errors, through a surrogate that is fitted to those looked up",
     "supernet": "a supernet with shared weights",
@@ -65,7 +54,7 @@ SUMMARY = ("Ratio, search", "Ratio, unseen", "Networks", "Seconds", "Lowest rati
 def prepare(report: Reproduction) -> dict[str, Any]:
     """The page's data by name, from the checked contents of a reproduction."""
     return {
-        "title": f"MODNAS on NAS-Bench-201{f': {report.task}' if report.task else ''}",
+        "title": f"MODNAS on {report.benchmark}{f': {report.task}' if report.task else ''}",
         "about": _facts(report),
         "report": report,
         "tiles": _tiles(report),
@@ -77,17 +66,19 @@ def prepare(report: Reproduction) -> dict[str, Any]:
             Place(f"front-{i}", f"{device.name}{', unseen' * (device.split == 'unseen')}", shared=True)
             for i, device in enumerate(report.devices)
         ],
-        "protocol": PROTOCOL,
+        "protocol": report.protocol,
     }
 
 
 def _tables(report: Reproduction) -> dict[str, Table | None]:
     """The tables by their parts of the page; None where there is nothing to show."""
     return {
-        "targets": _targets(report) if report.methods else None,
+        "targets": _targets(report) if report.methods and report.targets else None,
         "methods": _methods(report) if report.methods and report.devices else None,
         "devices": _devices(report),
-        "predictor": _predictor(report.predictor) if report.predictor and report.predictor.devices else None,
+        "predictor": _predictor(report.predictor, report.cost.name)
+        if report.predictor and report.predictor.devices
+        else None,
         "ablations": _ablations(report.ablations) if report.ablations else None,
         "tasks": _tasks(report) if report.transfer else None,
         "splits": _splits(report.splits) if report.splits else None,
@@ -154,13 +145,15 @@ def _devices(report: Reproduction) -> Table:
     for device in report.devices:
         ratios = [device_values(method.runs, device.name, "ratio") for method in report.methods]
         best = _best(ratios)
-        row = cells(device.name, number(device.exact_hypervolume, 4))
+        measured = device.measured_hypervolume
+        below = "" if measured is None else f"{number(measured, 4)} as measured"
+        row = [Cell(device.name), Cell(number(device.exact_hypervolume, 4), below=below)]
         for place, (method, sample) in enumerate(zip(report.methods, ratios, strict=True)):
             below = mean_sd(device_values(method.runs, device.name, "hypervolume"), 4)
             row.append(Cell(mean_sd(sample, 4), "best" * (place == best), below))
         groups[device.split].append(row)
-    caption = "Hypervolume ratio to the exact front, and hypervolume below it; bold: best ratio of the device"
-    head = ("Device", "Exact hypervolume", *(method.label for method in report.methods))
+    caption = f"Hypervolume ratio to the {report.exact}, and hypervolume below it; bold: best ratio of the device"
+    head = ("Device", f"Hypervolume, {report.exact}", *(method.label for method in report.methods))
     shown = [Group(rows, capital(SPLITS[split]), split) for split, rows in groups.items() if rows]
     return Table(caption, head, shown, "matrix whole sticky")
 
@@ -181,7 +174,7 @@ def _curves(report: Reproduction) -> list[Place]:
     ]
 
 
-def _predictor(quality: PredictorQuality) -> Table:
+def _predictor(quality: PredictorQuality, cost: str) -> Table:
     groups = []
     for split in SPLIT_NAMES:
         if group := [(name, part, part.adapted) for name, part in quality.devices.items() if part.split == split]:
@@ -192,7 +185,7 @@ def _predictor(quality: PredictorQuality) -> Table:
             rows.append([Cell("mean", "mean"), *cells(*_merits(means[0]), *_merits(means[1]))])
             groups.append(Group(rows, capital(SPLITS[split]), split))
     head = ("Spearman", "Kendall", "Mean error")
-    caption = "Predicted against measured latency: as trained, and adapted to ten latencies of the device"
+    caption = f"Predicted against measured {cost}: as trained, and adapted to that of ten networks on the device"
     return Table(caption, ("Device", *head, *(f"{word}, adapted" for word in head)), groups, "whole sticky")
 
 

@@ -13,7 +13,7 @@ from modnas_fast.report.drawings import Drawings, read_drawings
 from modnas_fast.report.quantities import Quantity
 from modnas_fast.runtime.errors import InputError
 
-SourceName = Literal["predicted", "tabulated", "measured", "exact"]
+SourceName = Literal["predicted", "judged", "tabulated", "measured", "exact"]
 KNOWN = ("tabulated", "measured", "exact", "true")
 """Sources of values that are no estimates."""
 
@@ -81,6 +81,7 @@ class DeviceResult(Part):
     hypervolume: float | None = None
     hypervolume_random: float | None = None
     hypervolume_ratio: float | None = None
+    hypervolume_ratio_measured: float | None = None
     distinct_nondominated: int | None = None
     rays: list[Ray]
     front: list[FrontPoint]
@@ -172,7 +173,7 @@ class Result(Part):
     package: dict[str, Any] = {}
     space: Named
     task: Task
-    quality_kind: Literal["inherited", "true"] = "inherited"
+    quality_kind: Literal["inherited", "true", "judged"] = "inherited"
     objectives: list[Quantity] = Field(min_length=2)
     seed: int | None = None
     configuration: dict[str, Any] = {}
@@ -196,6 +197,11 @@ class Result(Part):
     def exhaustive(self) -> bool:
         """Whether all networks are known, so that fronts and predictions are judged on all of them."""
         return any(device.hypervolume_ratio is not None for device in self.devices)
+
+    @property
+    def exact_front(self) -> str:
+        """What a hypervolume's ratio is of, in words."""
+        return "judged front of the table" if self.quality_kind == "judged" else "exact front"
 
     @property
     def judged_on(self) -> str:

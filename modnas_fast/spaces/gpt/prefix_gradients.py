@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from modnas_fast.spaces.gpt.network import EPSILON
-from modnas_fast.spaces.gpt.prefix_layer import Folded, Gradients, Kept, Prefix, Shared, Sizes
+from modnas_fast.spaces.gpt.prefix_layer import Folded, Gradients, Kept, Prefix, Sizes
 
 if TYPE_CHECKING:
     from modnas_fast.spaces.gpt.masks import Options
@@ -59,6 +59,7 @@ class Totals:
         outputs = (len(layer.attn), len(weights.fc), len(weights.attn_proj))
         # of networks without and with a bias, by width
         self._added = [weights.fc.new_zeros(2, len(options.scale.widths), size) for size in outputs]
+        self._with_bias = False
 
     def add(self, found: Gradients, kept: Kept, sizes: Sizes) -> None:
         """Those of one network."""
@@ -68,34 +69,30 @@ class Totals:
         self._fc[:u, :e].addmm_(found.f.T, kept.normed)
         self._attn_proj[:e, :channels].addmm_(found.y.T, kept.attended)
         self._mlp_proj[:e, :u].addmm_(found.y.T, kept.inner)
+        self._with_bias |= bias
         width = self._options.scale.widths.index(e)
         for total, part in zip(self._added, (found.fused, found.f, found.y)):
             total[int(bias), width, : part.shape[1]] += part.sum(0)
 
-    def gradients(self, order: Tensor) -> Shared:
-        """By all weights of the layer; `order` as in `Places`."""
+    def gradients(self, order: Tensor) -> list[Tensor | None]:
+        """By the weights of the layer, in the order of `Shared`; None for biases that no network has.
+
+        `order` is that of `Places`.
+        """
         weights, layer = self._layer.weights, self._layer
-        of_biases = [total[1].sum(0) for total in self._added]
+        attn_bias, fc_bias, shift = (total[1].sum(0) if self._with_bias else None for total in self._added)
         attn, norm_1, norm_1_bias = self._unfolded(
             self._fused, layer.attn, self._added[0], weights.norm_1, weights.norm_1_bias
         )
         fc, norm_2, norm_2_bias = self._unfolded(
             self._fc, weights.fc, self._added[1], weights.norm_2, weights.norm_2_bias
         )
-        return Shared(
-            norm_1,
-            norm_1_bias,
-            torch.empty_like(attn).index_copy_(0, order, attn),
-            torch.empty_like(of_biases[0]).index_copy_(0, order, of_biases[0]),
-            self._attn_proj,
-            of_biases[2],
-            norm_2,
-            norm_2_bias,
-            fc,
-            of_biases[1],
-            self._mlp_proj,
-            of_biases[2].clone(),
-        )
+        attn = torch.empty_like(attn).index_copy_(0, order, attn)
+        if attn_bias is not None:
+            attn_bias = torch.empty_like(attn_bias).index_copy_(0, order, attn_bias)
+        by_attention = [norm_1, norm_1_bias, attn, attn_bias, self._attn_proj, shift]
+        again = None if shift is None else shift.clone()  # each weight has a gradient of its own
+        return [*by_attention, norm_2, norm_2_bias, fc, fc_bias, self._mlp_proj, again]
 
     def _unfolded(
         self, by_product: Tensor, matrix: Tensor, added: Tensor, gamma: Tensor, beta: Tensor

@@ -60,7 +60,8 @@ def hidden_states(
     """
     weights = [weight for block in transformer.h for weight in prefix_layer.shared(block)]
     last = transformer.ln_f.weight, transformer.ln_f.bias
-    return list(_Networks.apply(choices, how, state, onehot, *weights, *last))
+    # autograd asks for gradients by inputs that want one even where it is off
+    return list(_Networks.apply(torch.is_grad_enabled(), choices, how, state, onehot, *weights, *last))
 
 
 class _Network(NamedTuple):
@@ -76,9 +77,9 @@ class _Network(NamedTuple):
 class _Networks(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, choices: Sequence[Choice], how: How, state: Tensor, onehot: Tensor, *weights: Tensor
+        ctx: Any, enabled: bool, choices: Sequence[Choice], how: How, state: Tensor, onehot: Tensor, *weights: Tensor
     ) -> tuple[Tensor, ...]:
-        layers, wanted = _layers(weights, how.where), any(ctx.needs_input_grad)
+        layers, wanted = _layers(weights, how.where), enabled and any(ctx.needs_input_grad)
         found, kept = [], []
         for choice in choices:
             hidden, network = _forward(choice, state, layers, weights[-2:], how, wanted)
@@ -94,7 +95,7 @@ class _Networks(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
         state, *last = ctx.saved_tensors[:3]
-        _, _, of_state, of_sample, *of_weights = ctx.needs_input_grad
+        _, _, _, of_state, of_sample, *of_weights = ctx.needs_input_grad
         totals = _Totals(ctx.layers, last, ctx.how) if any(of_weights) else None
         dstate = torch.zeros_like(state) if of_state else None
         samples: list[Tensor] = []
@@ -107,20 +108,30 @@ class _Networks(torch.autograd.Function):
             samples += [] if sample is None else [sample]
         donehot = torch.stack(samples).to(ctx.like) if of_sample else None
         by_weights = [None] * len(of_weights) if totals is None else totals.gradients()
-        return None, None, dstate, donehot, *by_weights
+        return None, None, None, dstate, donehot, *by_weights
 
 
 class _Totals:
     """Gradients by all weights, added up over networks."""
 
     def __init__(self, layers: Sequence[Folded], last: Sequence[Tensor], how: How) -> None:
-        self.layers = [Totals(layer, how.options) for layer in layers]
+        self._layers, self._how = layers, how
+        self._used: dict[int, Totals] = {}
         self.last = [torch.zeros_like(weight) for weight in last]
-        self._order = how.where.order
 
-    def gradients(self) -> list[Tensor]:
-        """In the order of the weights."""
-        return [*(part for layer in self.layers for part in layer.gradients(self._order)), *self.last]
+    def layer(self, place: int) -> Totals:
+        """Of one layer."""
+        if place not in self._used:
+            self._used[place] = Totals(self._layers[place], self._how.options)
+        return self._used[place]
+
+    def gradients(self) -> list[Tensor | None]:
+        """In the order of the weights; None for those of layers that no network has."""
+        found: list[Tensor | None] = []
+        for place in range(len(self._layers)):
+            used = self._used.get(place)
+            found += [None] * len(Shared._fields) if used is None else used.gradients(self._how.where.order)
+        return [*found, *self.last]
 
 
 def _layers(weights: Sequence[Tensor], where: Places) -> list[Folded]:
@@ -166,7 +177,7 @@ class _Backward:
             kept, used = self._kept(network.layers[layer], layer)
             gradients = prefix_layer.backward(dx, kept, used, self._how.where, self._of_sample)
             if self._totals is not None:
-                self._totals.layers[layer].add(gradients, kept, self._choice.sizes(layer))
+                self._totals.layer(layer).add(gradients, kept, self._choice.sizes(layer))
             if self._of_sample:
                 found.insert(0, by_sample(gradients, kept, y, used, self._layers[layer]))
             y, dx = kept.x, gradients.x

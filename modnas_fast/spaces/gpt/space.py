@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +18,12 @@ from modnas_fast.spaces.gpt.analytic import LayerCosts, costs
 from modnas_fast.spaces.gpt.cache import cache_memory
 from modnas_fast.spaces.gpt.keys import GPTKeys
 from modnas_fast.spaces.gpt.network import GPTNetwork, Shape
-from modnas_fast.spaces.gpt.scales import SCALES, Scale
+from modnas_fast.spaces.gpt.references import designed_references, nearest_references
+from modnas_fast.spaces.gpt.scales import PUBLISHED_SCALES, SCALES, Scale
 
 if TYPE_CHECKING:
     from modnas_fast.report.drawings import Drawing, Sample
+    from modnas_fast.spaces.gpt.published import GPTPublished
     from modnas_fast.spaces.gpt.supernet import GPTSupernet
 
 _FORM = re.compile(r"e(\d+)_l(\d+)_m([\d.]+)_h([\d.]+)_(bias|nobias)")
@@ -46,10 +49,8 @@ class GPTSpace(SearchSpace):
 
     name = "gpt"
     keys = GPTKeys
-    #: of every choice's options, the smallest and the largest network; all layers alike in width, depth, heads and
-    #: ratio one at a time; and four whose layers differ: see `_reference_indices`
-    references: tuple[str, ...]
     takes_ids = True
+    unpublished = "; space.scale=s, m or l has a table, with the sizes of the scale alone"
     analytic_is_differentiable = True
 
     def __init__(
@@ -72,6 +73,8 @@ class GPTSpace(SearchSpace):
             tuple(heads or usual.heads),
             head_size or usual.head_size,
         )
+        own_sizes = replace(self.scale, references=()) != replace(usual, references=())
+        self._published = None if own_sizes or scale not in PUBLISHED_SCALES else scale
         layers = range(self.scale.layers)
         self.choices = (
             Choice("width", tuple(f"e{width}" for width in self.scale.widths)),
@@ -80,34 +83,22 @@ class GPTSpace(SearchSpace):
             *(Choice(f"heads_{layer}", tuple(f"h{heads}" for heads in self.scale.heads)) for layer in layers),
             Choice("bias", ("bias", "nobias")),
         )
-        self.references = tuple(self.format(indices) for indices in self._reference_indices())
 
-    def _reference_indices(self) -> list[list[int]]:
-        """The two ends; each choice at its other end alone; two in between; two whose layers alternate."""
-        scale, layers = self.scale, self.scale.layers
-        last = [len(options) - 1 for options in (scale.widths, scale.depths, scale.ratios, scale.heads)]
-        middle = [end // 2 for end in last]
+    @cached_property
+    def references(self) -> tuple[str, ...]:  # type: ignore[override]  # worked out when it is asked for
+        """Ten networks; those of a published table where the scale has one, see `spaces.gpt.references`."""
+        codes = SCALES[self._published].references if self._published else ()
+        if codes:
+            return tuple(self.format(list(map(int, code))) for code in codes)
+        measured = self.published.measured if self.published else None
+        return nearest_references(self, measured) if measured else designed_references(self)
 
-        def network(width: int, depth: int, ratio: Sequence[int], heads: Sequence[int], bias: int) -> list[int]:
-            return [width, depth, *(ratio[i % len(ratio)] for i in range(layers)),
-                    *(heads[i % len(heads)] for i in range(layers)), bias]  # fmt: skip
+    @cached_property
+    def published(self) -> GPTPublished | None:
+        """HW-GPT-Bench's table of the scale; None where the scale has none, or has other sizes here."""
+        from modnas_fast.spaces.gpt.published import GPTPublished  # made of this space
 
-        ends = [network(0, 0, [0], [0], 1), network(last[0], last[1], [last[2]], [last[3]], 0)]
-        alone = [
-            network(last[0], 0, [0], [0], 1),
-            network(0, last[1], [0], [0], 1),
-            network(last[0], 0, [last[2]], [0], 0),
-            network(last[0], 0, [0], [last[3]], 1),
-        ]
-        between = [
-            network(middle[0], middle[1], [middle[2]], [middle[3]], 0),
-            network(middle[0], last[1], [last[2]], [0], 1),
-        ]
-        mixed = [
-            network(middle[0], last[1], [0, last[2]], [last[3], 0], 0),
-            network(last[0], middle[1], [last[2], 0], [0, last[3]], 1),
-        ]
-        return [*ends, *alone, *between, *mixed]
+        return GPTPublished(self, self._published) if self._published else None
 
     def draw(self, architecture: Architecture) -> Drawing:
         """See `SearchSpace.draw`."""
@@ -125,7 +116,7 @@ class GPTSpace(SearchSpace):
     @property
     def ends(self) -> tuple[Architecture, Architecture]:
         """See `SearchSpace.ends`."""
-        smallest, largest, *_ = self.references
+        smallest, largest, *_ = designed_references(self)
         return self.parse(smallest), self.parse(largest)
 
     def format(self, indices: Sequence[int]) -> str:
@@ -203,6 +194,21 @@ class GPTSpace(SearchSpace):
             ],
             dim=-1,
         )
+
+    def details(self, onehot: Tensor) -> Tensor:
+        """Per width: one, and as shares of the layers how many have each MLP ratio, each number of heads, and biases.
+
+        [..., F], linear in each choice; see `SearchSpace.details`.
+        """
+        layers = self.scale.layers
+        groups = onehot.split(self.group_sizes, dim=-1)
+        present = self.present(groups[1])[..., None]  # [..., L, 1]
+        ratios, heads = (
+            (torch.stack(groups[2 + at : 2 + at + layers], dim=-2) * present).mean(-2) for at in (0, layers)
+        )
+        bias = groups[-1][..., :1] * present.mean(-2)
+        own = torch.cat([torch.ones_like(bias), ratios, heads, bias], dim=-1)
+        return (groups[0][..., :, None] * own[..., None, :]).flatten(-2)
 
     def analytic(self, onehot: Tensor, *, input_shape: Sequence[int], **network: Any) -> dict[str, Tensor]:
         """By formulas, differentiable in one-hots and relaxed samples [..., N]; see `SearchSpace.analytic`.

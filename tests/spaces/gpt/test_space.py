@@ -69,3 +69,13 @@ def test_strings_that_are_no_network(text: str, told: str) -> None:
 def test_options_that_make_no_space(options: dict, told: str) -> None:
     with pytest.raises(InputError, match=told):
         GPTSpace(**options)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_the_ends_are_the_smallest_and_the_largest_network_whatever_the_references_are(scale: str) -> None:
+    space = GPTSpace(scale)
+    smallest, largest = (space.shape(network.indices) for network in space.ends)
+    for end, at in ((smallest, 0), (largest, -1)):
+        layers = space.scale.depths[at]
+        assert end.width == space.scale.widths[at] and end.bias == bool(at)
+        assert end.ratios == (space.scale.ratios[at],) * layers and end.heads == (space.scale.heads[at],) * layers

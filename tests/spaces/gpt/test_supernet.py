@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
+from modnas_fast.spaces.gpt import prefix_networks
 from modnas_fast.spaces.gpt.space import GPTSpace
 from modnas_fast.spaces.gpt.supernet import GPTSupernet
 from modnas_fast.supernets.linear_outputs import LinearOutputs
+from modnas_fast.supernets.passes import Passes
+from modnas_fast.supernets.supernet import How, cross_entropies
 
 VOCABULARY = 13
 #: twins of the published scales with the same proportions
@@ -117,6 +122,18 @@ def test_all_gradients_are_those_of_the_masks(name: str, recompute: bool) -> Non
             torch.testing.assert_close(found, true, atol=1e-10 * float(true.abs().max()), rtol=1e-10)
 
 
+def test_larger_options_have_the_gradient_of_the_chosen_one() -> None:
+    """Of ratios and heads: what is beyond the prefix is multiplied by two masks that are 0."""
+    space, ids = TWINS["small"], tokens()
+    shared, onehot = supernet(space), space.sample(6, seeded(2)).double().requires_grad_()
+    outputs = shared.predict_from(shared.embed(ids), onehot, hard=True).logits()
+    (gradient,) = torch.autograd.grad(outputs.square().sum(), onehot)
+    groups = (part.split(space.group_sizes, dim=-1) for part in (onehot.detach(), gradient))
+    for sample, found in list(zip(*groups, strict=True))[2:-1]:
+        for row, chosen in enumerate(sample.argmax(-1).tolist()):
+            torch.testing.assert_close(found[row, chosen:], found[row, chosen].expand_as(found[row, chosen:]))
+
+
 def test_layers_that_are_not_there_are_left_out_where_the_gradient_need_not_be_exact() -> None:
     space, ids = TWINS["small"], tokens()
     shared, found = supernet(space), []
@@ -149,3 +166,52 @@ def test_the_gradient_by_weights_is_that_of_the_networks_cut_out() -> None:
         torch.testing.assert_close(
             parameter.grad, wanted[name], atol=1e-9, rtol=1e-8, msg=lambda m, n=name: f"{n}: {m}"
         )
+
+
+def test_what_no_network_has_gets_no_gradient() -> None:
+    """An optimiser leaves it alone then, decay and momentum included."""
+    space, ids = TWINS["small"], tokens()
+    shared = supernet(space)
+    onehot = space.encode([space.parse("e64_l2_m2.4_h4.4_nobias"), space.parse("e32_l2_m2.2_h6.2_nobias")]).double()
+    cross_entropies(shared.predict_from(shared.embed(ids), onehot, hard=True), ids).sum().backward()
+    for name, parameter in shared.named_parameters():
+        unused = (
+            ".h.2." in name or ".h.3." in name or (name.endswith("bias") and "norm" not in name and "ln" not in name)
+        )
+        assert (parameter.grad is None) == unused, name
+
+
+@pytest.mark.parametrize("how", [{"hard": True}, {"hard": True, "recompute": True}, {"hard": False}], ids=str)
+def test_neither_parts_nor_threads_change_a_pass(how: How) -> None:
+    space, ids = TWINS["small"], tokens(3, 6)
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads, chunk in ((1, None), (2, 1), (3, 2)):
+            torch.set_num_threads(threads)
+            shared, onehot = supernet(space), space.sample(5, seeded(2)).double().requires_grad_()
+            losses = Passes(shared).device_losses(ids, onehot, ids, chunk, **how)
+            (by_sample,) = torch.autograd.grad(losses.sum(), onehot)
+            means = Passes(shared).add_weight_gradients(ids, onehot, ids, chunk, **how)
+            found.append([losses.detach(), by_sample, means, *(p.grad for p in shared.parameters())])
+    finally:
+        torch.set_num_threads(before)
+    for other in found[1:]:
+        for first, second in zip(found[0], other, strict=True):
+            torch.testing.assert_close(first, second, atol=1e-11, rtol=1e-10)
+
+
+def test_without_a_gradient_nothing_is_kept_of_networks_that_are_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[prefix_networks._Network] = []
+
+    def watched(*parts: Any) -> prefix_networks._Network:
+        made.append(network(*parts))
+        return made[-1]
+
+    network = prefix_networks._Network
+    monkeypatch.setattr(prefix_networks, "_Network", watched)
+    shared, onehot = supernet(TINY), TINY.sample(3, seeded(2)).double()
+    with torch.no_grad():
+        without = shared.predict(tokens(), onehot)
+    assert not made and not without.requires_grad
+    torch.testing.assert_close(shared.predict(tokens(), onehot).detach(), without)
+    assert len(made) == 3
