@@ -108,16 +108,19 @@ def _cell(value: float | None, style: str) -> str:
 
 def _verified_table(result: Result) -> FittedTable:
     quality, measured = result.quality, [cost for cost in result.costs if _ratios(result, cost.key)]
+    measures = list(result.content["verified"][0].get("measures", {}))
     columns = [
         Column("network"),
         Column(f"supernet {quality.name}", rank=2, right=True),
         Column(f"test {quality.name}", right=True),
+        *(Column(name, right=True) for name in measures),
         *(Column(f"{cost.name}: measured / predicted", rank=1, right=True) for cost in measured),
     ]
     rows = []
     for number, entry in enumerate(result.content["verified"], 1):
         qualities = [f"{entry[kind]:.2f} {quality.unit}".rstrip() for kind in ("inherited", "test")]
         ratios = [sorted(_ratios(result, cost.key, entry)) for cost in measured]
+        qualities += [_cell(entry.get("measures", {}).get(name), ".2f") for name in measures]
         rows.append([f"n{number}", *qualities, *(f"{row[0]:.2f} to {row[-1]:.2f}" if row else "–" for row in ratios)])
     title = "Verified: trained from scratch and measured" if measured else "Verified: trained from scratch"
     doubtful = sum(bool(_why_not(entry)) for entry in result.content["devices"])

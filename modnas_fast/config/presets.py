@@ -60,6 +60,31 @@ PRESETS: dict[str, dict[str, Any]] = {
         "scalarization": {"task_tail": 0.001, "mu": 0.01},
         "search": {"warmup_steps": 0, "steps": 200, "refine_steps": 600, "refine_networks": 40_000},
     },
+    # a translator for a CPU, of pairs of sentences of one's own; tokens are byte pairs of both languages
+    "hat-small": {
+        "objectives": ["loss", "latency"],
+        "space": {"name": "hat"},
+        "task": {
+            "kind": "translation",
+            "data": OWN_IMAGES,
+            "vocabulary": 2000,
+            "context": 48,
+            "fractions": [0.94, 0.03, 0.03],
+        },
+        "search": {
+            "warmup_steps": 1500,
+            "steps": 150,
+            "refine_steps": 200,
+            "refine_networks": 120,
+            "batch_size": 64,
+            "weight_optimizer": "adamw",
+            "weight_learning_rate": 3e-3,
+            "weight_warmup": 0.1,
+            "weight_decay": 0.01,
+            "gradient_clip": 1.0,
+        },
+        "verify": {"networks": 2, "epochs": 8, "optimizer": "adamw", "learning_rate": 2e-3, "weight_decay": 0.01},
+    },
     # searches on tables: nothing is measured or trained but the predictor and Φ
     "nb201": {
         "space": {"channels": 16, "cells": 5, "reduction": "residual"},

@@ -133,21 +133,25 @@ class TaskConfig(_ChoiceSection):
     """Which images are classified, whose texts are continued, or which task of a table is searched."""
 
     choice = (choices.SURROGATES, "surrogate", "surrogate_options")
-    kind: Literal["images", "language"] = "images"
-    """What is learned: the classes of images (error), or the next token of texts (perplexity)."""
+    kind: Literal["images", "language", "translation"] = "images"
+    """What is learned: the classes of images (error), the next token of texts (perplexity), or translations (loss)."""
     data: Annotated[str, Field(min_length=1)] | None = "digits"
     """Of images: `digits` (embedded), a folder with one sub-folder per class, or image parquet (file or folder;
     docs/images.md); None: images of one's own that are still to be named, without which no search begins. Of language:
-    `python-topics` (embedded), or a file or folder of *.txt, *.jsonl, *.parquet or *.bin (docs/gpt.md)."""
+    `python-topics` (embedded), or a file or folder of *.txt, *.jsonl, *.parquet or *.bin (docs/gpt.md). Of translation:
+    a folder with files such as train.en and train.de, a tab-separated file or parquet (docs/hat.md)."""
+    languages: tuple[str, str] | None = None
+    """Translation: source and target, as endings of files or names of columns; None: in the order found."""
     limit: Positive | None = None
     """Stratified subset of the training pool, in images, or samples of texts; None: all."""
     test_limit: Positive | None = None
     """Stratified subset of the data set's own test part, in images, or samples of texts; None: all."""
     context: Annotated[int, Field(ge=2)] = 64
-    """Language: tokens of a sample; published: 1,024."""
+    """Language: tokens of a sample; published: 1,024. Translation: tokens of a sentence at most."""
     vocabulary: Annotated[Literal["bytes", "gpt2"] | int | None, BeforeValidator(_vocabulary)] = None
-    """Language: what a token is: `bytes`, `gpt2`, GPT-2's byte pairs (`modnas-fast data fetch gpt2-bpe`), or a whole
-    number, as 2048: so many byte pairs, learned from the training part. None: bytes; of *.bin, GPT-2's."""
+    """Language and translation: what a token is: `bytes`, `gpt2`, GPT-2's byte pairs (`modnas-fast data fetch
+    gpt2-bpe`), or a whole number, as 2048: so many byte pairs, learned from the training part. None: bytes; of *.bin,
+    GPT-2's."""
     resize: Annotated[int, Field(ge=4, le=512)] | None = None
     """Side of the images in pixels; None: the most common size, scaled down to a longer side of 64 if it is larger."""
     fractions: tuple[Fraction, Fraction, Fraction] = (0.5, 0.25, 0.25)

@@ -73,7 +73,7 @@ def compose(
         )
         for device in devices
     ]
-    samples = verification.get("samples", {})
+    shown = verification.get("shown", {})
     predicted = _predicted(inputs, prepared, list(verification["test"]))
     return result_content(
         inputs.config,
@@ -85,10 +85,7 @@ def compose(
         fingerprint(),
         entries,
         [
-            {
-                **verified_entry(text, test, entries, inputs.quality, predicted),
-                **({"sample": samples[text]} if text in samples else {}),
-            }
+            {**verified_entry(text, test, entries, inputs.quality, predicted), **shown.get(text, {})}
             for text, test in verification["test"].items()
         ],
         seconds,

@@ -23,7 +23,7 @@ from modnas_fast.runtime.progress import Reporter
 from modnas_fast.search.spread import ends_of
 from modnas_fast.spaces import SearchSpace, make_space
 from modnas_fast.spaces.published import Truth
-from modnas_fast.tasks.make import LOADING, check_task, make_task, quality_of_task, timed_of_task
+from modnas_fast.tasks.make import check_task, loading_of_task, make_task, quality_of_task, timed_of_task
 from modnas_fast.tasks.task import Task
 from modnas_fast.tasks.task_objective import network_arguments
 
@@ -117,7 +117,7 @@ class Inputs:
     @cached_property
     def task(self) -> Task:
         """With its data in memory. Raises InputError where it is not the task of the truth."""
-        with self._reporter.stage(LOADING[self.config.task.kind], 100) as advance:
+        with self._reporter.stage(loading_of_task(self.config), 100) as advance:
             task = make_task(self.config, advance, self._folder())
         for note in task.notes:
             self._reporter.say(f"  note: {note}")

@@ -340,14 +340,14 @@ class Run:
                 for number, text in enumerate(left):
                     begun = time.monotonic()
                     content["test"][text] = self._train_chosen(
-                        text, behind(advance, number * options.epochs), content.setdefault("samples", {})
+                        text, behind(advance, number * options.epochs), content.setdefault("shown", {})
                     )
                     content["seconds"] += time.monotonic() - begun
                     write_json(path, content)
         return content
 
-    def _train_chosen(self, text: str, on_epoch: Callable[[int], None], samples: dict[str, Any]) -> float:
-        """Its test quality; what it shows is added to `samples`."""
+    def _train_chosen(self, text: str, on_epoch: Callable[[int], None], shown: dict[str, Any]) -> float:
+        """Its test quality; what else the task measures of it, and a sample of what it does, are added to `shown`."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
             network = self._inputs.space.build(self._inputs.space.parse(text), **self._inputs.network)
@@ -360,13 +360,16 @@ class Run:
             device=self._inputs.device,
             on_epoch=on_epoch,
         )
-        try:
-            sample = self._inputs.task.sample_of(network, self.config.seed)
-        except InputError as error:
-            self._reporter.say(f"  note: nothing of it is shown: {one_line(error)}")
-            return quality
-        if sample is not None:
-            samples[text] = sample
+        task, found = self._inputs.task, {}
+        for name, ask in (
+            ("measures", lambda: task.measures_of(network)),
+            ("sample", lambda: task.sample_of(network, self.config.seed)),
+        ):
+            try:
+                found[name] = ask()
+            except InputError as error:
+                self._reporter.say(f"  note: no {name} of it: {one_line(error)}")
+        shown[text] = {name: what for name, what in found.items() if what}
         return quality
 
     def _finish(self, evaluation: dict[str, Any], devices: Sequence[Device]) -> None:

@@ -9,12 +9,22 @@ from modnas_fast.runtime.registry import Registry
 
 #: the class of a search space; pyproject.toml names the built-in ones as entry points too
 SPACES = Registry(
-    "spaces", "space.name", {"nb201": "modnas_fast.spaces.nb201:NB201Space", "gpt": "modnas_fast.spaces.gpt:GPTSpace"}
+    "spaces",
+    "space.name",
+    {
+        "nb201": "modnas_fast.spaces.nb201:NB201Space",
+        "gpt": "modnas_fast.spaces.gpt:GPTSpace",
+        "hat": "modnas_fast.spaces.hat:HATSpace",
+    },
 )
 
 #: where a built-in space declares its keys of the configuration's section `space`: apart from its class, which loads
 #: torch
-SPACE_KEYS = {"nb201": "modnas_fast.spaces.nb201.keys:NB201Keys", "gpt": "modnas_fast.spaces.gpt.keys:GPTKeys"}
+SPACE_KEYS = {
+    "nb201": "modnas_fast.spaces.nb201.keys:NB201Keys",
+    "gpt": "modnas_fast.spaces.gpt.keys:GPTKeys",
+    "hat": "modnas_fast.spaces.hat.keys:HATKeys",
+}
 
 PREDICTORS = Registry(
     "predictors",

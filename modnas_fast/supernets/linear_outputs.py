@@ -53,68 +53,91 @@ class LinearOutputs:
             nats[s, some] = _probabilities(rows[s][some], self.weight, labels[some])[1]
         return nats.view(len(rows), *y.shape)
 
-    def losses(self, y: Tensor) -> Tensor:
-        """Mean cross-entropies [S] in nats for labels y [B, ...], differentiable once, in float32 or wider."""
+    def losses(self, y: Tensor, known: Tensor | None = None, smoothing: float = 0.0) -> Tensor:
+        """Mean cross-entropies [S] in nats for labels y [B, ...], differentiable once, in float32 or wider.
+
+        Args:
+            y: labels.
+            known: which of them count, bool [B, ...]; None: all.
+            smoothing: share of each label's probability that goes to all labels alike.
+        """
+        labels = y.reshape(-1)
+        shares = labels.new_full(labels.shape, 1 / len(labels), dtype=_wide(self.weight))
+        if known is not None:
+            shares = known.reshape(-1).to(shares)
+            shares = shares / shares.sum()
         # autograd asks for gradients by inputs that want one even where it is off
-        losses: Tensor = _Losses.apply(torch.is_grad_enabled(), self.weight, y.reshape(-1), *self._rows())
-        return losses
+        losses: Tensor = _Losses.apply(torch.is_grad_enabled(), self.weight, labels, shares, *self._rows())
+        return losses + smoothing * self._beyond_mean(labels, shares) if smoothing else losses
+
+    def _beyond_mean(self, labels: Tensor, shares: Tensor) -> Tensor:
+        """The outputs of labels less the mean of all outputs [S], of which no other output is needed.
+
+        So much the cross-entropy with all labels alike is above that with the label.
+        """
+        mean = self.weight.mean(dim=0)
+        found = [
+            ((part * (self.weight[labels, : part.shape[1]] - mean[: part.shape[1]])).sum(dim=1) * shares).sum()
+            for part in self._rows()
+        ]
+        return torch.stack(found)
 
     def _rows(self) -> list[Tensor]:
         return [part.reshape(-1, part.shape[-1]) for part in self.hidden]
 
 
 class _Losses(torch.autograd.Function):
-    """Mean nats [S] of weight [V, E], labels [R] and S times hidden states [R, e_s].
+    """Nats [S] of weight [V, E], labels [R] with shares [R] and S times hidden states [R, e_s].
 
-    Their gradients are computed with them, up to the cotangent of each mean. That by the weight is kept for each of
+    Their gradients are computed with them, up to the cotangent of each. That by the weight is kept for each of
     the networks where it is no larger than the hidden states; else probabilities are computed once more for it.
     """
 
     @staticmethod
-    def forward(ctx: Any, enabled: bool, weight: Tensor, y: Tensor, *hidden: Tensor) -> Tensor:
-        by_weight, by_hidden = enabled and ctx.needs_input_grad[1], enabled and any(ctx.needs_input_grad[3:])
+    def forward(ctx: Any, enabled: bool, weight: Tensor, y: Tensor, shares: Tensor, *hidden: Tensor) -> Tensor:
+        by_weight, by_hidden = enabled and ctx.needs_input_grad[1], enabled and any(ctx.needs_input_grad[4:])
         at_once = by_weight and len(weight) <= len(y)
         losses = torch.zeros(len(hidden), dtype=_wide(weight), device=weight.device)
         of_hidden = [torch.empty_like(part) for part in hidden] if by_hidden else []
         of_weight = [weight.new_zeros(len(weight), part.shape[1]) for part in hidden] if at_once else []
         for s, rows in _chunks(hidden, weight):
             p, nats = _probabilities(hidden[s][rows], weight, y[rows])
-            losses[s] += nats.sum()
+            losses[s] += nats @ shares[rows]
             if by_hidden or at_once:
-                p = _less_chosen(p, y[rows]).to(weight.dtype)
+                p = _less_chosen(p, y[rows]).mul_(shares[rows, None]).to(weight.dtype)
             if by_hidden:
                 torch.mm(p, _columns(weight, hidden[s]), out=of_hidden[s][rows])
             if at_once:
                 of_weight[s].addmm_(p.T, hidden[s][rows])
         ctx.by_hidden, ctx.at_once, ctx.shape = by_hidden, at_once, weight.shape
-        ctx.save_for_backward(y, *of_hidden, *of_weight, *((weight, *hidden) if by_weight and not at_once else ()))
-        return losses / len(y)
+        kept = (weight, *hidden) if by_weight and not at_once else ()
+        ctx.save_for_backward(y, shares, *of_hidden, *of_weight, *kept)
+        return losses
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
-        (y, *tensors), count = ctx.saved_tensors, len(cotangent)
-        factors = cotangent / len(y)
+        (y, shares, *tensors), count = ctx.saved_tensors, len(cotangent)
         of_hidden: list[Tensor | None] = [None] * count
         of_weight = None
         if ctx.by_hidden:
-            of_hidden = [part * factor.to(part.dtype) for part, factor in zip(tensors[:count], factors)]
+            of_hidden = [part * factor.to(part.dtype) for part, factor in zip(tensors[:count], cotangent)]
             tensors = tensors[count:]
         if ctx.at_once:
             of_weight = tensors[0].new_zeros(ctx.shape)
-            for part, factor in zip(tensors, factors, strict=True):
+            for part, factor in zip(tensors, cotangent, strict=True):
                 _columns(of_weight, part).add_(part * factor.to(part.dtype))
         elif ctx.needs_input_grad[1]:
-            of_weight = _products(tensors[0], y, tensors[1:], factors)
-        return None, of_weight, None, *of_hidden
+            of_weight = _products(tensors[0], y, tensors[1:], cotangent[:, None] * shares)
+        return None, of_weight, None, None, *of_hidden
 
 
 def _products(weight: Tensor, y: Tensor, hidden: Sequence[Tensor], factors: Tensor) -> Tensor:
-    """The gradient by the weight of Σ nats · factors [S]."""
+    """The gradient by the weight of Σ nats · factors [S, R]."""
     total = torch.zeros_like(weight)
     for s, rows in _chunks(hidden, weight):
         p, _ = _probabilities(hidden[s][rows], weight, y[rows])
-        scaled = _less_chosen(p, y[rows]).mul_(factors[s]).to(weight.dtype)
+        scaled = _less_chosen(p, y[rows]).mul_(factors[s, rows, None]).to(weight.dtype)
         _columns(total, hidden[s]).addmm_(scaled.T, hidden[s][rows])
     return total
 

@@ -1,47 +1,40 @@
-"""The task that a configuration names: classification of the images, or the language of the texts, at `task.data`."""
+"""The task that a configuration names. A further kind of task enters here, in `KINDS`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from modnas_fast.config import Config
 from modnas_fast.datasets import load_task
-from modnas_fast.datasets.home import VOCABULARY_FILE
 from modnas_fast.datasets.look import look_at, named
-from modnas_fast.datasets.texts import EMBEDDED, Corpus, encoded, is_tokens, read_documents
-from modnas_fast.datasets.vocabulary import (
-    check_choice,
-    keep_vocabulary,
-    load_vocabulary,
-    make_vocabulary,
-)
-from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.objective import Objective
 from modnas_fast.tasks.images import ImageClassification
-from modnas_fast.tasks.language import LanguageModelling, divided, split_corpus
+from modnas_fast.tasks.language import LanguageModelling
+from modnas_fast.tasks.make_language import check_language, make_language
+from modnas_fast.tasks.make_translation import check_translation, make_translation
 from modnas_fast.tasks.task import Task
+from modnas_fast.tasks.translation import Translation
 
-#: what loading the data is called, by kind of task
-LOADING = {"images": "Loading images", "language": "Loading texts"}
+Advance = Callable[[int], None]
 
 
-def make_task(
-    config: Config, advance: Callable[[int], None] = lambda percent: None, folder: Path | None = None
-) -> Task:
-    """The task with its data in memory, on the CPU; `advance` is told percents.
+@dataclass(frozen=True)
+class Kind:
+    """A kind of task, as `task.kind` names it."""
 
-    Args:
-        config: the run's.
-        advance: told how far it is.
-        folder: of the run, where what was learned from the data is kept: a task that is made again is the same.
+    #: what loading its data is called
+    loading: str
+    task: type[Task]
+    #: makes it, with the arguments of `make_task`
+    make: Callable[[Config, Advance, Path | None], Task]
+    #: as `check_task`
+    check: Callable[[Config], None]
 
-    Raises InputError for data that cannot be used.
-    """
+
+def _make_images(config: Config, advance: Advance, folder: Path | None) -> ImageClassification:
     options = config.task
-    if options.kind == "language":
-        corpus = _corpus(config, advance, folder)
-        return split_corpus(corpus, options.fractions, config.seed, options.context, options.limit, options.test_limit)
     images = load_task(
         named(options.data),
         seed=config.seed,
@@ -54,52 +47,41 @@ def make_task(
     return ImageClassification(images)
 
 
-def _corpus(config: Config, advance: Callable[[int], None], folder: Path | None) -> Corpus:
-    """The tokens of the texts that are named, by the vocabulary that the run keeps."""
-    found, options = read_documents(_texts_named(config)), config.task
-    if isinstance(found, Corpus):
-        corpus = found
-    elif folder is not None and (folder / VOCABULARY_FILE).exists():
-        corpus = encoded(found, load_vocabulary(folder), advance)
-    else:
-        places = divided(found.sizes, options.fractions, config.seed)["train"]
-        vocabulary = make_vocabulary(options.vocabulary or "bytes", [found.documents[place] for place in places])
-        corpus = encoded(found, vocabulary, advance)
-    if folder is not None and corpus.words is not None:
-        keep_vocabulary(folder, corpus.words)
-    return corpus
+KINDS = {
+    "images": Kind("Loading images", ImageClassification, _make_images, lambda config: look_at(config.task.data)),
+    "language": Kind("Loading texts", LanguageModelling, make_language, check_language),
+    "translation": Kind("Loading pairs of sentences", Translation, make_translation, check_translation),
+}
+
+
+def make_task(config: Config, advance: Advance = lambda percent: None, folder: Path | None = None) -> Task:
+    """The task with its data in memory, on the CPU; `advance` is told percents.
+
+    Args:
+        config: the run's.
+        advance: told how far it is.
+        folder: of the run, where what was learned from the data is kept: a task that is made again is the same.
+
+    Raises InputError for data that cannot be used.
+    """
+    return KINDS[config.task.kind].make(config, advance, folder)
+
+
+def loading_of_task(config: Config) -> str:
+    """What loading the task's data is called."""
+    return KINDS[config.task.kind].loading
 
 
 def quality_of_task(config: Config) -> Objective:
     """The first objective of the task, before its data is loaded."""
-    return (LanguageModelling if config.task.kind == "language" else ImageClassification).quality
+    return KINDS[config.task.kind].task.quality
 
 
 def timed_of_task(config: Config) -> tuple[str, ...]:
     """Costs that this machine can measure of the task's networks, before its data is loaded."""
-    return (LanguageModelling if config.task.kind == "language" else ImageClassification).timed
+    return KINDS[config.task.kind].task.timed
 
 
 def check_task(config: Config) -> None:
     """Raises InputError for what a quick look at the data shows already, before any of it is loaded."""
-    if config.task.kind == "images":
-        look_at(config.task.data)
-    else:
-        _check_texts(_texts_named(config), config.task.vocabulary)
-
-
-def _check_texts(name: str, vocabulary: str | int | None) -> None:
-    if name != EMBEDDED and not Path(name).exists():
-        raise InputError(f"data: {name} does not exist")
-    if name == EMBEDDED or not is_tokens(Path(name)):
-        check_choice(vocabulary or "bytes")
-    elif vocabulary not in (None, "gpt2"):
-        raise InputError(
-            f"task.vocabulary: {name} holds tokens of GPT-2 already; leave it out, or give texts, got {vocabulary}"
-        )
-
-
-def _texts_named(config: Config) -> str:
-    if config.task.data in (None, "digits"):
-        raise InputError(f"--data: language wants texts: a file or folder, or {EMBEDDED}, which is embedded")
-    return str(config.task.data)
+    KINDS[config.task.kind].check(config)

@@ -104,6 +104,10 @@ class Task(ABC):
         """Mean loss [] of the outputs [B, ...] of a single network."""
         return self.losses(outputs[None], y)[0]
 
+    def training_losses(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """What trains weights, as `losses`: the same, unless a task regularises."""
+        return self.losses(outputs, y)
+
     @abstractmethod
     def counts(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Of outputs [S, B, ...] what adds up over minibatches: [S] or [S, k], whole numbers or float64."""
@@ -122,6 +126,13 @@ class Task(ABC):
     def timing(self, cost: str) -> Timing:
         """What is timed of a network for a cost, one of `timed`: by default a whole pass over a batch."""
         return Timing(self.inputs)
+
+    def measures_of(self, network: nn.Module) -> dict[str, float]:
+        """Further measures of a trained network on the test part, by name, such as BLEU; nothing is chosen by them.
+
+        Raises InputError where they cannot be had; a run notes that and goes on.
+        """
+        return {}
 
     def sample_of(self, network: nn.Module, seed: int) -> dict[str, Any] | None:
         """What a trained network makes of the test part, to be shown: plain values for JSON. None: nothing to show.

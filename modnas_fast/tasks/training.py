@@ -44,7 +44,7 @@ def train_network(
         for _ in range(steps):
             x, y = next(stream)
             optimizer.zero_grad(set_to_none=True)
-            task.loss(network(x), y).backward()
+            task.training_losses(network(x)[None], y)[0].backward()
             optimizer.step()
             schedule.step()
         on_epoch(epoch + 1)

@@ -30,6 +30,14 @@ KINDS: dict[str, tuple[str, ...]] = {
         "space.heads=[1,2]", "--set", "task.test_limit=40", "--set", "search.refine_networks=16",
         "--set", "task.vocabulary=300", "--set", "objectives=[perplexity,latency,token_latency,cache_memory]",
     ),
+    "translation": (
+        "--preset", "hat-small", "--data", "pairs.tsv", "--set", "space.encoder_widths=[8,16]", "--set",
+        "space.decoder_widths=[8,16]", "--set", "space.encoder_ffns=[8,16]", "--set", "space.decoder_ffns=[8,16]",
+        "--set", "space.inner=16", "--set", "space.encoder_depths=[2]", "--set", "space.decoder_depths=[1,2]",
+        "--set", "space.encoder_heads=[2]", "--set", "space.cross_heads=[2]", "--set", "space.reaches=[1,2]",
+        "--set", "task.vocabulary=bytes",
+        "--set", "search.refine_networks=16", "--set", "objectives=[loss,latency,parameters]",
+    ),
     "measured here, judged by a truth": (
         "--preset", "nb201", "--set", "devices.table=null", "--set", "task.queries=20", "--set", "space.cells=1",
         "--set", "search.warmup_steps=0",
@@ -50,14 +58,21 @@ def write_own_table(file: Path) -> set[str]:
     return set(texts)
 
 
+def write_pairs(file: Path) -> None:
+    """Numbers, and what they are called the other way round."""
+    lines = [f"{number} of {number % 7}\t{number % 7} von {number}" for number in range(60)]
+    file.write_text("\n".join(lines), encoding="utf-8")
+
+
 @pytest.fixture(scope="module", params=KINDS)
 def kind(cli: Any, request: pytest.FixtureRequest) -> tuple[Any, str, Path]:
     """A finished run of each kind: the command line, its options, its folder."""
     if "nb201" in KINDS[request.param] and "MODNAS_DATA" not in os.environ:
         pytest.skip("MODNAS_DATA does not name the benchmark's tables")
     write_own_table(cli.folder / "own.csv")
+    write_pairs(cli.folder / "pairs.tsv")
     options = [*cli.settings(), *KINDS[request.param]]
-    if "gpt-small" in options:
+    if {"gpt-small", "hat-small"} & set(options):
         options.remove("space.channels=2")
         options.remove("--set")
     folder = cli.folder / request.param.replace(" ", "-").replace(",", "")
@@ -130,7 +145,7 @@ def test_it_is_asked_by_preference_by_budget_and_for_a_new_device(command: Any, 
         assert new.code == 2 and told in new.err and new.err.count("\n") == 1
 
 
-def test_its_networks_are_drawn_and_language_models_write(kind: tuple[Any, Any, Path]) -> None:
+def test_its_networks_are_drawn_and_those_of_texts_write(kind: tuple[Any, Any, Path]) -> None:
     run = kind[2]
     content, page = json.loads((run / "result.json").read_text()), (run / "report.html").read_text()
     drawn_networks = json.loads((run / "drawings.json").read_text())["networks"]
@@ -138,6 +153,10 @@ def test_its_networks_are_drawn_and_language_models_write(kind: tuple[Any, Any, 
     assert set(drawn_networks) == fronts | {entry["architecture"] for entry in content["verified"]}
     assert page.count('<svg class="cell"') >= len(content["devices"]) and 'class="cell-text"' not in page
     samples = [entry["sample"] for entry in content["verified"] if "sample" in entry]
+    if run.name == "translation":
+        assert [sample["prompt"].count(" of ") for sample in samples] == [1] and page.count("<blockquote>") == 1
+        assert [list(entry["measures"]) for entry in content["verified"]] == [["BLEU"]] and ">BLEU<" in page
+        return
     if run.name != "language":
         assert samples == [] and "<blockquote>" not in page
         return

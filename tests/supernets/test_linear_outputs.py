@@ -146,3 +146,21 @@ def test_no_tensor_is_as_large_as_the_logits_of_one_network(frozen: bool, monkey
     with largest() as logits:
         cross_entropies(LinearOutputs(hidden, weight).logits().flatten(1, 2), y.flatten()).sum().backward()
     assert logits.numbers >= 3 * 4 * 64 * 1000
+
+
+@pytest.mark.parametrize("vocabulary", [7, 40])
+def test_labels_that_do_not_count_and_label_smoothing_are_those_of_the_logits(vocabulary: int) -> None:
+    """With fewer labels than tokens and with more: their gradients by the weight are computed in two ways."""
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(vocabulary, 5, generator=generator, dtype=torch.float64, requires_grad=True)
+    hidden = [torch.randn(3, 4, e, generator=generator, dtype=torch.float64, requires_grad=True) for e in (4, 5)]
+    y = torch.randint(vocabulary, (3, 4), generator=generator)
+    known = torch.rand(3, 4, generator=generator) < 0.7
+    found = LinearOutputs(hidden, weight).losses(y, known, smoothing=0.1)
+    logits = [(part @ weight[:, : part.shape[-1]].T)[known] for part in hidden]
+    wanted = torch.stack([F.cross_entropy(each, y[known], label_smoothing=0.1) for each in logits])
+    torch.testing.assert_close(found, wanted)
+    cotangent, leaves = torch.tensor([1.0, 3.0], dtype=torch.float64), [weight, *hidden]
+    mine, plain = (torch.autograd.grad(losses @ cotangent, leaves) for losses in (found, wanted))
+    for ours, reference in zip(mine, plain):
+        torch.testing.assert_close(ours, reference)

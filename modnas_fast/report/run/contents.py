@@ -132,6 +132,8 @@ class VerifiedNetwork(Part):
     inherited: float | None = None
     test: float | None = None
     costs: dict[str, dict[str, Pair]] = {}
+    #: further ones of the test part, by name
+    measures: dict[str, float] = {}
     sample: Text | None = None
 
     def pair(self, device: DeviceResult, cost: Quantity) -> Pair | None:

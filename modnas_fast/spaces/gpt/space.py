@@ -235,12 +235,12 @@ class GPTSpace(SearchSpace):
 
         Raises InputError for a file whose weights are no supernet of this space and vocabulary.
         """
-        from modnas_fast.spaces.gpt.checkpoint import load_pretrained
-        from modnas_fast.spaces.gpt.supernet import GPTSupernet  # made of this space
+        from modnas_fast.spaces.gpt.supernet import TIED, GPTSupernet  # made of this space
+        from modnas_fast.spaces.pretrained import load_pretrained
 
         supernet = GPTSupernet(self, _vocabulary(task))
         if checkpoint is not None:
-            load_pretrained(supernet, checkpoint)
+            load_pretrained(supernet, checkpoint, TIED)
         return supernet
 
     def shape(self, indices: Sequence[int]) -> Shape:

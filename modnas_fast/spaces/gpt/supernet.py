@@ -28,6 +28,9 @@ from modnas_fast.supernets.supernet import Computed, Plan, Supernet
 if TYPE_CHECKING:
     from modnas_fast.spaces.gpt.space import GPTSpace
 
+#: keys of the embedding and of the output, which are one
+TIED = ("transformer.wte.weight", "lm_head.weight")
+
 
 class GPTSupernet(Supernet):
     """Shared weights w of all networks of a GPT space; keys of the weights are the official ones.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import pickle
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +19,33 @@ from modnas_fast.runtime.errors import InputError
 PREFIXES = ("_forward_module.", "model.")
 #: what they put the weights under
 SECTIONS = ("state_dict", "model")
-EMBEDDING, OUTPUT = "transformer.wte.weight", "lm_head.weight"
 
 
-def load_pretrained(supernet: nn.Module, path: Path | str) -> None:
+def load_pretrained(
+    supernet: nn.Module, path: Path | str, tied: tuple[str, str], left_out: Collection[str] = ()
+) -> None:
     """Gives a supernet the weights of a file, `.safetensors` or what `torch.save` writes, in float32.
 
-    Nothing in the file is run. The output is the embedding's and may be left out.
+    Nothing in the file is run.
+
+    Args:
+        supernet: whose keys are the official ones.
+        path: of the file.
+        tied: keys of the embedding [V, E] and of what is the same tensor, which the file may lack.
+        left_out: keys that are no weights.
 
     Raises InputError for a file that is not there or holds something else, and, with the key, for weights that are
     missing, unknown, of another shape or not finite.
     """
-    path = Path(path)
+    path, (embedding, same) = Path(path), tied
     found, wanted = _official(_read(path), path), supernet.state_dict()
-    found.setdefault(OUTPUT, found.get(EMBEDDING, torch.empty(0)))
+    found = {name: tensor for name, tensor in found.items() if name not in left_out}
+    found.setdefault(same, found.get(embedding, torch.empty(0)))
     _check_keys(found, wanted, path)
     for name, tensor in wanted.items():
-        _check_tensor(name, found[name], tensor, path)
-    if not torch.equal(found[EMBEDDING], found[OUTPUT]):
-        raise _fault(path, f"{OUTPUT} is not {EMBEDDING}, and they are one in this space")
+        _check_tensor(name, found[name], tensor, path, embedding)
+    if not torch.equal(found[embedding], found[same]):
+        raise _fault(path, f"{same} is not {embedding}, and they are one in this space")
     supernet.load_state_dict({name: tensor.float() for name, tensor in found.items()})
 
 
@@ -46,7 +55,8 @@ def _read(path: Path) -> Any:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([argparse.Namespace]):  # fairseq keeps its options so: plain values
+            return torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, EOFError, ValueError, RuntimeError, KeyError, pickle.UnpicklingError, SafetensorError):
         raise _fault(path, "holds no plain weights; wanted .safetensors, or a state dict by torch.save") from None
 
@@ -80,8 +90,8 @@ def _check_keys(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], path:
             raise _fault(path, f"has {name}, which this space has not; is it of this space.scale?")
 
 
-def _check_tensor(name: str, tensor: Tensor, wanted: Tensor, path: Path) -> None:
-    if name == EMBEDDING and tensor.shape[1:] == wanted.shape[1:] and len(tensor) != len(wanted):
+def _check_tensor(name: str, tensor: Tensor, wanted: Tensor, path: Path, embedding: str) -> None:
+    if name == embedding and tensor.shape[1:] == wanted.shape[1:] and len(tensor) != len(wanted):
         raise _fault(
             path,
             f"{name} has a vocabulary of {len(tensor)} tokens, the texts have {len(wanted)}; give the texts in its "
