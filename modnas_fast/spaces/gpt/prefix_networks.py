@@ -37,7 +37,7 @@ class Choice(NamedTuple):
         return Sizes(self.width, self.ratios[layer] * self.width, self.heads[layer], self.bias)
 
 
-class How(NamedTuple):
+class Common(NamedTuple):
     """What is the same for all networks of a call."""
 
     options: Options
@@ -49,7 +49,7 @@ class How(NamedTuple):
 
 
 def hidden_states(
-    transformer: Transformer, state: Tensor, onehot: Tensor, choices: Sequence[Choice], how: How
+    transformer: Transformer, state: Tensor, onehot: Tensor, choices: Sequence[Choice], how: Common
 ) -> list[Tensor]:
     """Behind the last norm, [B, L, e_s] each, differentiable once.
 
@@ -77,7 +77,7 @@ class _Network(NamedTuple):
 class _Networks(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, enabled: bool, choices: Sequence[Choice], how: How, state: Tensor, onehot: Tensor, *weights: Tensor
+        ctx: Any, enabled: bool, choices: Sequence[Choice], how: Common, state: Tensor, onehot: Tensor, *weights: Tensor
     ) -> tuple[Tensor, ...]:
         layers, wanted = _layers(weights, how.where), enabled and any(ctx.needs_input_grad)
         found, kept = [], []
@@ -88,18 +88,19 @@ class _Networks(torch.autograd.Function):
         if wanted:
             ctx.choices, ctx.how, ctx.layers, ctx.like = choices, how, layers, onehot[:0]
             ctx.lengths, tensors = _flat(kept)
-            ctx.save_for_backward(state, *weights[-2:], *tensors)
+            ctx.save_for_backward(state, *weights, *tensors)  # weights, so that a change of them is noticed
         return tuple(found)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
-        state, *last = ctx.saved_tensors[:3]
         _, _, _, of_state, of_sample, *of_weights = ctx.needs_input_grad
+        state, *tensors = ctx.saved_tensors
+        last, tensors = tensors[len(of_weights) - 2 : len(of_weights)], tensors[len(of_weights) :]
         totals = _Totals(ctx.layers, last, ctx.how) if any(of_weights) else None
         dstate = torch.zeros_like(state) if of_state else None
         samples: list[Tensor] = []
-        networks = _nested(ctx.lengths, ctx.saved_tensors[3:])
+        networks = _nested(ctx.lengths, tensors)
         for choice, network, cotangent in zip(ctx.choices, networks, cotangents, strict=True):
             one = _Backward(choice, ctx.how, ctx.layers, last, totals, of_sample)
             dx, sample = one.run(network, cotangent.reshape(-1, choice.width))
@@ -114,7 +115,7 @@ class _Networks(torch.autograd.Function):
 class _Totals:
     """Gradients by all weights, added up over networks."""
 
-    def __init__(self, layers: Sequence[Folded], last: Sequence[Tensor], how: How) -> None:
+    def __init__(self, layers: Sequence[Folded], last: Sequence[Tensor], how: Common) -> None:
         self._layers, self._how = layers, how
         self._used: dict[int, Totals] = {}
         self.last = [torch.zeros_like(weight) for weight in last]
@@ -141,7 +142,7 @@ def _layers(weights: Sequence[Tensor], where: Places) -> list[Folded]:
 
 
 def _forward(
-    choice: Choice, state: Tensor, layers: Sequence[Folded], last: Sequence[Tensor], how: How, wanted: bool
+    choice: Choice, state: Tensor, layers: Sequence[Folded], last: Sequence[Tensor], how: Common, wanted: bool
 ) -> tuple[Tensor, _Network | None]:
     """Hidden states [R, e], and what a backward pass needs."""
     x = state[..., : choice.width].reshape(-1, choice.width)
@@ -160,7 +161,7 @@ class _Backward:
     """The backward pass of one network; gradients by weights are added to `totals`, where there are."""
 
     def __init__(
-        self, choice: Choice, how: How, layers: Sequence[Folded], last: Sequence[Tensor], totals: _Totals | None,
+        self, choice: Choice, how: Common, layers: Sequence[Folded], last: Sequence[Tensor], totals: _Totals | None,
         of_sample: bool,
     ) -> None:  # fmt: skip
         self._choice, self._how, self._layers, self._last = choice, how, layers, last

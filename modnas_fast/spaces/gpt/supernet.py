@@ -18,7 +18,7 @@ from modnas_fast.spaces.gpt import memory
 from modnas_fast.spaces.gpt.masks import Masks, Options
 from modnas_fast.spaces.gpt.network import EPSILON, Block, Transformer, initialize, rotated, rotations
 from modnas_fast.spaces.gpt.prefix_layer import Places, places
-from modnas_fast.spaces.gpt.prefix_networks import Choice, How, hidden_states
+from modnas_fast.spaces.gpt.prefix_networks import Choice, Common, hidden_states
 from modnas_fast.supernets.entangled_linear import entangled_linear
 from modnas_fast.supernets.entangled_norm import entangled_norm
 from modnas_fast.supernets.linear_outputs import LinearOutputs
@@ -87,7 +87,7 @@ class GPTSupernet(Supernet):
             hard = onehot.device.type == "cpu" and bool(((onehot == 0) | (onehot == 1)).all())
         if not (hard and self._takes_prefixes):
             return LinearOutputs(self._mixture(state, onehot, recompute).unbind(), self.lm_head.weight)
-        how = How(self._options(state), self._places(state), exact, recompute)
+        how = Common(self._options(state), self._places(state), exact, recompute)
         hidden = hidden_states(self.transformer, state, onehot, self._choices(onehot), how)
         return LinearOutputs(hidden, self.lm_head.weight)
 

@@ -215,3 +215,12 @@ def test_without_a_gradient_nothing_is_kept_of_networks_that_are_done(monkeypatc
     assert not made and not without.requires_grad
     torch.testing.assert_close(shared.predict(tokens(), onehot).detach(), without)
     assert len(made) == 3
+
+
+def test_weights_that_change_before_the_backward_pass_are_noticed() -> None:
+    shared, onehot = supernet(TINY), TINY.sample(2, seeded(2)).double()
+    outputs = shared.predict(tokens(), onehot)
+    with torch.no_grad():
+        shared.transformer.h[0].mlp.fc.weight.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        outputs.sum().backward()
