@@ -116,7 +116,7 @@ def verify(
         for path, fault in faults.items():
             print(f"{home / path}: {fault}; mend it with: modnas-fast data fetch {data.name}", file=sys.stderr)
         if not faults and data.product:
-            print(f"{data.name}: made of {len(data.parts)} published files")
+            print(f"{data.name}: the table of {len(data.parts)} published files")
         elif not faults:
             print(f"{data.name}: {len(data.files)} of {len(data.files)} files as published")
         wrong = wrong or bool(faults)
