@@ -140,6 +140,7 @@ def _baseline_run(method: str, seed: int, found: Sequence[Entry]) -> Entry:
         "seconds": sum(entry["seconds"] for entry in of_seed),
         "evaluations": sum(entry["evaluations"] for entry in of_seed),
         "devices": {entry["device"]: {**entry["score"], "front": entry["front"]} for entry in of_seed},
+        "parts": {entry["device"]: entry["parts"] for entry in of_seed if entry["parts"]},
         "curve": _baseline_curve(of_seed),
     }
 

@@ -18,6 +18,7 @@ from modnas_fast.baselines import BASELINES
 from modnas_fast.baselines.contest import Contest
 from modnas_fast.datasets.home import locate
 from modnas_fast.evaluation.benchmark import Benchmark
+from modnas_fast.evaluation.divided import Divided
 from modnas_fast.reproduction.compose import compose
 from modnas_fast.reproduction.gpt_plan import make_gpt_plan
 from modnas_fast.reproduction.plan import Plan, make_plan
@@ -161,11 +162,21 @@ def run_baselines(plan: Plan, benchmark: Benchmark, folder: Path, jobs: int, rep
     contest = Contest(benchmark.known_space(), BASELINE_EVALUATIONS, folder)
     splits = {device.name: device.split for device in benchmark.devices}
     contest.execute(plan.baselines, list(splits), len(plan.seeds), jobs, reporter)
-    return [
-        {**entry, "split": splits[entry["device"]], "front": front_points(benchmark, entry["device"], entry["rows"])}
-        for entry in contest.entries()
-        if entry["method"] in plan.baselines and entry["seed"] in plan.seeds and entry["device"] in splits
-    ]
+    divided = Divided(benchmark) if benchmark.space.dividing else None
+    found = []
+    for entry in contest.entries():
+        device = entry["device"]
+        if entry["method"] in plan.baselines and entry["seed"] in plan.seeds and device in splits:
+            inside = divided.of_rows(device, entry["rows"]) if divided else {}
+            found.append(
+                {
+                    **entry,
+                    "split": splits[device],
+                    "front": front_points(benchmark, device, entry["rows"]),
+                    "parts": {part: score.to_dict() for part, score in inside.items()},
+                }
+            )
+    return found
 
 
 def front_points(benchmark: Benchmark, device: str, rows: Sequence[int]) -> list[list[float]]:

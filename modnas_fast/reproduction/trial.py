@@ -13,6 +13,7 @@ import torch
 from modnas_fast.config import Config, make_config
 from modnas_fast.devices import Device, embeddings
 from modnas_fast.evaluation.benchmark import Benchmark
+from modnas_fast.evaluation.divided import Divided
 from modnas_fast.evaluation.exact import front_of
 from modnas_fast.predictors.graph_predictor import GraphMetaPredictor, adapt
 from modnas_fast.predictors.metapredictor import predictor_quality
@@ -105,10 +106,14 @@ def entries(group: Group, folder: Path) -> dict[str, Entry]:
 def run_entry(benchmark: Benchmark, config: Config, answer: Answer) -> Entry:
     """Plain values of one search: scores and fronts per device, the way there, and how much the devices disagreed."""
     found = scores(benchmark, answer.hypernet, config.num_rays)
-    devices = {}
+    divided = Divided(benchmark) if benchmark.space.dividing else None
+    devices, inside = {}, {}
     for device in benchmark.devices:
         best = front_of(map_points(benchmark, answer.hypernet, device, config.num_rays))
         devices[device.name] = {**found[device.name].to_dict(), "front": best.round(5).tolist()}
+        if divided:
+            of_parts = divided.of_hypernetwork(answer.hypernet, device, config.num_rays)
+            inside[device.name] = {part: score.to_dict() for part, score in of_parts.items()}
     history = answer.search.history
     cosines = [*history.gradient_cosine, *(entry["gradient_cosine"] for entry in history.refinement)]
     weights = [*history.mgd_weights, *(entry["mgd_weights"] for entry in history.refinement)]
@@ -120,6 +125,7 @@ def run_entry(benchmark: Benchmark, config: Config, answer: Answer) -> Entry:
         "evaluations": len(answer.prepared.queried),
         "measured": len(answer.prepared.source.known.on(benchmark.search_devices[0].name)),
         "devices": devices,
+        "parts": inside,
         "ratio": mean_by_split(benchmark, found, "ratio"),
         "networks": mean_by_split(benchmark, found, "networks"),
         "curve": answer.curve,

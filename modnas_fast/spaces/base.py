@@ -49,6 +49,8 @@ class SearchSpace(ABC):
     references: tuple[str, ...]
     #: the keys of the configuration's section `space` that it declares
     keys: ClassVar[type[SpaceKeys]] = SpaceKeys
+    #: name of the choice inside whose options fronts are compared besides: devices agree on it, and differ there
+    dividing: ClassVar[str | None] = None
     #: whether networks take ids, such as those of tokens, instead of numbers
     takes_ids = False
     #: behind the complaint that nothing is published of the space as it is made, what helps

@@ -93,10 +93,13 @@ def test_a_whole_reproduction_is_judged_and_says_so(tmp_path: Path) -> None:
     for device in read.devices:
         assert device.measured_hypervolume is not None and device.measured_hypervolume != device.exact_hypervolume
         for method in read.methods:
-            assert set(method.runs[0].devices) == {"P100", "rtx2080", "a100"}
+            run = method.runs[0]
+            assert set(run.devices) == set(run.parts) == {"P100", "rtx2080", "a100"}
+            assert all(set(parts) == {"e192", "e384", "e768"} for parts in run.parts.values())
     assert read.three_objectives is not None and read.three_objectives.objectives == ("perplexity", "latency", "energy")
     page = write_reproduction(tmp_path / "out").read_text()
-    for words in ("MODNAS on HW-GPT-Bench", "judged front of the table", "as measured", "judged energy"):
+    shown = ("MODNAS on HW-GPT-Bench", "judged front of the table", "as measured", "judged energy", "e384, unseen")
+    for words in shown:
         assert words in page, words
     assert "NAS-Bench-201" not in page and "15,625" not in page
     assert "judged front" in str(headline_table(content).title)

@@ -82,6 +82,8 @@ class Run(Seed):
     """One seed with two objectives."""
 
     devices: dict[str, Score] = {}
+    #: by device and part of the space, such as a width, where fronts are compared inside of parts too
+    parts: dict[str, dict[str, Merit]] = {}
 
 
 class SpatialRun(Seed):

@@ -77,6 +77,11 @@ def split_values(runs: Sequence[Run], names: Sequence[str], field: Field) -> lis
     return present(mean(getattr(run.devices[n], field) for n in names if n in run.devices) for run in runs)
 
 
+def part_values(runs: Sequence[Run], names: Sequence[str], part: str) -> list[float]:
+    """One mean ratio inside a part of the space over the devices per seed that has any of them."""
+    return present(mean(run.parts[n][part].ratio for n in names if part in run.parts.get(n, {})) for run in runs)
+
+
 def worst_device(runs: Sequence[Run], names: Sequence[str]) -> tuple[str, float] | None:
     """The device with the lowest mean ratio over seeds, and that ratio; None without any."""
     means = [(mean(device_values(runs, name, "ratio")), name) for name in names]

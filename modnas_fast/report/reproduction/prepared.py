@@ -38,6 +38,7 @@ from modnas_fast.report.reproduction.numbers import (
     ablation_values,
     curves,
     device_values,
+    part_values,
     present,
     split_values,
     targets,
@@ -76,6 +77,7 @@ def _tables(report: Reproduction) -> dict[str, Table | None]:
         "targets": _targets(report) if report.methods and report.targets else None,
         "methods": _methods(report) if report.methods and report.devices else None,
         "devices": _devices(report),
+        "parts": _parts(report),
         "predictor": _predictor(report.predictor, report.cost.name)
         if report.predictor and report.predictor.devices
         else None,
@@ -156,6 +158,25 @@ def _devices(report: Reproduction) -> Table:
     head = ("Device", f"Hypervolume, {report.exact}", *(method.label for method in report.methods))
     shown = [Group(rows, capital(SPLITS[split]), split) for split, rows in groups.items() if rows]
     return Table(caption, head, shown, "matrix whole sticky")
+
+
+def _parts(report: Reproduction) -> Table | None:
+    """Ratios inside the parts of the space, where they were compared."""
+    runs = [run for method in report.methods for run in method.runs]
+    parts = list(dict.fromkeys(part for run in runs for found in run.parts.values() for part in found))
+    if not parts:
+        return None
+    columns = [(part, split) for part in parts for split in SPLIT_NAMES if report.names(split)]
+    samples = [
+        [part_values(method.runs, report.names(split), part) for part, split in columns] for method in report.methods
+    ]
+    best = [_best([row[at] for row in samples]) for at, _ in enumerate(columns)]
+    rows = [
+        [Cell(method.label), *(Cell(mean_sd(s, 4), "best" * (at == place)) for s, at in zip(row, best, strict=True))]
+        for place, (method, row) in enumerate(zip(report.methods, samples, strict=True))
+    ]
+    caption = f"Inside each part of the space: hypervolume ratio to the {report.exact} there; bold: best"
+    return Table(caption, ("Method", *(f"{part}, {split}" for part, split in columns)), [Group(rows)], "sticky")
 
 
 def _counted(report: Reproduction) -> str:

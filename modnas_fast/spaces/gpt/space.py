@@ -49,6 +49,7 @@ class GPTSpace(SearchSpace):
 
     name = "gpt"
     keys = GPTKeys
+    dividing = "width"
     takes_ids = True
     unpublished = "; space.scale=s, m or l has a table, with the sizes of the scale alone"
     analytic_is_differentiable = True
