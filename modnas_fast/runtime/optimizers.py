@@ -21,7 +21,7 @@ def cosine_decay(first: float, last: float, share: float) -> float:
 def warmed_cosine(highest: float, last: float, warmup: float, share: float) -> float:
     """From 0 to `highest` along a line while the share is below `warmup`, then by cosine to `last` at share 1.
 
-    >>> [warmed_cosine(1.0, 0.0, 0.2, share) for share in (0.0, 0.1, 0.2, 0.6)]
+    >>> [round(warmed_cosine(1.0, 0.0, 0.2, share), 6) for share in (0.0, 0.1, 0.2, 0.6)]
     [0.0, 0.5, 1.0, 0.5]
     """
     if share < warmup:

@@ -28,11 +28,13 @@ class CapturedPasses(Passes):
 
     Args:
         supernet: on a GPU, and `capturable`. Its weights must stay where they are in memory.
-        losses: the task's; they read no values either.
+        losses, training_losses: the task's; they read no values either.
     """
 
-    def __init__(self, supernet: Supernet, losses: Losses = cross_entropies) -> None:
-        super().__init__(supernet, losses)
+    def __init__(
+        self, supernet: Supernet, losses: Losses = cross_entropies, training_losses: Losses | None = None
+    ) -> None:
+        super().__init__(supernet, losses, training_losses)
         self._weights = dict(supernet.named_parameters())
         self._graphs: dict[tuple[object, ...], Callable[..., Tensor]] = {}
         self._memory: _POOL_HANDLE | None = None
@@ -63,7 +65,7 @@ class CapturedPasses(Passes):
 
     def _trained(self, how: How, x: Tensor, onehot: Tensor, y: Tensor, *weights: Tensor) -> Tensor:
         named = dict(zip(self._weights, weights))
-        losses: Tensor = functional_call(self._supernet, named, (x, onehot, y, self._losses), dict(how))
+        losses: Tensor = functional_call(self._supernet, named, (x, onehot, y, self._training_losses), dict(how))
         return losses
 
     def _replay(self, function: Callable[..., Tensor], how: How, inputs: tuple[Tensor, ...]) -> Tensor:

@@ -30,14 +30,18 @@ class Passes:
     Args:
         supernet: whose outputs are wanted.
         losses: the task's, of outputs.
+        training_losses: those that train weights; None: the same.
 
     Both methods take x, samples onehot [T, N] and y as `Supernet.forward` does, the number of devices whose activations
     exist at a time (`chunk`; None: all), and the keywords of `Supernet.predict_from`.
     """
 
-    def __init__(self, supernet: Supernet, losses: Losses = cross_entropies) -> None:
+    def __init__(
+        self, supernet: Supernet, losses: Losses = cross_entropies, training_losses: Losses | None = None
+    ) -> None:
         self._supernet = supernet
         self._losses = losses
+        self._training_losses = training_losses or losses
 
     def device_losses(
         self, x: Tensor, onehot: Tensor, y: Tensor, chunk: int | None = None, **how: Unpack[How]
@@ -61,7 +65,7 @@ class Passes:
 
         def part_of_sum(part: Tensor) -> tuple[Tensor, tuple[Tensor | None, ...]]:
             with torch.enable_grad():
-                losses = self._losses(self._supernet.predict_from(leaf, part, **how), y)
+                losses = self._training_losses(self._supernet.predict_from(leaf, part, **how), y)
                 mean = losses.sum() / len(onehot)
                 return losses.detach(), torch.autograd.grad(mean, wanted, allow_unused=True)
 

@@ -87,9 +87,11 @@ class SupernetObjective:
         task = task.to(self.device)
         self.supernet = initial_supernet(config, space, task).to(self.device)
         captured = options.capture and self.device.type == "cuda" and self.supernet.capturable
-        passes = CapturedPasses if captured else Passes
-        self._passes = passes(self.supernet, lambda outputs, y: task.losses(taken(task, outputs), y))
-        self._training = passes(self.supernet, lambda outputs, y: task.training_losses(taken(task, outputs), y))
+        self._passes = (CapturedPasses if captured else Passes)(
+            self.supernet,
+            lambda outputs, y: task.losses(taken(task, outputs), y),
+            lambda outputs, y: task.training_losses(taken(task, outputs), y),
+        )
         self._activations = _activations(options.activations, self.device, self.supernet)
         self._exact = config.architect.gradient == "exact"
         self._chunk = options.device_chunk
@@ -134,7 +136,7 @@ class SupernetObjective:
         set_learning_rate(self._optimizer, rate)
         self._optimizer.zero_grad(set_to_none=True)
         chunk, how = self._plan(x, onehot, hard)
-        self._training.add_weight_gradients(x, onehot, y, chunk, **how)
+        self._passes.add_weight_gradients(x, onehot, y, chunk, **how)
         nn.utils.clip_grad_norm_(self.supernet.parameters(), self._gradient_clip)
         self._optimizer.step()
 

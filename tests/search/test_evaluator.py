@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import Tensor
 
 from modnas_fast.datasets.task import Split, make_task
 from modnas_fast.devices import Device, embeddings
@@ -19,6 +19,7 @@ from modnas_fast.method.metahypernet import make_metahypernet
 from modnas_fast.predictors.metapredictor import CostModel, MetaPredictor
 from modnas_fast.search.evaluator import Evaluator
 from modnas_fast.spaces import NB201Space
+from modnas_fast.supernets.supernet import Supernet
 from modnas_fast.tasks.images import ImageClassification
 from modnas_fast.tasks.supernet_errors import SupernetErrors
 
@@ -139,8 +140,10 @@ def test_errors_do_not_depend_on_how_many_networks_are_computed_together(monkeyp
     source = make_evaluator(task)._source
     together = source(onehot)
     widths: list[int] = []
-    predict = source._supernet.predict
-    monkeypatch.setattr(source._supernet, "predict", lambda x, rows: (widths.append(len(rows)), predict(x, rows))[1])
+    predict = source._supernet.predict_from
+    monkeypatch.setattr(
+        source._supernet, "predict_from", lambda x, rows: (widths.append(len(rows)), predict(x, rows))[1]
+    )
     parts = SupernetErrors(source._supernet, task, "validation", 10, at_a_time=3)
     assert torch.equal(parts(onehot), together) and set(widths) == {3, 1}
 
@@ -148,8 +151,8 @@ def test_errors_do_not_depend_on_how_many_networks_are_computed_together(monkeyp
 def test_errors_keep_nothing_for_a_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
     source = make_evaluator(make_images())._source
     logits: list[Tensor] = []
-    predict = source._supernet.predict
-    monkeypatch.setattr(source._supernet, "predict", lambda x, rows: logits.append(predict(x, rows)) or logits[-1])
+    predict = source._supernet.predict_from
+    monkeypatch.setattr(source._supernet, "predict_from", lambda x, rows: logits.append(predict(x, rows)) or logits[-1])
     source(distinct(2))
     assert logits and all(one.grad_fn is None for one in logits)
 
@@ -168,9 +171,9 @@ def test_known_errors_are_not_computed_again_until_forgotten(monkeypatch: pytest
     task, onehot = make_images(), distinct(4)
     evaluator = make_evaluator(task, batch_size=23)
     seen: list[int] = []
-    predict = evaluator._source._supernet.predict
+    predict = evaluator._source._supernet.predict_from
     monkeypatch.setattr(
-        evaluator._source._supernet, "predict", lambda x, rows: (seen.append(len(rows)), predict(x, rows))[1]
+        evaluator._source._supernet, "predict_from", lambda x, rows: (seen.append(len(rows)), predict(x, rows))[1]
     )
     evaluator.compute_errors(torch.cat([onehot[:2], onehot[:2]]))
     evaluator.compute_errors(onehot)
@@ -188,7 +191,7 @@ def test_known_errors_are_not_computed_again_until_forgotten(monkeypatch: pytest
 
 
 def test_a_network_that_knows_the_answer_has_no_errors() -> None:
-    class Oracle(nn.Module):
+    class Oracle(Supernet):
         """Architecture 0 reads the label off the first pixel; the others say class 0."""
 
         def predict(self, x: Tensor, onehot: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from modnas_fast.spaces import NB201Space
 from modnas_fast.spaces.nb201.supernet import NB201Supernet
 from modnas_fast.supernets.captured import CapturedPasses
 from modnas_fast.supernets.passes import Passes
+from modnas_fast.supernets.supernet import cross_entropies
 
 SPACE = NB201Space()
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device to capture graphs on")
@@ -83,6 +84,23 @@ def test_losses_are_those_of_the_task(graphs: StandInGraphs) -> None:
     assert not torch.allclose(found, Passes(supernet).device_losses(x, onehot, y))
     torch.testing.assert_close(captured.add_weight_gradients(x, onehot, y), wanted)
     torch.testing.assert_close(plain.add_weight_gradients(x, onehot, y), wanted)
+
+
+def test_weights_are_trained_by_the_losses_that_are_for_that(graphs: StandInGraphs) -> None:
+    supernet, (x, onehot, y) = make_supernet(), batch()
+
+    def doubled(outputs: Tensor, y: Tensor) -> Tensor:
+        return 2 * cross_entropies(outputs, y)
+
+    for kind in (Passes, CapturedPasses):
+        passes, gradients = kind(supernet, cross_entropies, doubled), []
+        for each in (kind(supernet), passes):
+            supernet.zero_grad()
+            each.add_weight_gradients(x, onehot, y)
+            gradients.append([p.grad.clone() for p in supernet.parameters() if p.grad is not None])
+        for plain, trained in zip(*gradients, strict=True):
+            torch.testing.assert_close(trained, 2 * plain)
+        torch.testing.assert_close(passes.device_losses(x, onehot, y), kind(supernet).device_losses(x, onehot, y))
 
 
 def test_each_combination_of_shapes_is_captured_once(graphs: StandInGraphs) -> None:
