@@ -18,7 +18,6 @@ from modnas_fast.baselines import BASELINES
 from modnas_fast.baselines.contest import Contest
 from modnas_fast.datasets.home import locate
 from modnas_fast.evaluation.benchmark import Benchmark
-from modnas_fast.evaluation.divided import Divided
 from modnas_fast.reproduction.compose import compose
 from modnas_fast.reproduction.gpt_plan import make_gpt_plan
 from modnas_fast.reproduction.plan import Plan, make_plan
@@ -28,6 +27,7 @@ from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.files import read_json, write_json
 from modnas_fast.runtime.progress import Reporter
 from modnas_fast.runtime.workers import worker_pool
+from modnas_fast.search.divided import Divided
 
 REPRODUCTION_FILE = "reproduction.json"
 SETTINGS_FILE = "settings.json"

@@ -13,7 +13,6 @@ import torch
 from modnas_fast.config import Config, make_config
 from modnas_fast.devices import Device, embeddings
 from modnas_fast.evaluation.benchmark import Benchmark
-from modnas_fast.evaluation.divided import Divided
 from modnas_fast.evaluation.exact import front_of
 from modnas_fast.predictors.graph_predictor import GraphMetaPredictor, adapt
 from modnas_fast.predictors.metapredictor import predictor_quality
@@ -22,6 +21,7 @@ from modnas_fast.reproduction.tables import load_benchmark
 from modnas_fast.runs.preparation import Prepared
 from modnas_fast.runs.searching import Answer
 from modnas_fast.runtime.files import read_json, write_json
+from modnas_fast.search.divided import Divided
 from modnas_fast.search.scores import map_points, mean_by_split, scores
 from modnas_fast.spaces import make_space
 from modnas_fast.spaces.nb201.published import HELP

@@ -11,8 +11,8 @@ from hw_gpt_bench import write_table
 from torch import Tensor, nn
 
 from modnas_fast.evaluation.benchmark import Benchmark, benchmark_of
-from modnas_fast.evaluation.divided import Divided, parts_of
 from modnas_fast.evaluation.exact import ExactFront, Score
+from modnas_fast.search.divided import Divided, parts_of
 from modnas_fast.spaces import NB201Space
 from modnas_fast.spaces.gpt import GPTSpace
 
