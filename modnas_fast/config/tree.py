@@ -307,7 +307,8 @@ class ScalarizationConfig(_ChoiceSection):
 
     choice = (choices.SCALARIZATIONS, "kind", "options")
     kind: Annotated[str, AfterValidator(choices.SCALARIZATIONS.check)] = "smooth_chebyshev"
-    """`linear` (paper), `smooth_chebyshev`, `cosine` (published code), or one of one's own (docs/extending.md)."""
+    """`linear` (paper), `smooth_chebyshev`, `cosine` (published code), `task_alone` (published code for translation:
+    preferences and costs have no influence), or one of one's own (docs/extending.md)."""
     options: dict[str, Any] = {}
     """Keyword arguments of a kind of one's own."""
     mu: PositiveFloat = 0.003
