@@ -18,6 +18,7 @@ from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.objective import Objective
 from modnas_fast.spaces import Architecture, SearchSpace
 from modnas_fast.spaces.published import CostTable
+from modnas_fast.spaces.rows import RowTable
 
 ERROR = Objective("error", "%")
 
@@ -137,7 +138,10 @@ def benchmark_of(
         known = ", ".join(space.published.tasks) if space.published else "none: no truth of the space is published"
         raise InputError(f"task: wanted one of {known}, got {task!r}")
     truth = space.published.truth(task)
-    costs = in_order(select_metrics(load_costs(table, space), metrics), truth.architectures, table)
+    loaded = load_costs(table, space)
+    if isinstance(loaded, RowTable):
+        raise InputError(f"{table}: wanted networks with their costs, it has rows of averages")
+    costs = in_order(select_metrics(loaded, metrics), truth.architectures, table)
     devices = devices_of(costs, space, *usual_split(costs, table, space, search, unseen))
     return Benchmark(
         space, task, costs, truth.values, truth.kept, tuple(devices), truth.chance, truth.judge, truth.quality

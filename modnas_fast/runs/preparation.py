@@ -62,9 +62,10 @@ class Prepared:
     def measured(self) -> dict[str, Tensor]:
         """Costs [T, C] by network, in normalised ranges, that a search takes in place of predictions: a table's.
 
-        Measurements of this machine are left out: they and predictions do not lie beside each other to the percent.
+        Measurements of this machine are left out: they and predictions do not lie beside each other to the percent; and
+        estimates, which were not measured.
         """
-        if "measured" in self.source.kinds.values():
+        if self.source.by_rows or "measured" in self.source.kinds.values():
             return {}
         known = self.source.known
         return dict(zip(known.texts, known.normalized(self.search_devices, known.texts)))
@@ -219,12 +220,16 @@ class Preparation:
         return SurrogateObjective(self._space, surrogate, known, truth.chance, whole(truth.quality, truth.chance))
 
     def _true_values(self, onehot: Tensor) -> Tensor:
-        return self._known_truth.of([architecture.text for architecture in self._space.decode(onehot)])
+        truth = self._known_truth
+        if truth.asks_judge:
+            assert truth.judge is not None
+            return truth.judge(onehot)
+        return truth.of([architecture.text for architecture in self._space.decode(onehot)])
 
     def _query_candidates(self) -> Tensor:
-        """Networks whose quality may be asked for, canonical one-hots [n, N]: those that were trained."""
+        """Networks whose quality may be asked for, canonical one-hots [n, N]: those that were trained, or any."""
         truth = self._known_truth
-        if truth.judge is None:
+        if truth.judge is None or truth.asks_judge:
             return self._source.candidates(CANDIDATES, self._generator)
         rows = torch.randperm(len(truth.architectures), generator=self._generator)[:CANDIDATES].tolist()
         return self._space.encode([self._space.parse(truth.architectures[row]) for row in rows])
