@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.spaces.architecture import Architecture, Choice
 from modnas_fast.spaces.base import SearchSpace
+from modnas_fast.spaces.hat.analytic import PartBytes, costs
 from modnas_fast.spaces.hat.keys import HATKeys
 from modnas_fast.spaces.hat.network import END, PADDING, HATNetwork, Shape
 from modnas_fast.spaces.hat.published_form import is_published_form, read_published_form
@@ -75,6 +77,7 @@ class HATSpace(SearchSpace):
     #: the two ends; each choice at its other end alone or with its like; and networks in between: `_reference_indices`
     references: tuple[str, ...]
     takes_ids = True
+    analytic_is_differentiable = True
 
     def __init__(self, scale: str = "small", **options: Sequence[int] | int | None) -> None:
         if scale not in SCALES:
@@ -265,6 +268,20 @@ class HATSpace(SearchSpace):
         return torch.stack(found, dim=-1)
 
     # ---- networks ----
+
+    def analytic(self, onehot: Tensor, *, input_shape: Sequence[int], **network: Any) -> dict[str, Tensor]:
+        """By formulas, differentiable in one-hots and relaxed samples [..., N]; see `SearchSpace.analytic`.
+
+        The input shape is that of a pair, [2, tokens]; FLOPs are those of a pass over all tokens of both sides.
+        """
+        _, tokens = input_shape
+        if tokens not in self._part_bytes:
+            self._part_bytes[tokens] = PartBytes(self, tokens)
+        return costs(self, onehot, self._part_bytes[tokens], tokens, _vocabulary(network))
+
+    @cached_property
+    def _part_bytes(self) -> dict[int, PartBytes]:
+        return {}
 
     def build(self, architecture: Architecture, **task: Any) -> HATNetwork:
         """A standalone network for pairs of sentences [B, 2, L]; `task`: vocabulary, and `padding` and `end` tokens."""
