@@ -183,13 +183,13 @@ def _activations(sizes: _Sizes, parts: PartBytes, tokens: int, vocabulary: int) 
 def _in_encoder(sizes: _Sizes, parts: PartBytes, farthest: Tensor, state: Tensor, mask: int) -> list[Tensor]:
     """Bytes of both halves of every layer [..., L], with the mask and outputs of layers before that are read later."""
     width, heads, ffn = sizes.widths[0], sizes.layered["encoder_heads"], sizes.layered["encoder_ffn"]
-    attention = torch.einsum("...w,...lh,whk->...lk", width, heads, parts.attention.to(heads))
+    once, again = torch.einsum("...w,...lh,whk->...lk", width, heads, parts.attention.to(heads)).unbind(-1)
     feed = torch.einsum("...w,...lf,wf->...l", width, ffn, parts.encoder_feed.to(ffn))
     # how many outputs of layers before are read later; the layer's input is the last of them
     read = (farthest - sizes.depth)[..., None] + torch.arange(ffn.shape[-2], device=ffn.device)
     others = state[..., None] * (read - 1).clamp(min=0)
     halves = (
-        torch.lerp(*attention.unbind(-1), read.clamp(0, 1)) + others,
+        torch.lerp(once, again, read.clamp(0, 1)) + others,
         feed + mask + others + state[..., None] * read.clamp(0, 1),
     )
     return [sizes.in_encoder * half for half in halves]
