@@ -85,6 +85,25 @@ PRESETS: dict[str, dict[str, Any]] = {
         },
         "verify": {"networks": 2, "epochs": 8, "optimizer": "adamw", "learning_rate": 2e-3, "weight_decay": 0.01},
     },
+    # photos on a CPU: MobileNetV3s of half the usual width at 64 to 112 pixels
+    "mobilenet-small": {
+        "space": {"name": "mobilenetv3"},
+        "task": {"data": OWN_IMAGES, "augment": "photos", "fractions": [0.6, 0.2, 0.2]},
+        "devices": {"minutes": 5.0},
+        "search": {
+            "threads": None,
+            "warmup_steps": 400,
+            "steps": 60,
+            "refine_steps": 150,
+            "refine_networks": 160,
+            "batch_size": 32,
+            "weight_learning_rate": 0.1,
+            "sandwich": True,
+            "evaluations": 2,
+            "checkpoint_every": 20,
+        },
+        "verify": {"networks": 2, "epochs": 25},
+    },
     # searches on tables: nothing is measured or trained but the predictor and Φ
     "nb201": {
         "space": {"channels": 16, "cells": 5, "reduction": "residual"},

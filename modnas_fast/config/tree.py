@@ -115,6 +115,11 @@ class SpaceConfig(_ChoiceSection):
         return {key: value for key, value in self._own.items() if key in keys_of(self.name).paths and value is not None}
 
     @property
+    def image_side(self) -> int | None:
+        """See `SpaceKeys.image_side`."""
+        return keys_of(self.name).model_validate(self._own).image_side
+
+    @property
     def _own(self) -> dict[str, Any]:
         return self.model_extra or {}
 
@@ -153,7 +158,8 @@ class TaskConfig(_ChoiceSection):
     gpt2-bpe`), or a whole number, as 2048: so many byte pairs, learned from the training part. None: bytes; of *.bin,
     GPT-2's."""
     resize: Annotated[int, Field(ge=4, le=512)] | None = None
-    """Side of the images in pixels; None: the most common size, scaled down to a longer side of 64 if it is larger."""
+    """Side of the images in pixels; None: the most common size, scaled down to a longer side of 64 if it is larger; for
+    mobilenetv3 squares of its largest resolution, or of the shorter side where that is smaller."""
     fractions: tuple[Fraction, Fraction, Fraction] = (0.5, 0.25, 0.25)
     """Shares of (train, validation, test); a test part of the data set's own is kept. Paper: halves of train."""
     source: Literal["supernet", "surrogate"] = "supernet"
@@ -168,8 +174,9 @@ class TaskConfig(_ChoiceSection):
     """The regression from networks to errors, or one of one's own (docs/extending.md)."""
     surrogate_options: dict[str, Any] = {}
     """Keyword arguments of a regression of one's own."""
-    augment: bool = False
-    """Random crops and mirror images (never mirrored for digits); paper: True."""
+    augment: bool | Literal["photos"] = False
+    """Random crops and mirror images (never mirrored for digits), the crops of moved images (paper: True), or with
+    `photos` of a part of the image in its whole size."""
 
 
 class DevicesConfig(Section):
@@ -417,6 +424,9 @@ class EvaluationConfig(Section):
     """Preferences per device; None: 24 (paper) for two objectives, 66 for three, 120 for more."""
     batch_size: Positive = 256
     """Images at a time, where errors are computed."""
+    statistics_samples: Positive = 256
+    """Training images on which batch normalisations of chosen networks compute their statistics anew, where networks
+    share scale and shift of them, as those of mobilenetv3 do (published: 2,000)."""
 
     def num_rays(self, objectives: int) -> int:
         """Preferences per device of so many objectives."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -205,11 +205,38 @@ class MobileNetV3Space(SearchSpace):
             input_channels=task.get("image_channels", 3),
         )
 
-    def supernet(self, *, input_shape: Sequence[int] | None = None, **task: Any) -> MobileNetV3Supernet:
-        """Shared weights of all networks; `task` as in `build`."""
-        from modnas_fast.spaces.mobilenetv3.supernet import MobileNetV3Supernet
+    def inherited(self, shared: Mapping[str, Tensor], architecture: Architecture) -> dict[str, Tensor]:
+        """Weights of a standalone network, out of those of the supernet, or of an official checkpoint, by name.
 
-        return MobileNetV3Supernet(self, task["classes"], input_channels=task.get("image_channels", 3))
+        The statistics of its batch normalisations are to be computed anew: `weights.compute_statistics`.
+        """
+        from modnas_fast.spaces.mobilenetv3.weights import inherited
+
+        return inherited(shared, self.shape(architecture.indices), self.scale)
+
+    def supernet(
+        self, *, input_shape: Sequence[int] | None = None, checkpoint: str | None = None, **task: Any
+    ) -> MobileNetV3Supernet:
+        """Shared weights of all networks, those of the file `checkpoint` if there is one; `task` as in `build`.
+
+        Raises InputError for images that are smaller than the smallest resolution, and for a file whose weights are no
+        supernet of this space.
+        """
+        from modnas_fast.spaces.mobilenetv3.supernet import MobileNetV3Supernet
+        from modnas_fast.spaces.mobilenetv3.weights import load_checkpoint
+
+        if "classes" not in task:
+            raise InputError("space.name: mobilenetv3 takes images of classes; the task has none")
+        least = self.scale.resolutions[0]
+        if input_shape is not None and min(input_shape[-2:]) < least:
+            raise InputError(
+                f"space.resolutions: the images have {input_shape[-1]}×{input_shape[-2]} pixels, the smallest "
+                f"resolution is {least}; give larger images, smaller resolutions, or leave out space.name=mobilenetv3"
+            )
+        supernet = MobileNetV3Supernet(self, task["classes"], input_channels=task.get("image_channels", 3))
+        if checkpoint is not None:
+            load_checkpoint(supernet, checkpoint)
+        return supernet
 
 
 def _place(what: str, value: int, options: Sequence[int], where: str) -> int:
