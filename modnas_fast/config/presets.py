@@ -60,6 +60,16 @@ PRESETS: dict[str, dict[str, Any]] = {
         "scalarization": {"task_tail": 0.001, "mu": 0.01},
         "search": {"warmup_steps": 0, "steps": 200, "refine_steps": 600, "refine_networks": 40_000},
     },
+    # MobileNetV3s on HELP's 5,000 measured networks: as nb201 below
+    "ofa-help": {
+        "space": {"name": "mobilenetv3", "scale": "published"},
+        "task": {"source": "surrogate", "table": "imagenet"},
+        "devices": {"table": "ofa-help", "networks": 900},
+        "predictor": {"kind": "detailed", "steps": 1500, "learning_rate": 5e-3},
+        "hypernetwork": {"intervals": 51},
+        "scalarization": {"task_tail": 0.001, "mu": 0.01},
+        "search": {"warmup_steps": 0, "steps": 200, "refine_steps": 600, "refine_networks": 40_000},
+    },
     # a translator for a CPU, of pairs of sentences of one's own; tokens are byte pairs of both languages
     "hat-small": {
         "objectives": ["loss", "latency"],

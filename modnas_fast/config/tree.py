@@ -41,7 +41,7 @@ SMALLEST_VOCABULARY = 257
 #: the space of a configuration that names none
 DEFAULT_SPACE = "nb201"
 #: names of the tables of costs that come from the registry of benchmark data
-PUBLISHED_TABLES = ("help", "hw-nas-bench-360", "hw-gpt-bench")
+PUBLISHED_TABLES = ("help", "hw-nas-bench-360", "hw-gpt-bench", "ofa-help")
 #: keys that hold paths, with the words that stand there instead of one
 PATHS = {("task", "data"): ("digits", "python-topics"), ("devices", "table"): PUBLISHED_TABLES}
 
@@ -75,7 +75,7 @@ class SpaceConfig(_ChoiceSection):
     model_config = ConfigDict(extra="allow")
     choice = (choices.SPACES, "name", "options")
     name: Annotated[str, AfterValidator(choices.SPACES.check)] = DEFAULT_SPACE
-    """`nb201` (images), `gpt` (language), or a space of one's own (docs/extending.md)."""
+    """`nb201`, `mobilenetv3` (images), `gpt` (language), or a space of one's own (docs/extending.md)."""
     options: dict[str, Any] = {}
     """Keyword arguments of a space of one's own."""
 
@@ -167,7 +167,8 @@ class TaskConfig(_ChoiceSection):
     errors of `table`, which needs no images (preset nb201)."""
     table: Annotated[str, Field(min_length=1)] | None = None
     """The task whose published qualities judge the answer: of NAS-Bench-201 `cifar10`, `cifar100` or
-    `imagenet16-120`, of gpt in the scales s, m, l `openwebtext`; None: none is known, the supernet's count."""
+    `imagenet16-120`, of gpt in the scales s, m, l `openwebtext`, of mobilenetv3 in the scale published `imagenet`;
+    None: none is known, the supernet's count."""
     queries: Annotated[int, Field(ge=8)] = 300
     """Q, true errors that the surrogate may know, for all devices together."""
     surrogate: Annotated[str, AfterValidator(choices.SURROGATES.check)] = "gaussian_process"
@@ -184,15 +185,15 @@ class DevicesConfig(Section):
 
     unseen: Literal["auto"] | tuple[str, ...] = "auto"
     """Names of the devices held out from the search; `auto`: of this machine two of the CPU's settings and one of
-    each GPU's; of the tables help and hw-gpt-bench the paper's where `search` is None; none otherwise."""
+    each GPU's; of the tables help, hw-gpt-bench and ofa-help the paper's where `search` is None; none otherwise."""
     table: Annotated[str, Field(min_length=1)] | None = None
-    """Costs from a table instead of this machine: `help`, `hw-nas-bench-360`, `hw-gpt-bench`, or a CSV or parquet file
-    with columns architecture, device, latency_ms and others such as energy_mj, of all networks or of at least 30;
-    paper: help. The presets nb201, nb201-supernet, nb201-paper and hw-gpt-bench have what else a search on published
-    tables needs."""
+    """Costs from a table instead of this machine: `help`, `hw-nas-bench-360`, `hw-gpt-bench`, `ofa-help`, or a CSV or
+    parquet file with columns architecture, device, latency_ms and others such as energy_mj, of all networks or of at least 30;
+    paper: help. The presets nb201, nb201-supernet, nb201-paper, hw-gpt-bench and ofa-help have what else a search on
+    published tables needs."""
     search: tuple[str, ...] | None = None
-    """Names of the table's devices that are searched; None: the paper's 13 of help, its 4 of hw-gpt-bench, all of
-    other tables, less those in `unseen`."""
+    """Names of the table's devices that are searched; None: the paper's 13 of help, its 4 of hw-gpt-bench, its
+    11 of ofa-help, all of other tables, less those in `unseen`."""
     networks: Positive = 48
     """Networks measured per search device to train the predictor, those of a table of one's own that has not all being
     known anyway; paper: 900."""

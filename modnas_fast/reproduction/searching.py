@@ -39,6 +39,7 @@ def prepare(
         benchmark.kept,
         benchmark.chance_error,
         judge=benchmark.judge,
+        anywhere=benchmark.anywhere,
     )
     return Preparation(config, source, objective, truth, reporter=reporter).prepare()
 

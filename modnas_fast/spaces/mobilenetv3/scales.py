@@ -112,6 +112,17 @@ class Scale:
         """What the classifier takes."""
         return channels(self.mix * self.width)
 
+    def sides(self, resolution: int) -> tuple[int, ...]:
+        """Sides in pixels of what the stem gives, which the first block keeps, and of what each stage does.
+
+        >>> SCALES["published"].sides(160), SCALES["published"].sides(132)
+        ((80, 40, 20, 10, 10, 5), (66, 33, 17, 9, 9, 5))
+        """
+        found = [-(-resolution // 2)]
+        for stride in self.strides:
+            found.append(-(-found[-1] // stride))
+        return tuple(found)
+
     def channels_into(self, stage: int, layer: int) -> int:
         """What a block takes: what the stage before gives, if it is the first of its own.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.spaces.architecture import Architecture, Choice
 from modnas_fast.spaces.base import SearchSpace
+from modnas_fast.spaces.mobilenetv3.features import details, features
 from modnas_fast.spaces.mobilenetv3.keys import MobileNetV3Keys
 from modnas_fast.spaces.mobilenetv3.published_form import is_published_form, read_published_form
 from modnas_fast.spaces.mobilenetv3.references import PUBLISHED_REFERENCES, designed_references
@@ -20,6 +22,7 @@ from modnas_fast.spaces.mobilenetv3.scales import SCALES, Shape
 
 if TYPE_CHECKING:
     from modnas_fast.spaces.mobilenetv3.network import MobileNetV3
+    from modnas_fast.spaces.mobilenetv3.published import MobileNetV3Published
     from modnas_fast.spaces.mobilenetv3.supernet import MobileNetV3Supernet
 
 _FORM = re.compile(r"r(\d+)_k([\d.-]+)_e([\d.-]+)")
@@ -60,6 +63,8 @@ class MobileNetV3Space(SearchSpace):
     name = "mobilenetv3"
     keys = MobileNetV3Keys
     references: tuple[str, ...]
+
+    unpublished = "; space.scale=published has tables, with Once-for-All's options and widths alone"
 
     def __init__(self, scale: str = "small", **options: Sequence[int] | float | None) -> None:
         if scale not in SCALES:
@@ -102,6 +107,14 @@ class MobileNetV3Space(SearchSpace):
         smallest, largest, *_ = designed_references(self.scale)
         return self.architecture(smallest), self.architecture(largest)
 
+    @cached_property
+    def published(self) -> MobileNetV3Published | None:
+        """HELP's tables and Once-for-All's network of accuracies; None where a network has other sizes."""
+        from modnas_fast.spaces.mobilenetv3.judge import is_judged
+        from modnas_fast.spaces.mobilenetv3.published import MobileNetV3Published  # made of this space
+
+        return MobileNetV3Published(self) if is_judged(self) else None
+
     # ---- strings ----
 
     def format(self, indices: Sequence[int]) -> str:
@@ -114,7 +127,7 @@ class MobileNetV3Space(SearchSpace):
 
     def parse(self, text: str) -> Architecture:
         if is_published_form(text):
-            return self._architecture(read_published_form(text, self.stages), "the published form")
+            return self.of_shape(read_published_form(text, self.stages), "the published form")
         match = _FORM.fullmatch(text.strip())
         if match is None:
             raise InputError(f"architecture: wanted {self.references[0]} or the like, got {text!r}")
@@ -122,10 +135,10 @@ class MobileNetV3Space(SearchSpace):
             tuple(tuple(int(number or 0) for number in stage.split(".")) for stage in part.split("-"))
             for part in match.groups()[1:]
         )
-        return self._architecture(Shape(int(match[1]), kernels, ratios), repr(text))
+        return self.of_shape(Shape(int(match[1]), kernels, ratios), repr(text))
 
-    def _architecture(self, shape: Shape, where: str) -> Architecture:
-        """Of what a network is. Raises InputError where the space has none such."""
+    def of_shape(self, shape: Shape, where: str = "the network") -> Architecture:
+        """The architecture of what a network is, called `where` in the InputError where the space has none such."""
         depths = [len(stage) for stage in shape.kernels]
         if len(depths) != self.stages or depths != [len(stage) for stage in shape.expansions]:
             raise InputError(
@@ -189,6 +202,19 @@ class MobileNetV3Space(SearchSpace):
             first[..., 0] = 1
             kept.append(torch.lerp(first, part, present).flatten(-3))
         return torch.cat([*kept, parts.resolution, parts.depths.flatten(-2)], dim=-1)
+
+    @property
+    def num_features(self) -> int:
+        """See `features`."""
+        return 9 + self.stages
+
+    def features(self, onehot: Tensor) -> Tensor:
+        """See `spaces.mobilenetv3.features`."""
+        return features(self, onehot)
+
+    def details(self, onehot: Tensor) -> Tensor:
+        """See `spaces.mobilenetv3.features`."""
+        return details(self, onehot)
 
     # ---- networks ----
 
