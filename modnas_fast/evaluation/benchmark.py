@@ -38,6 +38,7 @@ class Benchmark:
         judge: qualities [n] of one-hots [n, N]; given where the table has not all networks of the space. It and the
             table's judge then tell of answers and of the fronts that they are compared with.
         quality: the first objective.
+        asks_judge: whether the judge tells all qualities, so that a search may ask for any network.
     """
 
     space: SearchSpace
@@ -49,6 +50,7 @@ class Benchmark:
     chance_error: float
     judge: Callable[[Tensor], Tensor] | None = None
     quality: Objective = ERROR
+    asks_judge: bool = False
 
     @property
     def search_devices(self) -> tuple[Device, ...]:
@@ -144,7 +146,16 @@ def benchmark_of(
     costs = in_order(select_metrics(loaded, metrics), truth.architectures, table)
     devices = devices_of(costs, space, *usual_split(costs, table, space, search, unseen))
     return Benchmark(
-        space, task, costs, truth.values, truth.kept, tuple(devices), truth.chance, truth.judge, truth.quality
+        space,
+        task,
+        costs,
+        truth.values,
+        truth.kept,
+        tuple(devices),
+        truth.chance,
+        truth.judge,
+        truth.quality,
+        truth.asks_judge,
     )
 
 

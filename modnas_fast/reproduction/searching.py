@@ -39,6 +39,7 @@ def prepare(
         benchmark.kept,
         benchmark.chance_error,
         judge=benchmark.judge,
+        asks_judge=benchmark.asks_judge,
     )
     return Preparation(config, source, objective, truth, reporter=reporter).prepare()
 

@@ -31,6 +31,7 @@ from modnas_fast.runtime.files import write_json
 from modnas_fast.runtime.objective import costs_of
 from modnas_fast.search.evaluator import predicted_costs
 from modnas_fast.spaces.published import CostTable, Fit
+from modnas_fast.tasks.task_objective import SupernetObjective
 
 
 def compose(
@@ -133,6 +134,11 @@ def _bounds(
     }
 
 
+def _of_weights(prepared: Prepared) -> tuple[str, ...]:
+    """What is told of where the shared weights began."""
+    return prepared.objective.supernet.notes if isinstance(prepared.objective, SupernetObjective) else ()
+
+
 def _keep_table(inputs: Inputs, folder: Path, devices: Sequence[Device]) -> None:
     """Leaves what the run's table holds for queries of the answer; the search has ended."""
     source, texts = inputs.source, inputs.source.tabulated
@@ -165,7 +171,7 @@ def _task_content(inputs: Inputs, prepared: Prepared) -> dict[str, Any]:
     if files:
         named = ", ".join(Path(path).name for path in files.values())
         still = "" if inputs.config.search.train_weights else ", and w stood still"
-        notes.insert(0, f"the search began with the weights of {named}{still}")
+        notes[:0] = [f"the search began with the weights of {named}{still}", *_of_weights(prepared)]
     if truth is None:
         task = inputs.task.description()
         return {**task, "notes": [*task["notes"], *notes]}
