@@ -73,7 +73,9 @@ class AccuracyNet(nn.Module):
         of_expansions = _widened(parts.expansions * present, scale.expansions, EXPANSIONS)
         blocks = torch.cat([of_kernels, of_expansions], dim=-1)
         resolution = parts.resolution @ torch.tensor(scale.resolutions, dtype=torch.float64)
-        low = ((resolution - FIRST) / STEP).floor().clamp((TRAINED[0] - FIRST) // STEP, (TRAINED[1] - FIRST) // STEP - 1)
+        low = (
+            ((resolution - FIRST) / STEP).floor().clamp((TRAINED[0] - FIRST) // STEP, (TRAINED[1] - FIRST) // STEP - 1)
+        )
         share = (resolution - FIRST) / STEP - low
         below, above = (self._mlp(blocks, low.long() + step) for step in (0, 1))
         return below + share * (above - below)
@@ -102,6 +104,6 @@ def is_judged(space: MobileNetV3Space) -> bool:
         and set(scale.kernels) <= set(KERNELS)
         and set(scale.expansions) <= set(EXPANSIONS)
         and scale.layers <= LAYERS
-        and FIRST <= scale.resolutions[0]
+        and scale.resolutions[0] >= FIRST
         and scale.resolutions[-1] <= TRAINED[1]
     )
