@@ -109,7 +109,8 @@ void forward_cpu(const Shape& shape, std::int64_t images, const na::Norm<T>& nor
                  blocks.size(block), workspace.get() + room * worker, found);
     if (norm.given) return;
     const std::int64_t place = image * shape.channels + first;
-    use.moments({found, shape.channels}, out_pixels, blocks.size(block), moments.mean.data() + place,
+    T scratch[2 * cell<T>];
+    use.moments({found, shape.channels}, out_pixels, blocks.size(block), scratch, moments.mean.data() + place,
                 moments.squares.data() + place);
   });
   if (!norm.given) na::put_together<T>(moments, std::vector<std::int64_t>(images, out_pixels), norm);

@@ -2,8 +2,6 @@
 // are left out. Lanes of a cell that no channel has may hold anything: they reach nothing but themselves.
 #include "elastic_depthwise/cpu_kernel.h"
 
-#include <algorithm>
-
 #include "norm_activation/cpu_kernel.h"
 #include "vectors.h"
 
@@ -13,6 +11,10 @@ namespace {
 using namespace vectors::MODNAS_FAST_ISA;
 namespace na = modnas_fast::norm_activation;
 namespace norms = modnas_fast::norm_activation::cpu::MODNAS_FAST_ISA;
+
+// those of the standard library would be merged with those of other instruction sets
+inline std::int64_t larger(std::int64_t a, std::int64_t b) { return a > b ? a : b; }
+inline std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
 
 constexpr std::int64_t flushed = 512;  // products that are summed before they are added to doubles
 
@@ -128,8 +130,8 @@ void by_input(const Shape& shape, const Plane<T>& dz, const T* flipped, int chan
       const Correlate<T> sums = correlate_with<T>(reach.count, 1);
       for (std::int64_t h = down; h < shape.height; h += s) {
         const std::int64_t first = h / s + rows.ahead - rows.count + 1;
-        const std::int64_t begin = std::max<std::int64_t>(0, -first);
-        const std::int64_t end = std::min<std::int64_t>(rows.count, shape.out_height() - first);
+        const std::int64_t begin = larger(0, -first);
+        const std::int64_t end = smaller(rows.count, shape.out_height() - first);
         sums(dz.row(first + begin) + (reach.ahead - reach.count + 1) * cell<T>, dz.pitch(),
              flipped + begin * reach.count * cell<T>, end - begin, vectors_of<T>(channels), width, row);
         copy<T>(row, cell<T>, width, channels, dx + (h * shape.width + right) * shape.channels, s * shape.channels);
@@ -166,17 +168,17 @@ void by_taps(const Shape& shape, const Plane<T>& x, const Plane<T>& dz, int vect
   using V = Vector<T>;
   constexpr int U = K == 3 ? 3 : K == 5 ? 2 : 1;  // chains of sums enough to hide the time that each takes
   const std::int64_t side = K / 2, height = shape.out_height(), width = shape.out_width();
-  const std::int64_t together = std::max<std::int64_t>(1, flushed / width);
+  const std::int64_t together = larger(1, flushed / width);
   for (int i = 0; i < K; ++i) {
-    const std::int64_t begin = std::max<std::int64_t>(0, (side - i + S - 1) / S);
-    const std::int64_t reached = std::max<std::int64_t>(0, shape.height + side - i);
-    const std::int64_t end = std::min<std::int64_t>(height, (reached + S - 1) / S);
+    const std::int64_t begin = larger(0, (side - i + S - 1) / S);
+    const std::int64_t reached = larger(0, shape.height + side - i);
+    const std::int64_t end = smaller(height, (reached + S - 1) / S);
     for (int v = 0; v < vectors * lanes<T>; v += lanes<T>) {
       for (std::int64_t from = begin; from < end; from += together) {
         V sums[U][K];
         for (int u = 0; u < U; ++u)
           for (int j = 0; j < K; ++j) sums[u][j] = V{};
-        for (std::int64_t h = from; h < std::min(end, from + together); ++h)
+        for (std::int64_t h = from; h < smaller(end, from + together); ++h)
           products<T, K, S, U>(dz.row(h) + v, x.row(h * S + i - side) - side * cell<T> + v, width, sums);
         for (int j = 0; j < K; ++j) {
           for (int u = 1; u < U; ++u) sums[0][j] += sums[u][j];
@@ -228,8 +230,8 @@ void convolve(const Shape& shape, const T* x, const T* taps, int channels, T* wo
   const Correlate<T> sums = correlate_with<T>(shape.kernel, shape.stride);
   const std::int64_t side = shape.kernel / 2, width = shape.out_width();
   for (std::int64_t h = 0; h < shape.out_height(); ++h) {
-    const std::int64_t first = h * shape.stride - side, begin = std::max<std::int64_t>(0, -first);
-    const std::int64_t end = std::min<std::int64_t>(shape.kernel, shape.height - first);
+    const std::int64_t first = h * shape.stride - side, begin = larger(0, -first);
+    const std::int64_t end = smaller(shape.kernel, shape.height - first);
     sums(plane.row(first + begin) - side * cell<T>, plane.pitch(), taps + begin * shape.kernel * cell<T>, end - begin,
          vectors_of<T>(channels), width, row);
     copy<T>(row, cell<T>, width, channels, z + h * width * shape.channels, shape.channels);
@@ -245,7 +247,7 @@ void flip(const Shape& shape, const T* taps, T* flipped) {
       for (int i = rows.count - 1; i >= 0; --i) {
         for (int j = reach.count - 1; j >= 0; --j, flipped += cell<T>) {
           const int tap = (rows.first + i * s) * shape.kernel + reach.first + j * s;
-          std::copy_n(taps + tap * cell<T>, cell<T>, flipped);
+          for (int k = 0; k < cell<T>; ++k) flipped[k] = taps[tap * cell<T> + k];
         }
       }
     }

@@ -92,10 +92,11 @@ void Channels<T>::differentiate(const Norm<T>& norm, const T* dy, const T* z, in
   std::vector<double> sums(parts.count * channels_), products(parts.count * channels_);
   const Kernels<T> use = kernels<T>();
   const int workers = threads_for(threads, static_cast<double>(norm.rows) * channels_);
-  share(parts.count, workers, [&](int, std::int64_t part) {
+  std::vector<T> scratch(2 * channels_ * workers);
+  share(parts.count, workers, [&](int worker, std::int64_t part) {
     const std::int64_t place = parts.begin(part) * channels_;
     use.gradient_sums({dy + place, channels_}, {z + place, channels_}, parts.size(part), channels_, factors(),
-                      norm.activation, sums.data() + part * channels_, products.data() + part * channels_);
+                      norm.activation, scratch.data() + 2 * channels_ * worker, sums.data() + part * channels_, products.data() + part * channels_);
   });
   for (std::int64_t c = 0; c < channels_; ++c) {
     double sum = 0.0, product = 0.0;
@@ -131,13 +132,15 @@ void forward_cpu(const Norm<T>& norm, const T* z, const T* residual, int threads
     Moments moments(parts.count, norm.channels);
     std::vector<std::int64_t> sizes(parts.count);
     const Kernels<T> use = kernels<T>();
-    share(parts.count, threads_for(threads, static_cast<double>(norm.rows) * norm.channels),
-          [&](int, std::int64_t part) {
-            const std::int64_t place = part * norm.channels;
-            sizes[part] = parts.size(part);
-            use.moments({z + parts.begin(part) * norm.channels, norm.channels}, sizes[part], norm.channels,
-                        moments.mean.data() + place, moments.squares.data() + place);
-          });
+    const int workers = threads_for(threads, static_cast<double>(norm.rows) * norm.channels);
+    std::vector<T> scratch(2 * norm.channels * workers);
+    share(parts.count, workers, [&](int worker, std::int64_t part) {
+      const std::int64_t place = part * norm.channels;
+      sizes[part] = parts.size(part);
+      use.moments({z + parts.begin(part) * norm.channels, norm.channels}, sizes[part], norm.channels,
+                  scratch.data() + 2 * norm.channels * worker, moments.mean.data() + place,
+                  moments.squares.data() + place);
+    });
     put_together(moments, sizes, norm);
   }
   normalise_cpu(norm, z, residual, threads, y);

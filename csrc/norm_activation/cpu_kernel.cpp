@@ -1,4 +1,4 @@
-// Channels are taken a few vectors at a time, whose numbers stay in registers while the rows pass by.
+// Each formula stands once, for vectors and for plain numbers, and is run along columns or along rows.
 #include "norm_activation/cpu_kernel.h"
 
 #include "vectors.h"
@@ -36,206 +36,237 @@ inline V differentiate(V u, V dy) {
   }
 }
 
-/// work(channel, width of what is taken) for all channels: `number` vectors at a time, then one, then single ones.
-template <typename T, int number, typename Work>
-inline void over_channels(std::int64_t channels, const Work& work) {
-  std::int64_t at = 0;
-  for (; at + number * lanes<T> <= channels; at += number * lanes<T>)
-    work.template operator()<Vector<T>, number>(at);
-  for (; at + lanes<T> <= channels; at += lanes<T>) work.template operator()<Vector<T>, 1>(at);
-  for (; at < channels; ++at) work.template operator()<T, 1>(at);
-}
-
 template <typename V, typename T>
 constexpr int width_of = sizeof(V) / sizeof(T);
 
-/// The lanes of a vector.
-template <typename T, typename V>
-inline void spread(V value, double* into) {
-  T numbers[width_of<V, T>];
-  store(numbers, value);
-  for (int k = 0; k < width_of<V, T>; ++k) into[k] = static_cast<double>(numbers[k]);
+// ---- the two orders ----
+//
+// A body holds numbers of the channels at `at`, takes a step per row, and keeps what it has summed.
+
+template <typename V, int N, typename T, typename Body>
+inline void column(const Body& body, std::int64_t rows, std::int64_t at) {
+  typename Body::template Held<V> held[N];
+#pragma GCC unroll 4
+  for (int n = 0; n < N; ++n) held[n] = body.template hold<V>(at + n * width_of<V, T>);
+  for (std::int64_t r = 0; r < rows; ++r) {
+#pragma GCC unroll 4
+    for (int n = 0; n < N; ++n) body.step(held[n], r, at + n * width_of<V, T>);
+  }
+#pragma GCC unroll 4
+  for (int n = 0; n < N; ++n) body.keep(held[n], at + n * width_of<V, T>);
 }
 
+/// For few channels: all rows, while what is held stays in registers.
+template <typename T, typename Body>
+void by_columns(const Body& body, std::int64_t rows, std::int64_t channels) {
+  std::int64_t at = 0;
+  for (; at + 2 * lanes<T> <= channels; at += 2 * lanes<T>) column<Vector<T>, 2, T>(body, rows, at);
+  for (; at + lanes<T> <= channels; at += lanes<T>) column<Vector<T>, 1, T>(body, rows, at);
+  for (; at < channels; ++at) column<T, 1, T>(body, rows, at);
+}
+
+/// For many channels: as they lie in memory.
+template <typename T, typename Body>
+void by_rows(const Body& body, std::int64_t rows, std::int64_t channels) {
+  const auto take = [&](auto held, std::int64_t r, std::int64_t at) {
+    body.step(held, r, at);
+    body.keep(held, at);
+  };
+  for (std::int64_t r = 0; r < rows; ++r) {
+    std::int64_t at = 0;
+    for (; at + lanes<T> <= channels; at += lanes<T>) take(body.template hold<Vector<T>>(at), r, at);
+    for (; at < channels; ++at) take(body.template hold<T>(at), r, at);
+  }
+}
+
+template <typename T, typename Body>
+void run(const Body& body, std::int64_t rows, std::int64_t channels) {
+  if (channels <= 4 * lanes<T>) {
+    by_columns<T>(body, rows, channels);
+  } else {
+    by_rows<T>(body, rows, channels);
+  }
+}
+
+// ---- the bodies ----
+
+/// Sums about the first row, so that little cancels.
 template <typename T>
 struct Moments {
   Rows<const T> z;
-  std::int64_t rows;
-  double *mean, *squares;
+  T *sum, *square;
 
-  /// About the first row, so that little cancels.
-  template <typename V, int N>
-  void operator()(std::int64_t at) const {
-    V pivot[N], sum[N], square[N];
-    for (int n = 0; n < N; ++n) {
-      pivot[n] = load<V>(z.data + at + n * width_of<V, T>);
-      sum[n] = square[n] = V{};
-    }
-    for (std::int64_t r = 0; r < rows; ++r) {
-      const T* const from = z.data + r * z.pitch + at;
-#pragma GCC unroll 4
-      for (int n = 0; n < N; ++n) {
-        const V away = load<V>(from + n * width_of<V, T>) - pivot[n];
-        sum[n] += away;
-        square[n] += away * away;
-      }
-    }
-    for (int n = 0; n < N; ++n) {
-      double sums[width_of<V, T>], products[width_of<V, T>], first[width_of<V, T>];
-      spread<T>(sum[n], sums), spread<T>(square[n], products), spread<T>(pivot[n], first);
-      for (int k = 0; k < width_of<V, T>; ++k) {
-        const double away = sums[k] / static_cast<double>(rows), left = products[k] - sums[k] * away;
-        mean[at + n * width_of<V, T> + k] = first[k] + away;
-        squares[at + n * width_of<V, T> + k] = left > 0.0 ? left : 0.0;
-      }
-    }
+  template <typename V>
+  struct Held {
+    V pivot, sum, square;
+  };
+  template <typename V>
+  Held<V> hold(std::int64_t at) const {
+    return {load<V>(z.data + at), load<V>(sum + at), load<V>(square + at)};
+  }
+  template <typename V>
+  void step(Held<V>& held, std::int64_t r, std::int64_t at) const {
+    const V away = load<V>(z.data + r * z.pitch + at) - held.pivot;
+    held.sum += away;
+    held.square += away * away;
+  }
+  template <typename V>
+  void keep(const Held<V>& held, std::int64_t at) const {
+    store(sum + at, held.sum);
+    store(square + at, held.square);
   }
 };
 
 template <typename T, Activation A>
 struct Normalise {
   Rows<const T> z;
-  std::int64_t rows;
-  const Factors<T>& factors;
-  const T* residual;
+  Factors<T> factors;
   Rows<T> y;
 
-  template <typename V, int N>
-  void operator()(std::int64_t at) const {
-    if (residual) {
-      run<V, N, true>(at);
-    } else {
-      run<V, N, false>(at);
-    }
+  template <typename V>
+  struct Held {
+    V factor, offset;
+  };
+  template <typename V>
+  Held<V> hold(std::int64_t at) const {
+    return {load<V>(factors.factor + at), load<V>(factors.offset + at)};
   }
+  template <typename V>
+  V found(const Held<V>& held, std::int64_t r, std::int64_t at) const {
+    return activate<T, A>(load<V>(z.data + r * z.pitch + at) * held.factor + held.offset);
+  }
+  template <typename V>
+  void step(const Held<V>& held, std::int64_t r, std::int64_t at) const {
+    store(y.data + r * y.pitch + at, found(held, r, at));
+  }
+  template <typename V>
+  void keep(const Held<V>&, std::int64_t) const {}
+};
 
-  template <typename V, int N, bool added>
-  void run(std::int64_t at) const {
-    V factor[N], offset[N];
-    for (int n = 0; n < N; ++n) {
-      factor[n] = load<V>(factors.factor + at + n * width_of<V, T>);
-      offset[n] = load<V>(factors.offset + at + n * width_of<V, T>);
-    }
-    for (std::int64_t r = 0; r < rows; ++r) {
-#pragma GCC unroll 4
-      for (int n = 0; n < N; ++n) {
-        const std::int64_t place = at + n * width_of<V, T>;
-        V found = activate<T, A>(load<V>(z.data + r * z.pitch + place) * factor[n] + offset[n]);
-        if constexpr (added) found += load<V>(residual + r * z.pitch + place);
-        store(y.data + r * y.pitch + place, found);
-      }
-    }
+template <typename T, Activation A>
+struct NormaliseAndAdd : Normalise<T, A> {
+  const T* residual;
+
+  NormaliseAndAdd(Rows<const T> z, Factors<T> factors, Rows<T> y, const T* residual)
+      : Normalise<T, A>{z, factors, y}, residual(residual) {}
+  template <typename Held>
+  void step(const Held& held, std::int64_t r, std::int64_t at) const {
+    const auto found = this->found(held, r, at);
+    const auto added = load<decltype(held.factor + found)>(residual + r * this->z.pitch + at);
+    store(this->y.data + r * this->y.pitch + at, found + added);
   }
 };
 
 template <typename T, Activation A>
 struct GradientSums {
   Rows<const T> dy, z;
-  std::int64_t rows;
-  const Factors<T>& factors;
-  double *sum, *product;
+  Factors<T> factors;
+  T *sum, *product;
 
-  template <typename V, int N>
-  void operator()(std::int64_t at) const {
-    V mean[N], factor[N], offset[N], sums[N], products[N];
-    for (int n = 0; n < N; ++n) {
-      const std::int64_t place = at + n * width_of<V, T>;
-      mean[n] = load<V>(factors.mean + place);
-      factor[n] = load<V>(factors.factor + place);
-      offset[n] = load<V>(factors.offset + place);
-      sums[n] = products[n] = V{};
-    }
-    for (std::int64_t r = 0; r < rows; ++r) {
-#pragma GCC unroll 4
-      for (int n = 0; n < N; ++n) {
-        const std::int64_t place = at + n * width_of<V, T>;
-        const V number = load<V>(z.data + r * z.pitch + place);
-        const V g = differentiate<T, A>(number * factor[n] + offset[n], load<V>(dy.data + r * dy.pitch + place));
-        sums[n] += g;
-        products[n] += g * (number - mean[n]);
-      }
-    }
-    for (int n = 0; n < N; ++n) {
-      spread<T>(sums[n], sum + at + n * width_of<V, T>);
-      spread<T>(products[n], product + at + n * width_of<V, T>);
-    }
+  template <typename V>
+  struct Held {
+    V mean, factor, offset, sum, product;
+  };
+  template <typename V>
+  Held<V> hold(std::int64_t at) const {
+    return {load<V>(factors.mean + at), load<V>(factors.factor + at), load<V>(factors.offset + at), load<V>(sum + at),
+            load<V>(product + at)};
+  }
+  template <typename V>
+  void step(Held<V>& held, std::int64_t r, std::int64_t at) const {
+    const V number = load<V>(z.data + r * z.pitch + at);
+    const V g = differentiate<T, A>(number * held.factor + held.offset, load<V>(dy.data + r * dy.pitch + at));
+    held.sum += g;
+    held.product += g * (number - held.mean);
+  }
+  template <typename V>
+  void keep(const Held<V>& held, std::int64_t at) const {
+    store(sum + at, held.sum);
+    store(product + at, held.product);
   }
 };
 
 template <typename T, Activation A>
 struct Gradient {
   Rows<const T> dy, z;
-  std::int64_t rows;
-  const Factors<T>& factors;
+  Factors<T> factors;
   Rows<T> dz;
 
-  template <typename V, int N>
-  void operator()(std::int64_t at) const {
-    V mean[N], factor[N], offset[N], constant[N], slope[N];
-    for (int n = 0; n < N; ++n) {
-      const std::int64_t place = at + n * width_of<V, T>;
-      mean[n] = load<V>(factors.mean + place);
-      factor[n] = load<V>(factors.factor + place);
-      offset[n] = load<V>(factors.offset + place);
-      constant[n] = load<V>(factors.constant + place);
-      slope[n] = load<V>(factors.slope + place);
-    }
-    for (std::int64_t r = 0; r < rows; ++r) {
-#pragma GCC unroll 4
-      for (int n = 0; n < N; ++n) {
-        const std::int64_t place = at + n * width_of<V, T>;
-        const V number = load<V>(z.data + r * z.pitch + place);
-        const V g = differentiate<T, A>(number * factor[n] + offset[n], load<V>(dy.data + r * dy.pitch + place));
-        store(dz.data + r * dz.pitch + place, factor[n] * g + (constant[n] + slope[n] * (number - mean[n])));
-      }
-    }
+  template <typename V>
+  struct Held {
+    V mean, factor, offset, constant, slope;
+  };
+  template <typename V>
+  Held<V> hold(std::int64_t at) const {
+    return {load<V>(factors.mean + at), load<V>(factors.factor + at), load<V>(factors.offset + at),
+            load<V>(factors.constant + at), load<V>(factors.slope + at)};
   }
+  template <typename V>
+  void step(const Held<V>& held, std::int64_t r, std::int64_t at) const {
+    const V number = load<V>(z.data + r * z.pitch + at);
+    const V g = differentiate<T, A>(number * held.factor + held.offset, load<V>(dy.data + r * dy.pitch + at));
+    store(dz.data + r * dz.pitch + at, held.factor * g + (held.constant + held.slope * (number - held.mean)));
+  }
+  template <typename V>
+  void keep(const Held<V>&, std::int64_t) const {}
 };
 
-/// Work<T, activation>{arguments...} on all channels.
-template <typename T, template <typename, Activation> class Work, int number, typename... Arguments>
-void activated(std::int64_t channels, Activation activation, const Arguments&... arguments) {
+/// Body<T, activation>{arguments...} on all rows and channels.
+template <typename T, template <typename, Activation> class Body, typename... Arguments>
+void activated(std::int64_t rows, std::int64_t channels, Activation activation, const Arguments&... arguments) {
   switch (activation) {
     case Activation::relu:
-      return over_channels<T, number>(channels, Work<T, Activation::relu>{arguments...});
+      return run<T>(Body<T, Activation::relu>{arguments...}, rows, channels);
     case Activation::hardswish:
-      return over_channels<T, number>(channels, Work<T, Activation::hardswish>{arguments...});
+      return run<T>(Body<T, Activation::hardswish>{arguments...}, rows, channels);
     case Activation::none:
-      return over_channels<T, number>(channels, Work<T, Activation::none>{arguments...});
+      return run<T>(Body<T, Activation::none>{arguments...}, rows, channels);
   }
 }
 
 }  // namespace
 
 template <typename T>
-void moments(Rows<const T> z, std::int64_t rows, std::int64_t channels, double* mean, double* squares) {
-  over_channels<T, 4>(channels, Moments<T>{z, rows, mean, squares});
+void moments(Rows<const T> z, std::int64_t rows, std::int64_t channels, T* scratch, double* mean, double* squares) {
+  for (std::int64_t c = 0; c < 2 * channels; ++c) scratch[c] = T{};
+  run<T>(Moments<T>{z, scratch, scratch + channels}, rows, channels);
+  for (std::int64_t c = 0; c < channels; ++c) {
+    const double sum = scratch[c], square = scratch[channels + c], away = sum / static_cast<double>(rows);
+    mean[c] = z.data[c] + away;
+    squares[c] = square > sum * away ? square - sum * away : 0.0;
+  }
 }
 
 template <typename T>
 void normalise(Rows<const T> z, std::int64_t rows, std::int64_t channels, const Factors<T>& factors,
                Activation activation, const T* residual, Rows<T> y) {
-  activated<T, Normalise, 2>(channels, activation, z, rows, factors, residual, y);
+  if (residual) {
+    activated<T, NormaliseAndAdd>(rows, channels, activation, z, factors, y, residual);
+  } else {
+    activated<T, Normalise>(rows, channels, activation, z, factors, y);
+  }
 }
 
 template <typename T>
 void gradient_sums(Rows<const T> dy, Rows<const T> z, std::int64_t rows, std::int64_t channels,
-                   const Factors<T>& factors, Activation activation, double* sum, double* product) {
-  activated<T, GradientSums, 2>(channels, activation, dy, z, rows, factors, sum, product);
+                   const Factors<T>& factors, Activation activation, T* scratch, double* sum, double* product) {
+  for (std::int64_t c = 0; c < 2 * channels; ++c) scratch[c] = T{};
+  activated<T, GradientSums>(rows, channels, activation, dy, z, factors, scratch, scratch + channels);
+  for (std::int64_t c = 0; c < channels; ++c) sum[c] = scratch[c], product[c] = scratch[channels + c];
 }
 
 template <typename T>
 void gradient(Rows<const T> dy, Rows<const T> z, std::int64_t rows, std::int64_t channels, const Factors<T>& factors,
               Activation activation, Rows<T> dz) {
-  activated<T, Gradient, 2>(channels, activation, dy, z, rows, factors, dz);
+  activated<T, Gradient>(rows, channels, activation, dy, z, factors, dz);
 }
 
 #define MODNAS_FAST_DEFINE_NORM(T)                                                                                   \
-  template void moments<T>(Rows<const T>, std::int64_t, std::int64_t, double*, double*);                             \
+  template void moments<T>(Rows<const T>, std::int64_t, std::int64_t, T*, double*, double*);                           \
   template void normalise<T>(Rows<const T>, std::int64_t, std::int64_t, const Factors<T>&, Activation, const T*,     \
                              Rows<T>);                                                                               \
   template void gradient_sums<T>(Rows<const T>, Rows<const T>, std::int64_t, std::int64_t, const Factors<T>&,        \
-                                 Activation, double*, double*);                                                      \
+                                 Activation, T*, double*, double*);                                                  \
   template void gradient<T>(Rows<const T>, Rows<const T>, std::int64_t, std::int64_t, const Factors<T>&, Activation, \
                             Rows<T>);
 MODNAS_FAST_DEFINE_NORM(float)

@@ -9,16 +9,19 @@
 // normalise: y = f(factor * z + offset), plus `residual` where that is not null.
 // gradient_sums: of each channel the sums of g and of g * (z - mean).
 // gradient: dz.
+// Scratch holds 2 * channels numbers.
 #define MODNAS_FAST_DECLARE_NORM(ISA)                                                                                 \
   namespace modnas_fast::norm_activation::cpu::ISA {                                                                  \
   template <typename T>                                                                                               \
-  void moments(Rows<const T> z, std::int64_t rows, std::int64_t channels, double* mean, double* squares);             \
+  void moments(Rows<const T> z, std::int64_t rows, std::int64_t channels, T* scratch, double* mean,                   \
+               double* squares);                                                                                      \
   template <typename T>                                                                                               \
   void normalise(Rows<const T> z, std::int64_t rows, std::int64_t channels, const Factors<T>& factors,                \
                  Activation activation, const T* residual, Rows<T> y);                                                \
   template <typename T>                                                                                               \
   void gradient_sums(Rows<const T> dy, Rows<const T> z, std::int64_t rows, std::int64_t channels,                     \
-                     const Factors<T>& factors, Activation activation, double* sum, double* product);                 \
+                     const Factors<T>& factors, Activation activation, T* scratch, double* sum,                       \
+                     double* product);                                                                                \
   template <typename T>                                                                                               \
   void gradient(Rows<const T> dy, Rows<const T> z, std::int64_t rows, std::int64_t channels,                          \
                 const Factors<T>& factors, Activation activation, Rows<T> dz);                                        \
