@@ -60,6 +60,16 @@ PRESETS: dict[str, dict[str, Any]] = {
         "scalarization": {"task_tail": 0.001, "mu": 0.01},
         "search": {"warmup_steps": 0, "steps": 200, "refine_steps": 600, "refine_networks": 40_000},
     },
+    # MobileNetV3s on HELP's 5,000 measured networks: as nb201 below
+    "ofa-help": {
+        "space": {"name": "mobilenetv3", "scale": "published"},
+        "task": {"source": "surrogate", "table": "imagenet"},
+        "devices": {"table": "ofa-help", "networks": 900},
+        "predictor": {"kind": "detailed", "steps": 1500, "learning_rate": 5e-3},
+        "hypernetwork": {"intervals": 51},
+        "scalarization": {"task_tail": 0.001, "mu": 0.01},
+        "search": {"warmup_steps": 0, "steps": 200, "refine_steps": 600, "refine_networks": 40_000},
+    },
     # a translator for a CPU, of pairs of sentences of one's own; tokens are byte pairs of both languages
     "hat-small": {
         "objectives": ["loss", "latency"],
@@ -95,6 +105,25 @@ PRESETS: dict[str, dict[str, Any]] = {
         "hypernetwork": {"intervals": 51},
         "scalarization": {"task_tail": 0.001, "mu": 0.01},
         "search": {"warmup_steps": 0, "steps": 200, "refine_steps": 600, "refine_networks": 40_000},
+    },
+    # photos on a CPU: MobileNetV3s of half the usual width at 64 to 112 pixels
+    "mobilenet-small": {
+        "space": {"name": "mobilenetv3"},
+        "task": {"data": OWN_IMAGES, "augment": "photos", "fractions": [0.6, 0.2, 0.2]},
+        "devices": {"minutes": 5.0},
+        "search": {
+            "threads": None,
+            "warmup_steps": 400,
+            "steps": 60,
+            "refine_steps": 150,
+            "refine_networks": 160,
+            "batch_size": 32,
+            "weight_learning_rate": 0.1,
+            "sandwich": True,
+            "evaluations": 2,
+            "checkpoint_every": 20,
+        },
+        "verify": {"networks": 2, "epochs": 25},
     },
     # searches on tables: nothing is measured or trained but the predictor and Φ
     "nb201": {

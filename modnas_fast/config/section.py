@@ -25,3 +25,8 @@ class SpaceKeys(Section):
     paths: ClassVar[tuple[str, ...]] = ()
     #: names of the keys that the space itself is made with, which decide on its choices
     of_space: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def image_side(self) -> int | None:
+        """Pixels that square images have at most, where the space's networks look at larger ones than by default."""
+        return None

@@ -42,7 +42,7 @@ SMALLEST_VOCABULARY = 257
 DEFAULT_SPACE = "nb201"
 #: names of the tables of costs that come from the registry of benchmark data
 PUBLISHED_TABLES = (
-    *("help", "hw-nas-bench-360", "hw-gpt-bench"),
+    *("help", "hw-nas-bench-360", "hw-gpt-bench", "ofa-help"),
     *("hat", "hat-wmt14enfr", "hat-wmt19ende", "hat-iwslt14deen"),
 )
 #: keys that hold paths, with the words that stand there instead of one
@@ -78,7 +78,7 @@ class SpaceConfig(_ChoiceSection):
     model_config = ConfigDict(extra="allow")
     choice = (choices.SPACES, "name", "options")
     name: Annotated[str, AfterValidator(choices.SPACES.check)] = DEFAULT_SPACE
-    """`nb201` (images), `gpt` (language), or a space of one's own (docs/extending.md)."""
+    """`nb201`, `mobilenetv3` (images), `gpt` (language), or a space of one's own (docs/extending.md)."""
     options: dict[str, Any] = {}
     """Keyword arguments of a space of one's own."""
 
@@ -116,6 +116,11 @@ class SpaceConfig(_ChoiceSection):
     def files(self) -> dict[str, str]:
         """The space's keys that hold paths, with the files that they name."""
         return {key: value for key, value in self._own.items() if key in keys_of(self.name).paths and value is not None}
+
+    @property
+    def image_side(self) -> int | None:
+        """See `SpaceKeys.image_side`."""
+        return keys_of(self.name).model_validate(self._own).image_side
 
     @property
     def _own(self) -> dict[str, Any]:
@@ -156,7 +161,8 @@ class TaskConfig(_ChoiceSection):
     gpt2-bpe`), or a whole number, as 2048: so many byte pairs, learned from the training part. None: bytes; of *.bin,
     GPT-2's."""
     resize: Annotated[int, Field(ge=4, le=512)] | None = None
-    """Side of the images in pixels; None: the most common size, scaled down to a longer side of 64 if it is larger."""
+    """Side of the images in pixels; None: the most common size, scaled down to a longer side of 64 if it is larger; for
+    mobilenetv3 squares of its largest resolution, or of the shorter side where that is smaller."""
     fractions: tuple[Fraction, Fraction, Fraction] = (0.5, 0.25, 0.25)
     """Shares of (train, validation, test); a test part of the data set's own is kept. Paper: halves of train."""
     source: Literal["supernet", "surrogate"] = "supernet"
@@ -164,7 +170,8 @@ class TaskConfig(_ChoiceSection):
     errors of `table`, which needs no images (preset nb201)."""
     table: Annotated[str, Field(min_length=1)] | None = None
     """The task whose published qualities judge the answer: of NAS-Bench-201 `cifar10`, `cifar100` or
-    `imagenet16-120`, of gpt in the scales s, m, l `openwebtext`, of hat in the spaces 0, 1 `wmt14-ende`;
+    `imagenet16-120`, of gpt in the scales s, m, l `openwebtext`, of hat in the spaces 0, 1 `wmt14-ende`, of
+    mobilenetv3 in the scale published `imagenet`;
     None: none is known, the supernet's count."""
     queries: Annotated[int, Field(ge=8)] = 300
     """Q, true errors that the surrogate may know, for all devices together."""
@@ -172,8 +179,9 @@ class TaskConfig(_ChoiceSection):
     """The regression from networks to errors, or one of one's own (docs/extending.md)."""
     surrogate_options: dict[str, Any] = {}
     """Keyword arguments of a regression of one's own."""
-    augment: bool = False
-    """Random crops and mirror images (never mirrored for digits); paper: True."""
+    augment: bool | Literal["photos"] = False
+    """Random crops and mirror images (never mirrored for digits), the crops of moved images (paper: True), or with
+    `photos` of a part of the image in its whole size."""
 
 
 class DevicesConfig(Section):
@@ -181,16 +189,17 @@ class DevicesConfig(Section):
 
     unseen: Literal["auto"] | tuple[str, ...] = "auto"
     """Names of the devices held out from the search; `auto`: of this machine two of the CPU's settings and one of
-    each GPU's; of the tables help, hw-gpt-bench and hat the paper's where `search` is None; none otherwise."""
+    each GPU's; of the tables help, hw-gpt-bench, hat and ofa-help the paper's where `search` is None; none
+    otherwise."""
     table: Annotated[str, Field(min_length=1)] | None = None
-    """Costs from a table instead of this machine: `help`, `hw-nas-bench-360`, `hw-gpt-bench`, `hat` (En-De;
+    """Costs from a table instead of this machine: `help`, `hw-nas-bench-360`, `hw-gpt-bench`, `ofa-help`, `hat` (En-De;
     `hat-wmt14enfr`, `hat-wmt19ende`, `hat-iwslt14deen`: of other tasks), or a CSV or parquet file with columns
     architecture, device, latency_ms and others such as energy_mj, of all networks or of at least 30; paper: help. The
-    presets nb201, nb201-supernet, nb201-paper, hw-gpt-bench and hat have what else a search on published tables
-    needs."""
+    presets nb201, nb201-supernet, nb201-paper, hw-gpt-bench, hat and ofa-help have what else a search on published
+    tables needs."""
     search: tuple[str, ...] | None = None
     """Names of the table's devices that are searched; None: the paper's 13 of help, its 4 of hw-gpt-bench, its 2 of
-    hat, all of other tables, less those in `unseen`."""
+    hat, its 11 of ofa-help, all of other tables, less those in `unseen`."""
     networks: Positive = 48
     """Networks measured per search device to train the predictor, those of a table of one's own that has not all being
     known anyway; paper: 900."""
@@ -423,6 +432,9 @@ class EvaluationConfig(Section):
     """Preferences per device; None: 24 (paper) for two objectives, 66 for three, 120 for more."""
     batch_size: Positive = 256
     """Images at a time, where errors are computed."""
+    statistics_samples: Positive = 256
+    """Training images on which batch normalisations of chosen networks compute their statistics anew, where networks
+    share scale and shift of them, as those of mobilenetv3 do (published: 2,000)."""
 
     def num_rays(self, objectives: int) -> int:
         """Preferences per device of so many objectives."""

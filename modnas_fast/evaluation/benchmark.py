@@ -38,6 +38,7 @@ class Benchmark:
         judge: qualities [n] of one-hots [n, N]; given where the table has not all networks of the space. It and the
             table's judge then tell of answers and of the fronts that they are compared with.
         quality: the first objective.
+        asks_judge: whether a search may ask for the quality of any network, which the judge tells.
         row_table: what predictors learn from where networks of the table have no costs of their own. The table then has
             the networks that a reference search found, with judged values: their front is in the place of an exact one.
     """
@@ -51,6 +52,7 @@ class Benchmark:
     chance_error: float
     judge: Callable[[Tensor], Tensor] | None = None
     quality: Objective = ERROR
+    asks_judge: bool = False
     row_table: RowTable | None = None
 
     @property
@@ -158,7 +160,16 @@ def benchmark_of(
     costs = in_order(select_metrics(loaded, metrics), truth.architectures, table)
     devices = devices_of(costs, space, *usual_split(costs, table, space, search, unseen))
     return Benchmark(
-        space, task, costs, truth.values, truth.kept, tuple(devices), truth.chance, truth.judge, truth.quality
+        space,
+        task,
+        costs,
+        truth.values,
+        truth.kept,
+        tuple(devices),
+        truth.chance,
+        truth.judge,
+        truth.quality,
+        truth.asks_judge,
     )
 
 

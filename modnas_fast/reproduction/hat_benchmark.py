@@ -101,7 +101,7 @@ def hat_benchmark(config: Config, reference: Path) -> Benchmark:
     table = CostTable(texts, rows.metrics, values, rows.judge)
     kept = torch.ones(len(texts), dtype=torch.bool)
     known = Benchmark(
-        space, truth.task, table, truth.judge(onehot), kept, (), truth.chance, truth.judge, truth.quality, rows
+        space, truth.task, table, truth.judge(onehot), kept, (), truth.chance, truth.judge, truth.quality, True, rows
     )
     source = source_of(config, known, PAPER_SEARCH, PAPER_UNSEEN)
     source.begin(Silent())

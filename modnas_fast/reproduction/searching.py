@@ -33,7 +33,7 @@ def prepare(
         benchmark.kept,
         benchmark.chance_error,
         judge=benchmark.judge,
-        asks_judge=benchmark.row_table is not None,
+        asks_judge=benchmark.asks_judge,
     )
     return Preparation(config, source, objective, truth, reporter=reporter).prepare()
 

@@ -223,6 +223,8 @@ class Run:
             if not self._inputs.measures:
                 keep_freed_memory()  # nothing is measured here that it would change
             objective = SupernetObjective(self.config, self._inputs.space, self._inputs.task)
+            for note in objective.supernet.notes:
+                self._reporter.say(f"  note: {note}")
         inputs = self._inputs
         stage = Preparation(self.config, inputs.source, objective, inputs.truth, lambda: inputs.network, self._reporter)
         seconds: dict[str, float] = {}

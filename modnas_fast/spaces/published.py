@@ -121,7 +121,7 @@ class Truth:
     judge: Callable[[Tensor], Tensor] | None = None
     #: what the judge is, in words
     judged_by: str = "the network that was published with the table"
-    #: whether a search may ask for the quality of any network, and the judge answers: too few were trained for a table
+    #: whether a search may ask for the quality of any network, and the judge answers
     asks_judge: bool = False
 
     @cached_property

@@ -47,8 +47,8 @@ class ImageClassification(Task):
         """How many images a part has."""
         return sum(len(split) for split in self._splits(part))
 
-    def stream(self, part: Part, batch_size: int, seed: int, augment: bool = False) -> BatchStream:
-        """Shuffled minibatches; `augment` crops images, and mirrors them where the images allow it."""
+    def stream(self, part: Part, batch_size: int, seed: int, augment: bool | str = False) -> BatchStream:
+        """Shuffled minibatches; `augment` crops images ("photos": resized parts), and mirrors them where it may."""
         return BatchStream(self.images, self._split(part), batch_size, seed, augment)
 
     def batches(self, part: Part, batch_size: int) -> Iterator[Batch]:

@@ -86,7 +86,7 @@ class Task(ABC):
         """How many samples a part has."""
 
     @abstractmethod
-    def stream(self, part: Part, batch_size: int, seed: int, augment: bool = False) -> Stream:
+    def stream(self, part: Part, batch_size: int, seed: int, augment: bool | str = False) -> Stream:
         """Shuffled minibatches of a part, in epochs; of its size where `batch_size` is larger.
 
         `seed` fixes their order, and how samples are augmented, where the task can do that.
