@@ -53,7 +53,7 @@ def features(space: MobileNetV3Space, onehot: Tensor) -> Tensor:
 def details(space: MobileNetV3Space, onehot: Tensor) -> Tensor:
     """Per stage, of its first block and of its others: how many have each kernel and each expansion.
 
-    All of them alone and times the pixels of the stage, beside the resolution's one-hot: [..., F], linear in each choice.
+    All alone and times the pixels of the stage, beside the resolution's one-hot: [..., F], linear in each of them.
     Devices run some resolutions faster than others nearby.
     """
     parts = space.split(onehot)
