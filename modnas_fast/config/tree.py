@@ -189,7 +189,8 @@ class DevicesConfig(Section):
 
     unseen: Literal["auto"] | tuple[str, ...] = "auto"
     """Names of the devices held out from the search; `auto`: of this machine two of the CPU's settings and one of
-    each GPU's; of the tables help, hw-gpt-bench, hat, ofa-help the paper's where `search` is None; none otherwise."""
+    each GPU's; of the tables help, hw-gpt-bench, hat and ofa-help the paper's where `search` is None; none
+    otherwise."""
     table: Annotated[str, Field(min_length=1)] | None = None
     """Costs from a table instead of this machine: `help`, `hw-nas-bench-360`, `hw-gpt-bench`, `ofa-help`, `hat` (En-De;
     `hat-wmt14enfr`, `hat-wmt19ende`, `hat-iwslt14deen`: of other tasks), or a CSV or parquet file with columns
@@ -315,7 +316,8 @@ class ScalarizationConfig(_ChoiceSection):
 
     choice = (choices.SCALARIZATIONS, "kind", "options")
     kind: Annotated[str, AfterValidator(choices.SCALARIZATIONS.check)] = "smooth_chebyshev"
-    """`linear` (paper), `smooth_chebyshev`, `cosine` (published code), or one of one's own (docs/extending.md)."""
+    """`linear` (paper), `smooth_chebyshev`, `cosine` (published code), `task_alone` (published code for translation:
+    preferences and costs have no influence), or one of one's own (docs/extending.md)."""
     options: dict[str, Any] = {}
     """Keyword arguments of a kind of one's own."""
     mu: PositiveFloat = 0.003

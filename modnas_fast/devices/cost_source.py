@@ -121,6 +121,10 @@ class CostSource(ABC):
         onehot = self.space.encode([self.space.parse(text) for text in judging])
         return Judging(list(judging), onehot, values)
 
+    def count_known(self, device: str) -> int:
+        """On how many networks, or rows, of a device a search may rest."""
+        return len(self.known.on(device))
+
     @property
     def held_out(self) -> frozenset[str]:
         """Networks of `known` that no predictor is trained on."""

@@ -125,6 +125,9 @@ class WithFormulas(CostSource):
                 merged.add(device, text, values)
         return merged
 
+    def count_known(self, device: str) -> int:
+        return self._source.count_known(device)
+
     @property
     def held_out(self) -> frozenset[str]:
         return self._source.held_out

@@ -145,6 +145,9 @@ class RowCosts(CostSource):
         """The reference networks, estimated."""
         return self._known
 
+    def count_known(self, device: str) -> int:
+        return len(self._rows[device])
+
     def training_table(self) -> tuple[Tensor, Tensor]:
         """The known rows of the search devices; each has a cost on its own device alone."""
         devices = self.search_devices
