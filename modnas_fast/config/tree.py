@@ -193,10 +193,11 @@ class DevicesConfig(Section):
     otherwise."""
     table: Annotated[str, Field(min_length=1)] | None = None
     """Costs from a table instead of this machine: `help`, `hw-nas-bench-360`, `hw-gpt-bench`, `ofa-help`, `hat` (En-De;
-    `hat-wmt14enfr`, `hat-wmt19ende`, `hat-iwslt14deen`: of other tasks), or a CSV or parquet file with columns
-    architecture, device, latency_ms and others such as energy_mj, of all networks or of at least 30; paper: help. The
-    presets nb201, nb201-supernet, nb201-paper, hw-gpt-bench, hat and ofa-help have what else a search on published
-    tables needs."""
+    `hat-wmt14enfr`, `hat-wmt19ende`, `hat-iwslt14deen`: of other tasks); a CSV or parquet file with columns
+    architecture, device, latency_ms and others such as energy_mj, of all networks or of at least 30; or, for
+    mobilenetv3, YAML with the latencies of blocks, a file or a folder, which is exact for every network
+    (docs/mobilenetv3.md). Paper: help. The presets nb201, nb201-supernet, nb201-paper, hw-gpt-bench, hat and ofa-help
+    have what else a search on published tables needs."""
     search: tuple[str, ...] | None = None
     """Names of the table's devices that are searched; None: the paper's 13 of help, its 4 of hw-gpt-bench, its 2 of
     hat, its 11 of ofa-help, all of other tables, less those in `unseen`."""
