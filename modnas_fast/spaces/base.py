@@ -153,6 +153,11 @@ class SearchSpace(ABC):
         return None
 
     @property
+    def familiar(self) -> Architecture | None:
+        """A network that one would take without a search, which is verified beside the answers; None: none is."""
+        return None
+
+    @property
     def published(self) -> Published | None:
         """What others trained and measured of the space; None where nothing is known."""
         return None

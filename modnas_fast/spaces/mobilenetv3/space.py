@@ -115,6 +115,11 @@ class MobileNetV3Space(SearchSpace):
 
         return MobileNetV3Published(self) if is_judged(self) else None
 
+    @property
+    def familiar(self) -> Architecture:
+        """The one scaled uniformly: every choice in its middle."""
+        return self.architecture([len(choice.options) // 2 for choice in self.choices])
+
     # ---- strings ----
 
     def format(self, indices: Sequence[int]) -> str:
