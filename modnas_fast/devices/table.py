@@ -73,16 +73,23 @@ def usual_split(
 
 def check_names(table: CostTable, search: Sequence[str], unseen: Sequence[str]) -> None:
     """Raises InputError for a device that the table has not or that is named twice, and where none is searched."""
-    names = [*search, *unseen]
-    for name in names:
-        if name not in table.values:
-            hint = did_you_mean(name, table.values)
-            raise InputError(f"devices: the table has no {name!r}; {hint}it has {', '.join(table.values)}")
-        if names.count(name) > 1:
-            raise InputError(f"devices: {name} is named twice; a device is searched or unseen")
+    check_devices(list(table.values), search, unseen)
+    for name in (*search, *unseen):
         if lacking := table.lacking(name):
             have = [device for device in table.values if not table.lacking(device)]
             raise InputError(f"devices: the table has no {lacking[0]} on {name}; it has it on {', '.join(have)}")
+
+
+def check_devices(known: Sequence[str], search: Sequence[str], unseen: Sequence[str]) -> None:
+    """Raises InputError for a device that is not known or that is named twice, and where none is searched."""
+    names = [*search, *unseen]
+    for name in names:
+        if name not in known:
+            raise InputError(
+                f"devices: the table has no {name!r}; {did_you_mean(name, known)}it has {', '.join(known)}"
+            )
+        if names.count(name) > 1:
+            raise InputError(f"devices: {name} is named twice; a device is searched or unseen")
     if not search:
         raise InputError("devices: at least one device must be searched")
 

@@ -105,9 +105,11 @@ def _benchmark(inputs: Inputs, devices: Sequence[Device]) -> Benchmark | None:
         values = {device.name: source.listed(device.name, truth.architectures) for device in devices}
         table = CostTable(truth.architectures, source.metrics, values)
         return Benchmark(inputs.space, truth.task, table, truth.values, truth.kept, tuple(devices), truth.chance)
-    values = {device.name: source.table_costs(device.name) for device in devices}
-    table = CostTable(tuple(source.tabulated), source.metrics, values, _SourceJudge(source))
-    table = table.in_order(truth.architectures)
+    texts = tuple(source.tabulated) or truth.architectures  # a table of parts has no networks of its own
+    values = {device.name: source.listed(device.name, texts) for device in devices}
+    if source.tabulated:
+        values = {device.name: source.table_costs(device.name) for device in devices}
+    table = CostTable(texts, source.metrics, values, _SourceJudge(source)).in_order(truth.architectures)
     devices = tuple(devices)
     return Benchmark(
         inputs.space, truth.task, table, truth.values, truth.kept, devices, truth.chance, truth.judge, truth.quality

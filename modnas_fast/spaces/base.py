@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
@@ -14,6 +15,7 @@ from modnas_fast.config import SpaceKeys
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.spaces.architecture import Architecture, Choice
 from modnas_fast.spaces.counting import Counts, count
+from modnas_fast.spaces.parts import PartTable
 from modnas_fast.spaces.published import Published
 from modnas_fast.supernets.supernet import Supernet
 
@@ -160,6 +162,13 @@ class SearchSpace(ABC):
     @property
     def published(self) -> Published | None:
         """What others trained and measured of the space; None where nothing is known."""
+        return None
+
+    def part_table(self, path: Path) -> PartTable | None:
+        """Costs of all networks by a table of their parts in a file or folder; None: the space reads none.
+
+        Raises InputError where it is no such table, or lacks parts of the networks.
+        """
         return None
 
     def analytic(self, onehot: Tensor, *, input_shape: Sequence[int], **network: Any) -> dict[str, Tensor]:

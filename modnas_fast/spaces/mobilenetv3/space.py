@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.spaces.architecture import Architecture, Choice
 from modnas_fast.spaces.base import SearchSpace
+from modnas_fast.spaces.mobilenetv3.analytic import PartCosts, costs
 from modnas_fast.spaces.mobilenetv3.features import details, features
 from modnas_fast.spaces.mobilenetv3.keys import MobileNetV3Keys
 from modnas_fast.spaces.mobilenetv3.published_form import is_published_form, read_published_form
@@ -21,6 +23,7 @@ from modnas_fast.spaces.mobilenetv3.references import PUBLISHED_REFERENCES, desi
 from modnas_fast.spaces.mobilenetv3.scales import SCALES, Shape
 
 if TYPE_CHECKING:
+    from modnas_fast.spaces.mobilenetv3.block_table import BlockTable
     from modnas_fast.spaces.mobilenetv3.network import MobileNetV3
     from modnas_fast.spaces.mobilenetv3.published import MobileNetV3Published
     from modnas_fast.spaces.mobilenetv3.supernet import MobileNetV3Supernet
@@ -62,6 +65,7 @@ class MobileNetV3Space(SearchSpace):
 
     name = "mobilenetv3"
     keys = MobileNetV3Keys
+    analytic_is_differentiable = True
     references: tuple[str, ...]
 
     unpublished = "; space.scale=published has tables, with Once-for-All's options and widths alone"
@@ -220,6 +224,30 @@ class MobileNetV3Space(SearchSpace):
     def details(self, onehot: Tensor) -> Tensor:
         """See `spaces.mobilenetv3.features`."""
         return details(self, onehot)
+
+    def part_table(self, path: Path) -> BlockTable:
+        """See `SearchSpace.part_table` and `spaces.mobilenetv3.block_table`."""
+        from modnas_fast.spaces.mobilenetv3.block_table import load_block_table
+
+        return load_block_table(path, self)
+
+    def analytic(self, onehot: Tensor, *, input_shape: Sequence[int], **network: Any) -> dict[str, Tensor]:
+        """By formulas, differentiable in one-hots and relaxed samples [..., N]; see `SearchSpace.analytic`.
+
+        >>> space = MobileNetV3Space("published")
+        >>> onehot = space.encode([space.ends[1]])
+        >>> found = space.analytic(onehot, input_shape=(3, 224, 224), classes=1000)
+        >>> round(found["parameters"].item() / 1e6, 2), round(found["flops"].item() / 2e6)
+        (10.7, 843)
+        """
+        key = (tuple(input_shape), network["classes"])
+        if key not in self._part_costs:
+            self._part_costs[key] = PartCosts(self, *key)
+        return costs(self, onehot, self._part_costs[key])
+
+    @cached_property
+    def _part_costs(self) -> dict[tuple[tuple[int, ...], int], PartCosts]:
+        return {}
 
     # ---- networks ----
 
