@@ -374,6 +374,13 @@ class SearchConfig(Section):
     sandwich: bool = False
     """Every step of w trains the smallest and the largest network in place of two others (published for GPTs), where
     networks are nested in each other, as those of gpt are."""
+    distillation: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """With `sandwich`: share of the losses of other networks that compares their outputs with the largest network's of
+    the same step (in-place distillation; OFA: half, from a network trained before)."""
+    shrinking: tuple[Fraction, ...] | None = None
+    """Progressive shrinking, for spaces of nested networks that name an order of their choices: the shares of the warm-up
+    after which kernels, then depths, then expansions of mobilenetv3 may differ from the largest network's; None: all
+    from the start. OFA: [0.31, 0.51, 0.75]."""
     train_weights: bool = True
     """False: w stays what the space's file with pretrained weights holds; there is no warm-up, and Φ learns alone."""
     weight_momentum: Fraction = 0.9
@@ -414,6 +421,14 @@ class SearchConfig(Section):
     """How often the hypervolume is evaluated during the search."""
     checkpoint_every: Positive = 50
     """Steps between checkpoints."""
+
+    @model_validator(mode="after")
+    def _largest_tells(self) -> SearchConfig:
+        if self.distillation and not self.sandwich:
+            raise ValueError("search.distillation: others learn from the largest network: set search.sandwich, too")
+        if self.shrinking is not None and list(self.shrinking) != sorted(self.shrinking):
+            raise ValueError(f"search.shrinking: wanted rising shares of the warm-up, got {list(self.shrinking)}")
+        return self
 
     @property
     def warmup(self) -> int:

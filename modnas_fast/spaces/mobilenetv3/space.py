@@ -65,6 +65,7 @@ class MobileNetV3Space(SearchSpace):
 
     name = "mobilenetv3"
     keys = MobileNetV3Keys
+    shrinking = ("kernel", "depth", "expansion")
     analytic_is_differentiable = True
     references: tuple[str, ...]
 
