@@ -15,11 +15,13 @@ if TYPE_CHECKING:
 
 
 #: what qualities of a benchmark's networks may come from
-SOURCES = {"nb201": ("surrogate", "supernet"), "gpt": ("surrogate",), "hat": ("surrogate",)}
+SOURCES = {"nb201": ("surrogate", "supernet"), "gpt": ("surrogate",), "hat": ("surrogate",), "ofa": ("surrogate",)}
 
 
 def reproduce(
-    benchmark: Annotated[str, typer.Argument(help="Whose experiments: nb201, gpt (HW-GPT-Bench), hat.")],
+    benchmark: Annotated[
+        str, typer.Argument(help="Whose experiments: nb201, gpt (HW-GPT-Bench), hat, or ofa (MobileNetV3s).")
+    ],
     source: Annotated[
         str,
         typer.Option(
@@ -43,7 +45,7 @@ def reproduce(
     out: Annotated[Path | None, typer.Option(help="Folder. Default: runs/reproduce-BENCHMARK-SOURCE[-quick].")] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Surrogate: processes. Default: one per core.")] = None,
 ) -> None:
-    """Reproduce MODNAS's experiments on NAS-Bench-201, where the exact fronts are known, on HW-GPT-Bench, or on HAT.
+    """Reproduce MODNAS's experiments: on NAS-Bench-201, where the exact fronts are known, HW-GPT-Bench, HAT or OFA.
 
     On nb201 with the surrogate: 13 + 6 devices of HELP's tables, black-box baselines, ablations, two further tasks,
     five other splits of the devices, three objectives on a Raspberry Pi 5; an hour or two on two cores, a good part of
@@ -54,6 +56,9 @@ def reproduce(
     On hat: BLEU of WMT14 En-De, as a judge tells it, and latency on the paper's 2 + 1 devices, beside HAT's published
     networks; the paper's combination, its loss as published, and black-box searches with as many queries; the tables
     come by `modnas-fast data fetch hat`.
+    On ofa: ImageNet error, as Once-for-All's network of accuracies tells it, and latency on the paper's 11 + 1 settings
+    of HELP, and a second split; the paper's combination, black-box searches, and Once-for-All's own search for each of
+    ten budgets; the tables come by `modnas-fast data fetch ofa`.
     Finished parts are kept in the folder: the same command continues after a stop.
 
     Examples:
@@ -65,6 +70,8 @@ def reproduce(
       modnas-fast reproduce gpt --scale l --quick
 
       modnas-fast reproduce hat --quick
+
+      modnas-fast reproduce ofa --quick
 
       modnas-fast reproduce nb201 --source supernet --quick --data cifar10/
 
@@ -79,6 +86,7 @@ def reproduce(
     if source == "surrogate" and (data is not None or set_):
         raise InputError("--data, --set: belong to --source supernet; the surrogate's searches are fixed by the plan")
     from modnas_fast.devices.machine import available_cores
+    from modnas_fast.reproduction.ofa import budgets_table, reproduce_ofa
     from modnas_fast.reproduction.run import reproduce_gpt, reproduce_hat, reproduce_with_surrogate
     from modnas_fast.reproduction.standings import headline_table
     from modnas_fast.reproduction.supernet import reproduce_with_supernet
@@ -103,6 +111,10 @@ def reproduce(
                     command=command,
                     reporter=terminal,
                 )
+            elif benchmark == "ofa":
+                content = reproduce_ofa(
+                    folder, seeds=seeds, quick=quick, jobs=jobs or available_cores(), command=command, reporter=terminal
+                )
             elif source == "surrogate":
                 searched = reproduce_hat if benchmark == "hat" else reproduce_with_surrogate
                 content = searched(
@@ -123,6 +135,8 @@ def reproduce(
         terminal.say("Stopped. The same command continues.")
         raise
     show(headline_table(content))
+    if "beside" in content:
+        show(budgets_table(content["beside"]))
     if fault:
         terminal.say(f"modnas-fast: no page: {fault}. reproduction.json stands; the same command makes the page again")
         raise typer.Exit(1)

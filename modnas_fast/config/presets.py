@@ -109,21 +109,22 @@ PRESETS: dict[str, dict[str, Any]] = {
     # photos on a CPU: MobileNetV3s of half the usual width at 64 to 112 pixels
     "mobilenet-small": {
         "space": {"name": "mobilenetv3"},
-        "task": {"data": OWN_IMAGES, "augment": "photos", "fractions": [0.6, 0.2, 0.2]},
-        "devices": {"minutes": 5.0},
+        "task": {"data": OWN_IMAGES, "augment": "photos", "fractions": [0.7, 0.12, 0.18]},
+        "devices": {"formats": ["float32"], "minutes": 4.0},
         "search": {
             "threads": None,
-            "warmup_steps": 400,
-            "steps": 60,
+            "warmup_steps": 500,
+            "steps": 50,
             "refine_steps": 150,
-            "refine_networks": 160,
+            "refine_networks": 120,
             "batch_size": 32,
             "weight_learning_rate": 0.1,
             "sandwich": True,
-            "evaluations": 2,
-            "checkpoint_every": 20,
+            "evaluations": 1,
+            "checkpoint_every": 10,
         },
-        "verify": {"networks": 2, "epochs": 25},
+        "evaluation": {"statistics_samples": 128},
+        "verify": {"networks": 1, "epochs": 10},
     },
     # searches on tables: nothing is measured or trained but the predictor and Φ
     "nb201": {

@@ -86,7 +86,10 @@ def compose(
         fingerprint(),
         entries,
         [
-            {**verified_entry(text, test, entries, inputs.quality, predicted), **shown.get(text, {})}
+            {
+                **verified_entry(text, test, entries, inputs.quality, predicted, evaluation.get("familiar", {})),
+                **shown.get(text, {}),
+            }
             for text, test in verification["test"].items()
         ],
         seconds,

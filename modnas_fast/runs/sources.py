@@ -102,7 +102,7 @@ def _source_of_devices(
         )
     _check(costs, timed, "this machine")
     plan = partial(plan_campaign, networks=options.networks, heldout=options.heldout, seed=config.seed)
-    return MachineCosts(plan(space, machine_settings(), options.unseen), profiler, costs)
+    return MachineCosts(plan(space, machine_settings(formats=options.formats), options.unseen), profiler, costs)
 
 
 def is_part_table(table: str) -> bool:

@@ -172,8 +172,8 @@ _FAST: dict[str, dict[str, list[tuple[str, Callable[[], Availability]]]]] = {
     "mixed_cell": {"cpu": [("composed", _library_calls)], "cuda": [("triton", _triton_on_cuda)]},
     "entangled_linear": {"cpu": [("composed", _library_calls)], "cuda": [("triton", _triton_on_cuda)]},
     "entangled_norm": {"cuda": [("triton", _triton_on_cuda)]},
-    "elastic_depthwise": {"cpu": [("c++", _compiled_on_cpu)]},
-    "norm_activation": {"cpu": [("c++", _compiled_on_cpu)]},
+    "elastic_depthwise": {"cpu": [("c++", _compiled_on_cpu)], "cuda": [("triton", _triton_on_cuda)]},
+    "norm_activation": {"cpu": [("c++", _compiled_on_cpu)], "cuda": [("triton", _triton_on_cuda)]},
 }
 
 

@@ -44,7 +44,7 @@ CASES = [
     Case(2, 8, 9, 8, 7, 2),
     Case(2, 17, 5, 7, 3, 2, None),
     Case(4, 16, 3, 3, 7, 1),
-    Case(1, 9, 1, 3, 5, 2, "relu"),
+    Case(1, 9, 1, 3, 5, 2, "relu", True),
     Case(2, 21, 6, 13, 5, 2, "hswish", True),
     Case(1, 3, 1, 1, 7, 1, "relu", True),
     Case(2, 8, 12, 11, 7, 1, None),
@@ -138,7 +138,6 @@ class Served(NamedTuple):
 SERVED = {
     "reference": Served("reference", "cpu"),
     "c++": Served("c++", "cpu"),
-    "interpreted": Served("triton", "cpu"),
     "triton": Served("triton", "cuda"),
 }
 
@@ -147,11 +146,7 @@ SERVED = {
 def served(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
     """Runs a test once per implementation; afterwards its module must have run, and no other."""
     found = SERVED[request.param]
-    if request.param == "interpreted":
-        if os.environ.get("TRITON_INTERPRET") != "1":
-            pytest.skip("test_elastic_depthwise_triton.py runs this under TRITON_INTERPRET=1")
-        prepare_interpreter(monkeypatch)
-    elif found.device == "cuda" and not torch.cuda.is_available():
+    if found.device == "cuda" and not torch.cuda.is_available():
         pytest.skip("torch sees no CUDA device")
     elif found.name not in implementations.available("elastic_depthwise", found.device):
         pytest.skip(implementations.chosen("elastic_depthwise", found.device).reason)
@@ -166,19 +161,6 @@ def served(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
     with implementations.using(found.name):
         yield found
     assert ran == {found.name} - {"reference"}
-
-
-def prepare_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Serves the CPU by Triton's interpreter, with memory that is not 0 by chance."""
-    usable = implementations.Availability(True, "interpreted")
-    for op in ("elastic_depthwise", "norm_activation"):
-        monkeypatch.setitem(implementations._FAST[op], "cpu", [("triton", lambda: usable)])
-
-    def poisoned(empty: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        return lambda *arguments, **options: empty(*arguments, **options).fill_(float("nan"))
-
-    for name in ("empty", "empty_like"):
-        monkeypatch.setattr(torch, name, poisoned(getattr(torch, name)))
 
 
 # ---- all implementations ----
@@ -201,9 +183,7 @@ def compare(op: Callable[..., Tensor], case: Case, dtype: torch.dtype, device: s
         assert ours.dtype == dtype and ours.shape == true.shape, name
         error, usual = (float((part.double() - true).abs().max()) for part in (ours, plain[name]))
         floor = 16 * torch.finfo(dtype).eps * float(true.abs().max() + 1)
-        if dtype == torch.float64:
-            assert error <= 1e-10, name
-        assert error <= 2 * usual + floor, f"{name}: {error} beside {usual}"
+        assert error <= (1e-10 if dtype == torch.float64 else 2 * usual + floor), f"{name}: {error} beside {usual}"
     for name, tensor in before.items():
         assert torch.equal(tensor, given[name]), f"{name} was changed"
 
@@ -260,6 +240,57 @@ def test_threads_do_not_change_the_bits() -> None:
     torch.set_num_threads(before)
     for name, one in found[0].items():
         assert all(torch.equal(one, other[name]) for other in found[1:]), name
+
+
+# ---- the kernels for GPUs, interpreted ----
+
+
+@pytest.fixture
+def interpreted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Serves the CPU by Triton's interpreter, by small tiles, with memory that is not 0 by chance."""
+    if os.environ.get("TRITON_INTERPRET") != "1":
+        pytest.skip("test_elastic_depthwise_triton.py runs this under TRITON_INTERPRET=1")
+    from modnas_fast.kernels import elastic_depthwise as kernels
+
+    for name, value in (("_PIXELS", 32), ("_CHANNELS", 8), ("_SLOTS", 3)):
+        monkeypatch.setattr(kernels, name, value)
+    usable = implementations.Availability(True, "interpreted")
+    for op in ("elastic_depthwise", "norm_activation"):
+        monkeypatch.setitem(implementations._FAST[op], "cpu", [("triton", lambda: usable)])
+
+    def poisoned(empty: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        return lambda *arguments, **options: empty(*arguments, **options).fill_(float("nan"))
+
+    for name in ("empty", "empty_like"):
+        monkeypatch.setattr(torch, name, poisoned(getattr(torch, name)))
+    with implementations.using("triton"):
+        yield
+
+
+@pytest.mark.parametrize(
+    ("case", "dtype"),
+    [
+        (CASES[0], torch.float32),
+        (CASES[3], torch.float64),
+        (Case(2, 9, 6, 9, 5, 1), torch.float64),
+        (Case(2, 3, 5, 6, 7, 2), torch.float64),
+        (Case(1, 5, 3, 4, 5, 2, "relu", True), torch.float64),
+    ],
+    ids=str,
+)
+def test_interpreted_kernels_compute_the_block(interpreted: None, case: Case, dtype: torch.dtype) -> None:
+    compare(block, case, dtype, "cpu", LEAVES)
+
+
+@pytest.mark.parametrize("case", [Case(3, 9, 7, 8, 3, 1), CASES[3], CASES[6]], ids=str)
+def test_interpreted_kernels_compute_the_norm(interpreted: None, case: Case) -> None:
+    compare(norm, case, torch.float64, "cpu", ("x", "scale", "shift", "residual"))
+
+
+def test_interpreted_kernels_leave_out_what_is_frozen(interpreted: None) -> None:
+    case = Case(2, 3, 3, 4, 3, 1)
+    for names in (("x",), ("weight",), ("scale",)):
+        compare(block, case, torch.float64, "cpu", names)
 
 
 # ---- the references ----
