@@ -15,6 +15,7 @@ from modnas_fast.runtime.errors import InputError
 from modnas_fast.spaces.architecture import Architecture, Choice, place_of
 from modnas_fast.spaces.base import SearchSpace
 from modnas_fast.spaces.hat.analytic import PartBytes, costs
+from modnas_fast.spaces.hat.details import details_of
 from modnas_fast.spaces.hat.keys import HATKeys
 from modnas_fast.spaces.hat.network import END, PADDING, HATNetwork, Shape
 from modnas_fast.spaces.hat.published_form import is_published_form, read_published_form
@@ -24,6 +25,7 @@ from modnas_fast.supernets.prefixes import prefixes
 
 if TYPE_CHECKING:
     from modnas_fast.report.drawings import Drawing, Sample
+    from modnas_fast.spaces.hat.published import HATPublished
     from modnas_fast.spaces.hat.supernet import HATSupernet
 
 _NUMBERS = r"(\d+(?:\.\d+)*)"
@@ -78,6 +80,7 @@ class HATSpace(SearchSpace):
     #: the two ends; each choice at its other end alone or with its like; and networks in between: `_reference_indices`
     references: tuple[str, ...]
     takes_ids = True
+    unpublished = "; it was published of the spaces 0 and 1: set space.scale=space0, or use --preset hat"
     analytic_is_differentiable = True
 
     def __init__(self, scale: str = "small", **options: Sequence[int] | int | None) -> None:
@@ -266,6 +269,26 @@ class HATSpace(SearchSpace):
                     sizes = _shares(layered[group.name], getattr(self.scale, group.options))
                     found.append((present * sizes).sum(-1) / present.sum(-1))
         return torch.stack(found, dim=-1)
+
+    def details(self, onehot: Tensor) -> Tensor:
+        """See `details_of`."""
+        return details_of(self.features(onehot))
+
+    @property
+    def published(self) -> HATPublished | None:
+        """Tables of latency and a judge of BLEU for the published spaces; None for small, and with sizes of one's own.
+
+        The same object every time: a table is read and sampled once.
+        """
+        return self._published
+
+    @cached_property
+    def _published(self) -> HATPublished | None:
+        if self.scale not in (SCALES["space0"], SCALES["space1"]):
+            return None
+        from modnas_fast.spaces.hat.published import HATPublished
+
+        return HATPublished(self)
 
     # ---- networks ----
 
