@@ -451,6 +451,10 @@ class EvaluationConfig(Section):
     """Preferences per device; None: 24 (paper) for two objectives, 66 for three, 120 for more."""
     batch_size: Positive = 256
     """Images at a time, where errors are computed."""
+    measured: Annotated[int, Field(ge=0)] = 200
+    """Samples of the test part by which further measures of the answers' networks are told, where the task has such, as
+    translation has BLEU, with weights inherited from the supernet; 0: none. Fronts are those of the first objective all
+    the same: it tells networks apart long before these do."""
     statistics_samples: Positive = 256
     """Training images on which batch normalisations of chosen networks compute their statistics anew, where networks
     share scale and shift of them, as those of mobilenetv3 do (published: 2,000)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -142,6 +142,10 @@ class SearchSpace(ABC):
         Raises InputError where the space has none: it is searched on tables alone.
         """
         raise InputError(f"space {self.name} has no supernet: search it on a table with task.source=surrogate")
+
+    def inherited(self, shared: Mapping[str, Tensor], architecture: Architecture) -> dict[str, Tensor] | None:
+        """Weights of a standalone network out of those of the supernet, by name; None: they cannot be cut out."""
+        return None
 
     def draw(self, architecture: Architecture) -> Drawing | None:
         """A drawing for the report; None: it shows the architecture's string."""
