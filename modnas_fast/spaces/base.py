@@ -53,6 +53,9 @@ class SearchSpace(ABC):
     keys: ClassVar[type[SpaceKeys]] = SpaceKeys
     #: name of the choice inside whose options fronts are compared besides: devices agree on it, and differ there
     dividing: ClassVar[str | None] = None
+    #: for progressive shrinking, in order: which choices, by the beginnings of their names, may then differ from the
+    #: largest network's; all others may from the start
+    shrinking: ClassVar[tuple[str, ...]] = ()
     #: whether networks take ids, such as those of tokens, instead of numbers
     takes_ids = False
     #: behind the complaint that nothing is published of the space as it is made, what helps
@@ -152,6 +155,11 @@ class SearchSpace(ABC):
     @property
     def ends(self) -> tuple[Architecture, Architecture] | None:
         """The smallest and the largest network, where all others are parts of this one and have that one in them."""
+        return None
+
+    @property
+    def familiar(self) -> Architecture | None:
+        """A network that one would take without a search, which is verified beside the answers; None: none is."""
         return None
 
     @property

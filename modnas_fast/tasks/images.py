@@ -59,6 +59,11 @@ class ImageClassification(Task):
         """Mean cross-entropy [S] in nats of logits [S, B, classes]."""
         return cross_entropies(outputs, y)
 
+    def distilled_losses(self, outputs: Tensor, y: Tensor, told: Tensor, share: float) -> Tensor:
+        """Cross-entropies [S] for the labels, and in their `share` those for the probabilities that were told."""
+        soft = -(told.softmax(-1) * outputs.log_softmax(-1)).sum(-1).mean(-1)
+        return torch.lerp(self.training_losses(outputs, y), soft, share)
+
     def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Mean cross-entropy [] in nats of logits [B, classes]."""
         return nn.functional.cross_entropy(outputs, y)

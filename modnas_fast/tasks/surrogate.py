@@ -299,7 +299,7 @@ class SurrogateObjective:
         alive = self._space.viable(onehot)
         return alive * predicted + (1 - alive) * self.chance_loss
 
-    def train_step(self, onehot: Tensor, share: float, hard: bool | None = None) -> None:
+    def train_step(self, onehot: Tensor, share: float, hard: bool | None = None, teacher: int | None = None) -> None:
         """Nothing: there are no weights."""
 
     @torch.no_grad()

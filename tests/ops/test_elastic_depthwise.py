@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ from modnas_fast.supernets.norm_activation import norm_activation
 
 module = import_module("modnas_fast.supernets.norm_activation")
 FUNCTIONS: dict[str | None, Callable[[Tensor], Tensor]] = {None: lambda y: y, "relu": F.relu, "hswish": F.hardswish}
-WIDEST = 21  # channels of the shared weights
+WIDEST = 40  # channels of the shared weights
 
 
 class Case(NamedTuple):
@@ -33,6 +34,9 @@ class Case(NamedTuple):
     activation: str | None = "hswish"
     given: bool = False  # statistics
 
+    def __str__(self) -> str:
+        return "-".join(map(str, self))
+
 
 CASES = [
     Case(2, 5, 4, 6, 3, 1, "relu"),
@@ -40,7 +44,7 @@ CASES = [
     Case(2, 8, 9, 8, 7, 2),
     Case(2, 17, 5, 7, 3, 2, None),
     Case(4, 16, 3, 3, 7, 1),
-    Case(1, 9, 1, 3, 5, 2, "relu"),
+    Case(1, 9, 1, 3, 5, 2, "relu", True),
     Case(2, 21, 6, 13, 5, 2, "hswish", True),
     Case(1, 3, 1, 1, 7, 1, "relu", True),
     Case(2, 8, 12, 11, 7, 1, None),
@@ -118,8 +122,175 @@ def results(
         options["residual"] = leaves["residual"]
     y = op({**given, **leaves}, case, observe=lambda *found: seen.extend(found), **options)
     found = torch.autograd.grad(y, list(leaves.values()), dy, allow_unused=True)
-    gradients = {name: torch.zeros(1) if g is None else g for name, g in zip(leaves, found, strict=True)}
+    gradients = {
+        name: torch.zeros_like(leaves[name]) if g is None else g for name, g in zip(leaves, found, strict=True)
+    }
     return {"y": y.detach(), "mean": seen[0], "var": seen[1], **gradients}
+
+
+class Served(NamedTuple):
+    """By which implementation, with tensors on which device."""
+
+    name: str
+    device: str
+
+
+SERVED = {
+    "reference": Served("reference", "cpu"),
+    "c++": Served("c++", "cpu"),
+    "triton": Served("triton", "cuda"),
+}
+
+
+@pytest.fixture(params=list(SERVED))
+def served(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
+    """Runs a test once per implementation; afterwards its module must have run, and no other."""
+    found = SERVED[request.param]
+    if found.device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("torch sees no CUDA device")
+    elif found.name not in implementations.available("elastic_depthwise", found.device):
+        pytest.skip(implementations.chosen("elastic_depthwise", found.device).reason)
+    ran: set[str] = set()
+
+    def watched(name: str, load: Callable[[str], Any] = module.load) -> Any:
+        ran.add(name)
+        return load(name)
+
+    for user in (module, import_module("modnas_fast.supernets.elastic_depthwise")):
+        monkeypatch.setattr(user, "load", watched)
+    with implementations.using(found.name):
+        yield found
+    assert ran == {found.name} - {"reference"}
+
+
+# ---- all implementations ----
+
+
+def compare(op: Callable[..., Tensor], case: Case, dtype: torch.dtype, device: str, names: tuple[str, ...]) -> None:
+    """In float64 by 1e-10; else off by at most twice what the reference is, and a floor."""
+    exact = tensors(case)
+    if op is norm:
+        exact["dy"] = exact["x"].flip(0) * 0.7
+        exact["residual"] = exact["x"].flip(1)
+    given = {name: tensor.to(device, dtype) for name, tensor in exact.items()}
+    before = {name: tensor.clone() for name, tensor in given.items()}
+    found = results(op, given, case, given["dy"], names)
+    with implementations.using("reference"):
+        wanted = results(op, {name: t.double() for name, t in given.items()}, case, given["dy"].double(), names)
+        plain = results(op, given, case, given["dy"], names)
+    for name, true in wanted.items():
+        ours = found[name]
+        assert ours.dtype == dtype and ours.shape == true.shape, name
+        error, usual = (float((part.double() - true).abs().max()) for part in (ours, plain[name]))
+        floor = 16 * torch.finfo(dtype).eps * float(true.abs().max() + 1)
+        assert error <= (1e-10 if dtype == torch.float64 else 2 * usual + floor), f"{name}: {error} beside {usual}"
+    for name, tensor in before.items():
+        assert torch.equal(tensor, given[name]), f"{name} was changed"
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_every_implementation_computes_the_block(served: Served, case: Case, dtype: torch.dtype) -> None:
+    compare(block, case, dtype, served.device, LEAVES)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize("case", CASES[:-2], ids=str)
+def test_every_implementation_computes_the_norm(served: Served, case: Case, dtype: torch.dtype) -> None:
+    compare(norm, case, dtype, served.device, ("x", "scale", "shift", "residual"))
+
+
+def test_numbers_far_from_zero_keep_their_variance(served: Served) -> None:
+    case = Case(4, 16, 9, 9, 3, 1, None)
+    given = tensors(case, torch.float32, served.device)
+    given["x"] += 1000
+    seen: list[Tensor] = []
+    norm(given, case, observe=lambda *found: seen.extend(found))
+    torch.testing.assert_close(seen[1], given["x"].double().var((0, 2, 3), correction=0).float(), rtol=1e-4, atol=0)
+
+
+def test_planes_of_other_strides_are_taken(served: Served) -> None:
+    case = CASES[0]
+    given = tensors(case, device=served.device)
+    plain = block(given, case)
+    given["x"] = given["x"].contiguous()
+    torch.testing.assert_close(block(given, case), plain, atol=1e-12, rtol=1e-12)
+
+
+def test_frozen_parts_need_no_gradient(served: Served) -> None:
+    case = CASES[2]
+    given = tensors(case, device=served.device)
+    for names in (("x",), ("weight", "to5"), ("scale",)):
+        found = results(block, given, case, given["dy"], names)
+        with implementations.using("reference"):
+            wanted = results(block, given, case, given["dy"], names)
+        for name in names:
+            torch.testing.assert_close(found[name], wanted[name], atol=1e-10, rtol=1e-10)
+
+
+@pytest.mark.skipif("c++" not in implementations.available("elastic_depthwise", "cpu"), reason="no compiled core")
+def test_threads_do_not_change_the_bits() -> None:
+    case = Case(9, 40, 24, 24, 7, 2)  # 7: without the matrices, whose products are those of a library
+    given, before = tensors(case, torch.float32), torch.get_num_threads()
+    found = []
+    with implementations.using("c++"):
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found.append(results(block, given, case, given["dy"], LEAVES))
+    torch.set_num_threads(before)
+    for name, one in found[0].items():
+        assert all(torch.equal(one, other[name]) for other in found[1:]), name
+
+
+# ---- the kernels for GPUs, interpreted ----
+
+
+@pytest.fixture
+def interpreted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Serves the CPU by Triton's interpreter, by small tiles, with memory that is not 0 by chance."""
+    if os.environ.get("TRITON_INTERPRET") != "1":
+        pytest.skip("test_elastic_depthwise_triton.py runs this under TRITON_INTERPRET=1")
+    from modnas_fast.kernels import elastic_depthwise as kernels
+
+    for name, value in (("_PIXELS", 32), ("_CHANNELS", 8), ("_SLOTS", 3)):
+        monkeypatch.setattr(kernels, name, value)
+    usable = implementations.Availability(True, "interpreted")
+    for op in ("elastic_depthwise", "norm_activation"):
+        monkeypatch.setitem(implementations._FAST[op], "cpu", [("triton", lambda: usable)])
+
+    def poisoned(empty: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        return lambda *arguments, **options: empty(*arguments, **options).fill_(float("nan"))
+
+    for name in ("empty", "empty_like"):
+        monkeypatch.setattr(torch, name, poisoned(getattr(torch, name)))
+    with implementations.using("triton"):
+        yield
+
+
+@pytest.mark.parametrize(
+    ("case", "dtype"),
+    [
+        (CASES[0], torch.float32),
+        (CASES[3], torch.float64),
+        (Case(2, 9, 6, 9, 5, 1), torch.float64),
+        (Case(2, 3, 5, 6, 7, 2), torch.float64),
+        (Case(1, 5, 3, 4, 5, 2, "relu", True), torch.float64),
+    ],
+    ids=str,
+)
+def test_interpreted_kernels_compute_the_block(interpreted: None, case: Case, dtype: torch.dtype) -> None:
+    compare(block, case, dtype, "cpu", LEAVES)
+
+
+@pytest.mark.parametrize("case", [Case(3, 9, 7, 8, 3, 1), CASES[3], CASES[6]], ids=str)
+def test_interpreted_kernels_compute_the_norm(interpreted: None, case: Case) -> None:
+    compare(norm, case, torch.float64, "cpu", ("x", "scale", "shift", "residual"))
+
+
+def test_interpreted_kernels_leave_out_what_is_frozen(interpreted: None) -> None:
+    case = Case(2, 3, 3, 4, 3, 1)
+    for names in (("x",), ("weight",), ("scale",)):
+        compare(block, case, torch.float64, "cpu", names)
 
 
 # ---- the references ----
@@ -171,9 +342,9 @@ def test_a_residual_is_added() -> None:
     ("change", "text"),
     [
         ({"x": torch.ones(3, 11)}, r"x must have shape \[B, C, H, W\]"),
-        ({"weight": torch.ones(30, 1, 4, 4)}, r"weight must have shape \[M, 1, K, K\] with K = 3, 5 or 7, not"),
+        ({"weight": torch.ones(50, 1, 4, 4)}, r"weight must have shape \[M, 1, K, K\] with K = 3, 5 or 7, not"),
         ({"weight": torch.ones(3, 1, 7, 7)}, "weight must have at least the 19 channels of x"),
-        ({"scale": torch.ones(30)}, "scale is torch.float32, but x is torch.float64"),
+        ({"scale": torch.ones(50)}, "scale is torch.float32, but x is torch.float64"),
         ({"to5": torch.ones(9, 9)}, r"to5 must have shape \[25, 25\], not \[9, 9\]"),
     ],
 )

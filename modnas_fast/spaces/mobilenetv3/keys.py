@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -18,6 +19,14 @@ class MobileNetV3Keys(SpaceKeys):
     of_supernet: ClassVar[tuple[str, ...]] = ("checkpoint",)
     paths: ClassVar[tuple[str, ...]] = ("checkpoint",)
     of_space: ClassVar[tuple[str, ...]] = ("scale", "width", "resolutions", "kernels", "expansions", "depths")
+
+    sizes: ClassVar[tuple[Mapping[str, Any], ...]] = (
+        {"width": 0.25, "resolutions": (48, 64, 80)},
+        {"width": 0.5, "resolutions": (64, 80, 96, 112)},
+        {"width": 0.75, "resolutions": (80, 96, 112, 128)},
+        {"width": 1.0, "resolutions": (96, 128, 160)},
+        {"width": 1.2, "resolutions": (128, 160, 192, 224)},
+    )
 
     scale: Literal["small", "published"] = "small"
     """published is Once-for-All's for ImageNet; small is for a CPU."""

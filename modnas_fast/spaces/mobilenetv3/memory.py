@@ -7,8 +7,8 @@ behind it, keeps until the backward pass, in numbers,
     B · (m · (3 h² + 6 g²) + 3 o g²)            with masks, whatever the network
 
 (inputs of normalisations, activations and convolutions), the stem 3, the first block 5 and the last expansion 3 images
-of their channels. Formulas below are those of the largest network at its largest resolution. Beside them, each part of
-the samples leaves gradients by all weights.
+of their channels, at most: what fuses normalisation and activation keeps a third less. Formulas below are those of the
+largest network at its largest resolution. Beside them, each part of the samples leaves gradients by all weights.
 """
 
 from __future__ import annotations

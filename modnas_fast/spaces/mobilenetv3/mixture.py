@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from modnas_fast.spaces.mobilenetv3.prefixes import beginning, by_minibatch, ending
+from modnas_fast.spaces.mobilenetv3.prefixes import Norms, beginning, ending
 from modnas_fast.spaces.mobilenetv3.scales import middle_channels, squeezed_channels
 from modnas_fast.spaces.mobilenetv3.shared import ElasticKernels, SharedWeights, SqueezeExcite
 
@@ -32,31 +32,33 @@ class Shares(NamedTuple):
 
 def mixed_logits(weights: SharedWeights, x: Tensor, shares: Shares) -> Tensor:
     """[B, classes] of images [B, C, r, r] at one resolution, normalised by the minibatch."""
-    x = beginning(weights, x, by_minibatch)
+    norms = Norms()
+    x = beginning(weights, x, norms)
     for stage, stride in enumerate(weights.scale.strides):
         for layer in range(weights.scale.layers):
-            y = _bottleneck(weights, x, stage, layer, stride if layer == 0 else 1, shares)
+            y = _bottleneck(weights, x, stage, layer, stride if layer == 0 else 1, shares, norms)
             if layer:
                 x = x + shares.present[stage, layer] * y
             else:
                 x = x + y if stride == 1 and x.shape[1] == y.shape[1] else y
-    return ending(weights, x, by_minibatch)
+    return ending(weights, x, norms)
 
 
-def _bottleneck(weights: SharedWeights, x: Tensor, stage: int, layer: int, stride: int, shares: Shares) -> Tensor:
+def _bottleneck(
+    weights: SharedWeights, x: Tensor, stage: int, layer: int, stride: int, shares: Shares, norms: Norms
+) -> Tensor:
     block, scale = weights.bottleneck(stage, layer), weights.scale
     wide, depthwise, point = block.inverted_bottleneck, block.depth_conv, block.point_linear
     widths = [middle_channels(x.shape[1], expansion) for expansion in scale.expansions]
-    y = by_minibatch(F.conv2d(x, wide.weight), wide.norm, scale.activations[stage])
+    y = norms(F.conv2d(x, wide.weight), wide.norm, scale.activations[stage])
     taps = _mixed_kernel(depthwise.conv, shares.kernels[stage, layer], widths[-1])
-    y = F.conv2d(y, taps, stride=stride, padding=taps.shape[-1] // 2, groups=widths[-1])
-    y = by_minibatch(y, depthwise.norm, scale.activations[stage])
+    y = norms.depthwise(y, taps, stride, depthwise.norm, scale.activations[stage])
     share = shares.expansions[stage, layer]
     y = y * (share @ _prefixes(widths, y))[:, None, None]
     if depthwise.excite is not None:
         inner = share @ _prefixes([squeezed_channels(width) for width in widths], y)
         y = _excited(depthwise.excite, y, inner)
-    return by_minibatch(F.conv2d(y, point.weight), point.norm)
+    return norms(F.conv2d(y, point.weight), point.norm)
 
 
 def _mixed_kernel(kernels: ElasticKernels, share: Tensor, width: int) -> Tensor:

@@ -67,6 +67,7 @@ class MobileNetV3Space(SearchSpace):
 
     name = "mobilenetv3"
     keys = MobileNetV3Keys
+    shrinking = ("kernel", "depth", "expansion")
     analytic_is_differentiable = True
     references: tuple[str, ...]
 
@@ -133,6 +134,11 @@ class MobileNetV3Space(SearchSpace):
         from modnas_fast.spaces.mobilenetv3.drawing import legend
 
         return legend(self.scale)
+
+    @property
+    def familiar(self) -> Architecture:
+        """The one scaled uniformly: every choice in its middle."""
+        return self.architecture([len(choice.options) // 2 for choice in self.choices])
 
     # ---- strings ----
 

@@ -73,12 +73,11 @@ class MobileNetV3Supernet(SharedWeights):
         memo = memo_of_state or Memo()
         if not hard or (onehot.requires_grad and torch.is_grad_enabled()):
             return torch.stack([self._mixed(state, row, exact, memo) for row in onehot.to(state)])
-        return self._networks(state, onehot, [prefixes.by_minibatch] * len(onehot), memo)
+        return self._networks(state, onehot, [None] * len(onehot), memo)
 
     def predict_chosen(self, state: Tensor, onehot: Tensor, statistics: Sequence[object]) -> Tensor:
         """Logits [S, B, classes] of hard samples, normalised by their `statistics`."""
-        normalise = [prefixes.Given(cast("prefixes.Statistics", given)) for given in statistics]
-        return self._networks(state, onehot, normalise, Memo())
+        return self._networks(state, onehot, cast("Sequence[prefixes.Statistics]", statistics), Memo())
 
     def statistics(self, batches: Sequence[Tensor], onehot: Tensor) -> list[prefixes.Statistics]:
         """Of hard samples [S, N]: mean and variance of every batch normalisation, averaged over batches of images.
@@ -90,28 +89,30 @@ class MobileNetV3Supernet(SharedWeights):
             with torch.no_grad():
                 found = []
                 for batch in batches:
-                    noting = prefixes.Noting()
-                    prefixes.logits(self, resized(self.embed(batch), shape.resolution), shape, noting)
-                    found.append([torch.stack(pair) for pair in noting.found])
+                    norms = prefixes.Norms()
+                    prefixes.logits(self, resized(self.embed(batch), shape.resolution), shape, norms)
+                    found.append([torch.stack(pair) for pair in norms.seen])
                 means = (torch.stack(pairs).mean(dim=0) for pairs in zip(*found, strict=True))
                 return [(pair[0], pair[1]) for pair in means]
 
         shapes = self._shapes(onehot)
         return in_parallel(one, shapes, workers(batches[0].device, len(shapes)))
 
-    def _networks(self, state: Tensor, onehot: Tensor, normalise: Sequence[prefixes.Normalise], memo: Memo) -> Tensor:
+    def _networks(
+        self, state: Tensor, onehot: Tensor, statistics: Sequence[prefixes.Statistics | None], memo: Memo
+    ) -> Tensor:
         """Logits of hard samples, one after the other, on a CPU without a gradient one per thread."""
         enabled = torch.is_grad_enabled()
         shapes = self._shapes(onehot)
         images = {r: self._resized(state, r, memo) for r in dict.fromkeys(shape.resolution for shape in shapes)}
 
-        def one(network: tuple[Shape, prefixes.Normalise]) -> Tensor:
-            shape, normalise = network
+        def one(network: tuple[Shape, prefixes.Statistics | None]) -> Tensor:
+            shape, given = network
             with torch.set_grad_enabled(enabled):
-                return prefixes.logits(self, images[shape.resolution], shape, normalise)
+                return prefixes.logits(self, images[shape.resolution], shape, prefixes.Norms(given))
 
         count = 1 if enabled else workers(state.device, len(shapes))
-        return torch.stack(in_parallel(one, list(zip(shapes, normalise, strict=True)), count))
+        return torch.stack(in_parallel(one, list(zip(shapes, statistics, strict=True)), count))
 
     def plan(self, x: Tensor, samples: int, computed: Computed, free: int | None, workers: int = 1) -> Plan:
         """One sample at a time for every worker; see `memory.plan`."""

@@ -180,7 +180,7 @@ def test_what_a_pass_keeps_is_what_the_formula_tells() -> None:
         outputs = shared.predict(x, space.encode(space.ends)[1:])
     bytes_kept = sum(size for place, size in kept.items() if place not in weights)
     told = 16 * 4 * memory.kept_numbers(space.scale, masks=False)
-    assert outputs.requires_grad and 0.7 * told < bytes_kept <= told
+    assert outputs.requires_grad and 0.5 * told < bytes_kept <= told
 
 
 def test_memory_that_is_not_there_is_refused_with_what_helps() -> None:
