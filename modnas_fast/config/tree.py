@@ -187,10 +187,11 @@ class DevicesConfig(Section):
     """Names of the devices held out from the search; `auto`: of this machine two of the CPU's settings and one of
     each GPU's; of the tables help, hw-gpt-bench and ofa-help the paper's where `search` is None; none otherwise."""
     table: Annotated[str, Field(min_length=1)] | None = None
-    """Costs from a table instead of this machine: `help`, `hw-nas-bench-360`, `hw-gpt-bench`, `ofa-help`, or a CSV or
-    parquet file with columns architecture, device, latency_ms and others such as energy_mj, of all networks or of at least 30;
-    paper: help. The presets nb201, nb201-supernet, nb201-paper, hw-gpt-bench and ofa-help have what else a search on
-    published tables needs."""
+    """Costs from a table instead of this machine: `help`, `hw-nas-bench-360`, `hw-gpt-bench`, `ofa-help`; a CSV or
+    parquet file with columns architecture, device, latency_ms and others such as energy_mj, of all networks or of at
+    least 30; or, for mobilenetv3, YAML with the latencies of blocks, a file or a folder, which is exact for every
+    network (docs/mobilenetv3.md). Paper: help. The presets nb201, nb201-supernet, nb201-paper, hw-gpt-bench and
+    ofa-help have what else a search on published tables needs."""
     search: tuple[str, ...] | None = None
     """Names of the table's devices that are searched; None: the paper's 13 of help, its 4 of hw-gpt-bench, its
     11 of ofa-help, all of other tables, less those in `unseen`."""

@@ -37,7 +37,7 @@ class Benchmark:
         judge: qualities [n] of one-hots [n, N]; given where the table has not all networks of the space. It and the
             table's judge then tell of answers and of the fronts that they are compared with.
         quality: the first objective.
-        anywhere: whether the judge tells all qualities, so that a search may ask for any network.
+        asks_judge: whether the judge tells all qualities, so that a search may ask for any network.
     """
 
     space: SearchSpace
@@ -49,7 +49,7 @@ class Benchmark:
     chance_error: float
     judge: Callable[[Tensor], Tensor] | None = None
     quality: Objective = ERROR
-    anywhere: bool = False
+    asks_judge: bool = False
 
     @property
     def search_devices(self) -> tuple[Device, ...]:
@@ -151,7 +151,7 @@ def benchmark_of(
         truth.chance,
         truth.judge,
         truth.quality,
-        truth.anywhere,
+        truth.asks_judge,
     )
 
 

@@ -39,7 +39,7 @@ def prepare(
         benchmark.kept,
         benchmark.chance_error,
         judge=benchmark.judge,
-        anywhere=benchmark.anywhere,
+        asks_judge=benchmark.asks_judge,
     )
     return Preparation(config, source, objective, truth, reporter=reporter).prepare()
 

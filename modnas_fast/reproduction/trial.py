@@ -76,6 +76,10 @@ class Group:
         made = make_space(space.name, space.arguments)
         return load_benchmark(self.task, self.table, self.search, self.unseen, self.metrics, made)
 
+    def told(self, benchmark: Benchmark, config: Config, answer: Answer) -> Entry:
+        """What an entry tells besides of a search of this group."""
+        return {}
+
 
 def missing(group: Group, folder: Path) -> list[Variant]:
     """The variants without an entry in `folder`."""
@@ -91,7 +95,7 @@ def run_group(group: Group, folder: Path) -> str:
         for variant in left:
             config = group.config(variant)
             answer = search(config, benchmark, prepared)
-            entry = run_entry(benchmark, config, answer)
+            entry = {**run_entry(benchmark, config, answer), **group.told(benchmark, config, answer)}
             if variant == group.variants[0]:
                 entry["predictor"] = predictor_entry(benchmark, prepared)
             write_json(folder / group.file(variant), entry)

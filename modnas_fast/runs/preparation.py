@@ -150,7 +150,7 @@ class Preparation:
     @property
     def _anywhere(self) -> bool:
         """Whether any network's quality may be asked for, also of those that no table of costs has."""
-        return self._objective is None and self._known_truth.anywhere
+        return self._objective is None and self._known_truth.asks_judge
 
     def _timed(self, stage: str, since: float) -> None:
         self._seconds[stage] = time.monotonic() - since
@@ -226,7 +226,7 @@ class Preparation:
 
     def _true_values(self, onehot: Tensor) -> Tensor:
         truth = self._known_truth
-        if truth.anywhere and truth.judge is not None:
+        if truth.asks_judge and truth.judge is not None:
             return truth.judge(onehot)
         return self._known_truth.of([architecture.text for architecture in self._space.decode(onehot)])
 

@@ -116,8 +116,8 @@ class Truth:
     description: dict[str, Any] = field(default_factory=dict)
     #: qualities [n], float64, of networks [n, N] that were not trained; None: all were
     judge: Callable[[Tensor], Tensor] | None = None
-    #: whether the judge tells all qualities, so that any network may be asked for
-    anywhere: bool = False
+    #: whether a search may ask for the quality of any network, and the judge answers: too few were trained for a table
+    asks_judge: bool = False
 
     @cached_property
     def _row_of(self) -> dict[str, int]:

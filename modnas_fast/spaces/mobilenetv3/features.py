@@ -53,8 +53,8 @@ def features(space: MobileNetV3Space, onehot: Tensor) -> Tensor:
 def details(space: MobileNetV3Space, onehot: Tensor) -> Tensor:
     """Per stage, of its first block and of its others: how many have each kernel and each expansion.
 
-    All of them alone and times the pixels of the stage, beside the resolution's one-hot: [..., F], linear in each choice.
-    Devices run some resolutions faster than others nearby.
+    All of them alone and times the pixels of the stage, beside the resolution's one-hot, since devices run some faster
+    than others nearby: [..., F], linear in each choice.
     """
     parts = space.split(onehot)
     blocks = torch.cat([parts.kernels, parts.expansions], dim=-1) * space.present(parts.depths)[..., None]

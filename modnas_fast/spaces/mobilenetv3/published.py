@@ -83,7 +83,7 @@ class MobileNetV3Published(Published):
             {"image_channels": 3, "classes": CLASSES, "input_shape": (3, side, side)},
             {"classes": CLASSES, "image": [3, side, side], "sizes": {}},
             judge,
-            anywhere=True,
+            asks_judge=True,
         )
 
     def split(self, table: str) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:

@@ -23,6 +23,7 @@ from modnas_fast.spaces.mobilenetv3.references import PUBLISHED_REFERENCES, desi
 from modnas_fast.spaces.mobilenetv3.scales import SCALES, Shape
 
 if TYPE_CHECKING:
+    from modnas_fast.report.drawings import Drawing, Sample
     from modnas_fast.spaces.mobilenetv3.block_table import BlockTable
     from modnas_fast.spaces.mobilenetv3.network import MobileNetV3
     from modnas_fast.spaces.mobilenetv3.published import MobileNetV3Published
@@ -124,6 +125,19 @@ class MobileNetV3Space(SearchSpace):
     def familiar(self) -> Architecture:
         """The one scaled uniformly: every choice in its middle."""
         return self.architecture([len(choice.options) // 2 for choice in self.choices])
+
+    def draw(self, architecture: Architecture) -> Drawing:
+        """See `SearchSpace.draw`."""
+        from modnas_fast.spaces.mobilenetv3.drawing import draw_mobilenetv3
+
+        return draw_mobilenetv3(self.shape(architecture.indices), self.scale)
+
+    @property
+    def legend(self) -> tuple[Sample, ...]:
+        """See `SearchSpace.legend`."""
+        from modnas_fast.spaces.mobilenetv3.drawing import legend
+
+        return legend(self.scale)
 
     # ---- strings ----
 
