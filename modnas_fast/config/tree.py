@@ -379,7 +379,7 @@ class SearchConfig(Section):
     """With `sandwich`: share of the losses of other networks that compares their outputs with the largest network's of
     the same step (in-place distillation; OFA: half, from a network trained before)."""
     shrinking: tuple[Fraction, ...] | None = None
-    """Progressive shrinking, for spaces of nested networks that name an order of their choices: the shares of the warm-up
+    """Progressive shrinking, for spaces of nested networks that name an order of their choices: shares of the warm-up
     after which kernels, then depths, then expansions of mobilenetv3 may differ from the largest network's; None: all
     from the start. OFA: [0.31, 0.51, 0.75]."""
     train_weights: bool = True
