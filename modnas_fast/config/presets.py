@@ -95,6 +95,17 @@ PRESETS: dict[str, dict[str, Any]] = {
         },
         "verify": {"networks": 2, "epochs": 8, "optimizer": "adamw", "learning_rate": 2e-3, "weight_decay": 0.01},
     },
+    # translators on HAT's published latencies and a judge of BLEU: as nb201 below
+    "hat": {
+        "objectives": ["bleu_loss", "latency"],
+        "space": {"name": "hat", "scale": "space0"},
+        "task": {"kind": "translation", "source": "surrogate", "table": "wmt14-ende"},
+        "devices": {"table": "hat", "networks": 500},
+        "predictor": {"kind": "detailed", "steps": 1500, "learning_rate": 5e-3},
+        "hypernetwork": {"intervals": 51},
+        "scalarization": {"task_tail": 0.001, "mu": 0.01},
+        "search": {"warmup_steps": 0, "steps": 200, "refine_steps": 600, "refine_networks": 40_000},
+    },
     # photos on a CPU: MobileNetV3s of half the usual width at 64 to 112 pixels
     "mobilenet-small": {
         "space": {"name": "mobilenetv3"},

@@ -43,7 +43,10 @@ DEFAULT_SPACE = "nb201"
 #: pixels of the shorter side from which on images count as photos
 PHOTO_SIDE = 64
 #: names of the tables of costs that come from the registry of benchmark data
-PUBLISHED_TABLES = ("help", "hw-nas-bench-360", "hw-gpt-bench", "ofa-help")
+PUBLISHED_TABLES = (
+    *("help", "hw-nas-bench-360", "hw-gpt-bench", "ofa-help"),
+    *("hat", "hat-wmt14enfr", "hat-wmt19ende", "hat-iwslt14deen"),
+)
 #: keys that hold paths, with the words that stand there instead of one
 PATHS = {("task", "data"): ("digits", "python-topics"), ("devices", "table"): PUBLISHED_TABLES}
 
@@ -169,7 +172,8 @@ class TaskConfig(_ChoiceSection):
     errors of `table`, which needs no images (preset nb201)."""
     table: Annotated[str, Field(min_length=1)] | None = None
     """The task whose published qualities judge the answer: of NAS-Bench-201 `cifar10`, `cifar100` or
-    `imagenet16-120`, of gpt in the scales s, m, l `openwebtext`, of mobilenetv3 in the scale published `imagenet`;
+    `imagenet16-120`, of gpt in the scales s, m, l `openwebtext`, of hat in the spaces 0, 1 `wmt14-ende`, of
+    mobilenetv3 in the scale published `imagenet`;
     None: none is known, the supernet's count."""
     queries: Annotated[int, Field(ge=8)] = 300
     """Q, true errors that the surrogate may know, for all devices together."""
@@ -187,16 +191,18 @@ class DevicesConfig(Section):
 
     unseen: Literal["auto"] | tuple[str, ...] = "auto"
     """Names of the devices held out from the search; `auto`: of this machine two of the CPU's settings and one of
-    each GPU's; of the tables help, hw-gpt-bench and ofa-help the paper's where `search` is None; none otherwise."""
+    each GPU's; of the tables help, hw-gpt-bench, hat and ofa-help the paper's where `search` is None; none
+    otherwise."""
     table: Annotated[str, Field(min_length=1)] | None = None
-    """Costs from a table instead of this machine: `help`, `hw-nas-bench-360`, `hw-gpt-bench`, `ofa-help`; a CSV or
-    parquet file with columns architecture, device, latency_ms and others such as energy_mj, of all networks or of at
-    least 30; or, for mobilenetv3, YAML with the latencies of blocks, a file or a folder, which is exact for every
-    network (docs/mobilenetv3.md). Paper: help. The presets nb201, nb201-supernet, nb201-paper, hw-gpt-bench and
-    ofa-help have what else a search on published tables needs."""
+    """Costs from a table instead of this machine: `help`, `hw-nas-bench-360`, `hw-gpt-bench`, `ofa-help`, `hat` (En-De;
+    `hat-wmt14enfr`, `hat-wmt19ende`, `hat-iwslt14deen`: of other tasks); a CSV or parquet file with columns
+    architecture, device, latency_ms and others such as energy_mj, of all networks or of at least 30; or, for
+    mobilenetv3, YAML with the latencies of blocks, a file or a folder, which is exact for every network
+    (docs/mobilenetv3.md). Paper: help. The presets nb201, nb201-supernet, nb201-paper, hw-gpt-bench, hat and ofa-help
+    have what else a search on published tables needs."""
     search: tuple[str, ...] | None = None
-    """Names of the table's devices that are searched; None: the paper's 13 of help, its 4 of hw-gpt-bench, its
-    11 of ofa-help, all of other tables, less those in `unseen`."""
+    """Names of the table's devices that are searched; None: the paper's 13 of help, its 4 of hw-gpt-bench, its 2 of
+    hat, its 11 of ofa-help, all of other tables, less those in `unseen`."""
     formats: Annotated[tuple[Literal["float32", "bfloat16"], ...], Field(min_length=1)] = ("float32", "bfloat16")
     """Number formats of this machine's settings; a CPU without instructions for bfloat16 takes ten times as long for
     depth-wise convolutions in it."""
@@ -316,7 +322,8 @@ class ScalarizationConfig(_ChoiceSection):
 
     choice = (choices.SCALARIZATIONS, "kind", "options")
     kind: Annotated[str, AfterValidator(choices.SCALARIZATIONS.check)] = "smooth_chebyshev"
-    """`linear` (paper), `smooth_chebyshev`, `cosine` (published code), or one of one's own (docs/extending.md)."""
+    """`linear` (paper), `smooth_chebyshev`, `cosine` (published code), `task_alone` (published code for translation:
+    preferences and costs have no influence), or one of one's own (docs/extending.md)."""
     options: dict[str, Any] = {}
     """Keyword arguments of a kind of one's own."""
     mu: PositiveFloat = 0.003
@@ -381,9 +388,9 @@ class SearchConfig(Section):
     """With `sandwich`: share of the losses of other networks that compares their outputs with the largest network's of
     the same step (in-place distillation; OFA: half, from a network trained before)."""
     shrinking: tuple[Fraction, ...] | None = None
-    """Progressive shrinking, for spaces of nested networks that name an order of their choices: shares of the warm-up
-    after which kernels, then depths, then expansions of mobilenetv3 may differ from the largest network's; None: all
-    from the start. OFA: [0.31, 0.51, 0.75]."""
+    """Progressive shrinking, for spaces of nested networks that name an order of their choices: the shares of the
+    warm-up after which kernels, then depths, then expansions of mobilenetv3 may differ from the largest network's;
+    None: all from the start. OFA: [0.31, 0.51, 0.75]."""
     train_weights: bool = True
     """False: w stays what the space's file with pretrained weights holds; there is no warm-up, and Φ learns alone."""
     weight_momentum: Fraction = 0.9

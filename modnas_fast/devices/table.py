@@ -13,6 +13,7 @@ from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.suggestions import did_you_mean
 from modnas_fast.spaces import SearchSpace
 from modnas_fast.spaces.published import CostTable
+from modnas_fast.spaces.rows import RowTable
 
 
 def devices_of(table: CostTable, space: SearchSpace, search: Sequence[str], unseen: Sequence[str]) -> list[Device]:
@@ -33,7 +34,7 @@ def devices_of(table: CostTable, space: SearchSpace, search: Sequence[str], unse
     ]
 
 
-def load_costs(name: str, space: SearchSpace) -> CostTable:
+def load_costs(name: str, space: SearchSpace) -> CostTable | RowTable:
     """The table of costs called `name`: one that was published of the space, or a file, see `load_cost_file`.
 
     Raises InputError where there is none.
@@ -49,7 +50,11 @@ def load_costs(name: str, space: SearchSpace) -> CostTable:
 
 
 def usual_split(
-    table: CostTable, name: str, space: SearchSpace, search: Sequence[str] | None, unseen: Sequence[str] | None
+    table: CostTable | RowTable,
+    name: str,
+    space: SearchSpace,
+    search: Sequence[str] | None,
+    unseen: Sequence[str] | None,
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Names of the devices searched and of those held out.
 
@@ -71,7 +76,7 @@ def usual_split(
     return tuple(search), tuple(unseen or ())
 
 
-def check_names(table: CostTable, search: Sequence[str], unseen: Sequence[str]) -> None:
+def check_names(table: CostTable | RowTable, search: Sequence[str], unseen: Sequence[str]) -> None:
     """Raises InputError for a device that the table has not or that is named twice, and where none is searched."""
     check_devices(list(table.values), search, unseen)
     for name in (*search, *unseen):

@@ -182,9 +182,7 @@ def _task_content(inputs: Inputs, prepared: Prepared) -> dict[str, Any]:
         return {**task, "notes": [*task["notes"], *notes]}
     notes.insert(0, f"{truth.quality.name}: {truth.origin}")
     if truth.judge is not None:
-        notes.insert(
-            1, f"{truth.quality.name} of an answer is judged, by the network that was published with the table"
-        )
+        notes.insert(1, f"{truth.quality.name} of an answer is judged, by {truth.judged_by}")
     if inputs.trains:
         task = inputs.task.description()
         notes.append("it read no true error: it used those inherited from a supernet trained on the images")

@@ -92,10 +92,9 @@ class Inputs:
 
     @property
     def has_benchmark(self) -> bool:
-        """Whether qualities and costs of all networks are known, or judged."""
-        return self.truth is not None and (
-            self.source.complete or (self.source.judges and self.truth.judge is not None)
-        )
+        """Whether qualities and costs of all networks are known, or judged, and a table's front stands beside them."""
+        judged = self.source.judges and not self.source.by_rows
+        return self.truth is not None and (self.source.complete or (judged and self.truth.judge is not None))
 
     @property
     def trains(self) -> bool:

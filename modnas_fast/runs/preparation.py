@@ -63,9 +63,10 @@ class Prepared:
     def measured(self) -> dict[str, Tensor]:
         """Costs [T, C] by network, in normalised ranges, that a search takes in place of predictions: a table's.
 
-        Measurements of this machine are left out: they and predictions do not lie beside each other to the percent.
+        Measurements of this machine are left out: they and predictions do not lie beside each other to the percent; and
+        estimates, which were not measured.
         """
-        if "measured" in self.source.kinds.values():
+        if self.source.by_rows or "measured" in self.source.kinds.values():
             return {}
         known = self.source.known
         return dict(zip(known.texts, known.normalized(self.search_devices, known.texts)))
@@ -226,9 +227,10 @@ class Preparation:
 
     def _true_values(self, onehot: Tensor) -> Tensor:
         truth = self._known_truth
-        if truth.asks_judge and truth.judge is not None:
+        if truth.asks_judge:
+            assert truth.judge is not None
             return truth.judge(onehot)
-        return self._known_truth.of([architecture.text for architecture in self._space.decode(onehot)])
+        return truth.of([architecture.text for architecture in self._space.decode(onehot)])
 
     def _query_candidates(self) -> Tensor:
         """Networks whose quality may be asked for, canonical one-hots [n, N]: those that were trained."""

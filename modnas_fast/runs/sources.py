@@ -15,6 +15,7 @@ from modnas_fast.devices.formula_costs import Anywhere, WithFormulas
 from modnas_fast.devices.machine_costs import LATENCY
 from modnas_fast.devices.metric import ExactCosts, find_metric, is_metric
 from modnas_fast.devices.part_costs import PartCosts
+from modnas_fast.devices.row_costs import RowCosts
 from modnas_fast.devices.table import check_devices, load_costs, usual_split
 from modnas_fast.devices.table_costs import TableCosts
 from modnas_fast.runtime.choices import METRICS
@@ -22,6 +23,7 @@ from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.objective import Objective, costs_of
 from modnas_fast.spaces import SearchSpace
 from modnas_fast.spaces.published import CostTable, Truth
+from modnas_fast.spaces.rows import RowTable
 
 
 def make_source(
@@ -80,9 +82,13 @@ def _source_of_devices(
         table = load_costs(options.table, space)
         _check(costs, table.metrics, f"the table {options.table}")
         _check_columns(exact, table, options.table)
-        table = _in_order(table.select(costs), space, config.task.table)
+        table = table.select(costs)
         unseen = None if options.unseen == "auto" else options.unseen
         search, unseen = usual_split(table, options.table, space, options.search, unseen)
+        if isinstance(table, RowTable):
+            name, seed = _short(options.table), config.seed + 2
+            return RowCosts(space, table, name, search, unseen, networks=options.networks, seed=seed)
+        table = _in_order(table, space, config.task.table)
         return TableCosts(
             space,
             table,
@@ -146,7 +152,7 @@ def _check(costs: Sequence[str], given: Sequence[str] | dict[str, str], by: str)
             )
 
 
-def _check_columns(exact: Sequence[str], table: CostTable, name: str) -> None:
+def _check_columns(exact: Sequence[str], table: CostTable | RowTable, name: str) -> None:
     """Refuses a table whose numbers of an exact cost would be left out in silence."""
     for metric in exact:
         if metric in table.metrics:

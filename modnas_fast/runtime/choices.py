@@ -100,6 +100,7 @@ SCALARIZATIONS = Registry(
         "linear": "modnas_fast.method.scalarize:linear",
         "smooth_chebyshev": "modnas_fast.method.scalarize:smooth_chebyshev",
         "cosine": "modnas_fast.method.scalarize:cosine",
+        "task_alone": "modnas_fast.method.scalarize:task_alone",
     },
     arguments=("losses", "preference"),
 )

@@ -33,8 +33,9 @@ def random_networks(count: int, seed: int = 0) -> Tensor:
 @pytest.fixture(scope="module")
 def asked() -> tuple[CountedTruth, list[int]]:
     counted, seen = CountedTruth(SPACE, true_errors, 60), list[int]()
-    fit = make_fit("gaussian_process", None, SPACE)
-    query_anywhere(SPACE, counted, random_networks(300), costs, 0, seen.append, fit)
+    query_anywhere(
+        SPACE, counted, random_networks(300), costs, 0, seen.append, make_fit("gaussian_process", None, SPACE)
+    )
     return counted, seen
 
 

@@ -121,11 +121,6 @@ class MobileNetV3Space(SearchSpace):
 
         return MobileNetV3Published(self) if is_judged(self) else None
 
-    @property
-    def familiar(self) -> Architecture:
-        """The one scaled uniformly: every choice in its middle."""
-        return self.architecture([len(choice.options) // 2 for choice in self.choices])
-
     def draw(self, architecture: Architecture) -> Drawing:
         """See `SearchSpace.draw`."""
         from modnas_fast.spaces.mobilenetv3.drawing import draw_mobilenetv3
@@ -138,6 +133,11 @@ class MobileNetV3Space(SearchSpace):
         from modnas_fast.spaces.mobilenetv3.drawing import legend
 
         return legend(self.scale)
+
+    @property
+    def familiar(self) -> Architecture:
+        """The one scaled uniformly: every choice in its middle."""
+        return self.architecture([len(choice.options) // 2 for choice in self.choices])
 
     # ---- strings ----
 
