@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -53,7 +54,7 @@ def check_parts(
     measured = torch.tensor([found[part.key]["mean"] for part in parts], dtype=torch.float64)
     onehot = space.encode(networks)
     metric = next(iter(table.metrics))
-    told = {metric: measured[: len(references)].tolist()}
+    told: dict[str, Sequence[float]] = {metric: measured[: len(references)].tolist()}
     device = Device.from_references(setting.name, told, table.metrics, "search")
     predictor = MetaPredictor(space, len(references), generator=torch.Generator().manual_seed(0))
     d = torch.tensor(device.embedding, dtype=torch.float32).expand(LEARNED, -1)
