@@ -14,6 +14,7 @@ from modnas_fast.runtime.errors import InputError
 BENCHMARKS = {
     "search_step": "one whole step of a search, beside the published way and plain PyTorch",
     "gpt_step": "the supernet's part of a step among GPTs, beside the published way and sliced networks",
+    "mobilenet_step": "the same among MobileNetV3s, beside one network at a time through dynamic layers",
     "mixed_cell": "the kernels of the supernet's cell",
     "entangled_linear": "linear layers with entangled weights",
     "min_norm": "the min-norm solver beside TorchJD and quadprog (in a source tree, with the test extras)",
