@@ -15,6 +15,7 @@ BENCHMARKS = {
     "search_step": "one whole step of a search, beside the published way and plain PyTorch",
     "gpt_step": "the supernet's part of a step among GPTs, beside the published way and sliced networks",
     "hat_step": "the same among encoder-decoders, beside masks on the largest network",
+    "mobilenet_step": "the same among MobileNetV3s, beside one network at a time through dynamic layers",
     "mixed_cell": "the kernels of the supernet's cell",
     "entangled_linear": "linear layers with entangled weights",
     "min_norm": "the min-norm solver beside TorchJD and quadprog (in a source tree, with the test extras)",
