@@ -16,6 +16,7 @@ BENCHMARKS = {
     "gpt_step": "the supernet's part of a step among GPTs, beside the published way and sliced networks",
     "mixed_cell": "the kernels of the supernet's cell",
     "entangled_linear": "linear layers with entangled weights",
+    "elastic_depthwise": "depth-wise convolution, norm and activation of mobile networks, beside torch's own",
     "min_norm": "the min-norm solver beside TorchJD and quadprog (in a source tree, with the test extras)",
     "measuring": "campaigns on this machine one after the other: how far latencies agree",
     "pick": "questions to a finished run, beside the same in torch",
