@@ -11,9 +11,10 @@ from typing import Any
 from modnas_fast.config import Config, find_choices, make_config, with_absolute_paths
 from modnas_fast.result import Result
 from modnas_fast.result.folder import create_numbered_run, create_run, discard_unstarted, open_run
+from modnas_fast.runs.own_images import preset_of_images, sized
 from modnas_fast.runs.run import Run
 from modnas_fast.runtime.errors import InputError
-from modnas_fast.runtime.progress import Reporter
+from modnas_fast.runtime.progress import Reporter, Silent
 from modnas_fast.runtime.stopping import Stopper
 
 #: where runs are made whose folder nobody names
@@ -29,6 +30,7 @@ def search(
     seed: int | None = None,
     overrides: Sequence[str] = (),
     remeasure: bool = False,
+    budgets: Mapping[str, float] | None = None,
     reporter: Reporter | None = None,
     stopper: Stopper | None = None,
     started: Callable[[Run], None] | None = None,
@@ -44,6 +46,8 @@ def search(
         seed: of everything random.
         overrides: such as `"search.steps=200"`, the last to change the configuration.
         remeasure: forget this machine's cached latencies first.
+        budgets: such as `{"latency_ms": 20}`, of one image on one thread: photos of one's own are searched with
+            networks of the size whose latencies reach it.
         reporter: told of the progress; None: nobody.
         stopper: listens for SIGINT and SIGTERM while the stages run, so that a checkpoint is written first; None:
             signals are left to the caller, and Ctrl-C costs the steps since the last checkpoint.
@@ -55,13 +59,20 @@ def search(
     """
     changes = {**sections, **({} if seed is None else {"seed": seed})}
     if resume is not None:
-        if config is not None or preset is not None or out is not None or overrides or changes:
+        if config is not None or preset is not None or out is not None or overrides or changes or budgets:
             raise InputError("resume: a run keeps its configuration; no other setting goes with --resume")
         configuration = open_run(Path(resume).expanduser())
     else:
         file = Path(config).expanduser() if isinstance(config, (str, Path)) else None
         tree = None if isinstance(config, (str, Path)) else config
-        configuration = with_absolute_paths(make_config(tree, preset=preset, file=file, overrides=overrides, **changes))
+        configuration = with_absolute_paths(
+            make_config(
+                tree, preset=preset, file=file, overrides=overrides, preset_of_images=preset_of_images, **changes
+            )
+        )
+        if budgets:
+            configuration, line = sized(configuration, budgets)
+            (reporter or Silent()).say(line)
     _refuse_needless(configuration, bool(sections.get("verify", {}).get("networks")), remeasure)
     find_choices(configuration)
     folder = resume if resume is not None else out

@@ -223,6 +223,8 @@ class Run:
             if not self._inputs.measures:
                 keep_freed_memory()  # nothing is measured here that it would change
             objective = SupernetObjective(self.config, self._inputs.space, self._inputs.task)
+            for note in objective.supernet.notes:
+                self._reporter.say(f"  note: {note}")
         inputs = self._inputs
         stage = Preparation(self.config, inputs.source, objective, inputs.truth, lambda: inputs.network, self._reporter)
         seconds: dict[str, float] = {}
@@ -314,7 +316,16 @@ class Run:
                     "cost_bounds": self._cost_bounds(evaluator, device, [*chosen, *drawn]),
                 }
                 advance(2 + done)
-        return {"devices": entries}
+        return {"devices": entries, **self._evaluate_familiar(evaluator)}
+
+    def _evaluate_familiar(self, evaluator: Evaluator) -> dict[str, Any]:
+        """The quality of the network that one would take without a search, where one is verified."""
+        familiar = self._inputs.space.familiar
+        if familiar is None or not self._as_verified.verify.networks:
+            return {}
+        onehot = self._inputs.space.canonical(self._inputs.space.encode([familiar]))
+        (text,) = (architecture.text for architecture in self._inputs.space.decode(onehot))
+        return {"familiar": {text: float(evaluator.errors(onehot)[0])}}
 
     def _cost_bounds(self, evaluator: Evaluator, device: Device, points: Sequence[Point]) -> list[tuple[float, float]]:
         """Per cost, the least and the largest that is predicted or known; empty where the exact fronts tell."""
@@ -328,12 +339,17 @@ class Run:
         found, quality = evaluation["devices"], self._inputs.quality
         return [front(points_of(found[device.name]["rays"], objectives_on(device, quality))) for device in devices]
 
+    def _to_verify(self, evaluation: dict[str, Any], devices: Sequence[Device], count: int) -> list[str]:
+        """`count` networks spread over the fronts, and the familiar one."""
+        chosen = choose_spread(self._fronts(evaluation, devices), count)
+        return [*chosen, *(text for text in evaluation.get("familiar", {}) if text not in chosen)]
+
     def _verify(self, evaluation: dict[str, Any], devices: Sequence[Device]) -> dict[str, Any]:
         """Test qualities of networks spread over the fronts, trained from scratch; kept network by network."""
         path = self.folder / VERIFICATION_FILE
         content: dict[str, Any] = read_kept(path) if path.exists() else {"seconds": 0.0, "test": {}}
         options = self._as_verified.verify
-        chosen = choose_spread(self._fronts(evaluation, devices), options.networks)
+        chosen = self._to_verify(evaluation, devices, options.networks)
         left = [text for text in chosen if text not in content["test"]]
         if left:
             with self._reporter.stage("Training chosen networks", len(left) * options.epochs) as advance:
@@ -376,7 +392,7 @@ class Run:
         """Measures chosen networks on all devices of this machine, and what judges the predictor on the unseen ones."""
         if not self._inputs.measures:
             return
-        chosen = choose_spread(self._fronts(evaluation, devices), self.config.verify.networks)
+        chosen = self._to_verify(evaluation, devices, self.config.verify.networks)
 
         def measure() -> dict[str, Any]:
             self._inputs.source.finish(chosen, self._reporter)

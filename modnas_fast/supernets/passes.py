@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from modnas_fast.supernets.memo import Memo
 from modnas_fast.supernets.parallel import in_parallel, workers
-from modnas_fast.supernets.supernet import How, Losses, Supernet, cross_entropies
+from modnas_fast.supernets.supernet import How, Losses, Outputs, Supernet, cross_entropies
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -59,14 +60,51 @@ class Passes:
         self, x: Tensor, onehot: Tensor, y: Tensor, chunk: int | None = None, **how: Unpack[How]
     ) -> Tensor:
         """Task losses [T] without a gradient; that of their mean is added to `.grad` of the weights."""
+        return self._add_gradients(x, onehot, y, chunk, self._training_losses, len(onehot), how)
+
+    def add_distilled_gradients(
+        self,
+        x: Tensor,
+        onehot: Tensor,
+        y: Tensor,
+        teacher: int,
+        distilled: Callable[[Outputs, Tensor, Outputs], Tensor],
+        chunk: int | None = None,
+        **how: Unpack[How],
+    ) -> None:
+        """As `add_weight_gradients`, where others learn from the outputs of one network on the same minibatch, too.
+
+        In-place distillation (Yu et al. 2020, BigNAS): that network has the task's training losses.
+
+        Args:
+            x, onehot, y, chunk, how: as there.
+            teacher: its row.
+            distilled: losses [s] of outputs of others for y, and the outputs [1, B, ...] of that network.
+        """
+        told: list[Outputs] = []
+
+        def tells(outputs: Outputs, y: Tensor) -> Tensor:
+            told.append(outputs.detach())
+            return self._training_losses(outputs, y)
+
+        self._add_gradients(x, onehot[teacher : teacher + 1], y, chunk, tells, len(onehot), how)
+        others = torch.cat([onehot[:teacher], onehot[teacher + 1 :]])
+        if len(others):
+            learns = partial(_learns, distilled=distilled, told=told[0])
+            self._add_gradients(x, others, y, chunk, learns, len(onehot), how)
+
+    def _add_gradients(
+        self, x: Tensor, onehot: Tensor, y: Tensor, chunk: int | None, losses_of: Losses, count: int, how: How
+    ) -> Tensor:
+        """Losses [t] of samples; the gradient of their sum over `count` is added to `.grad` of the weights."""
         state = self._supernet.embed(x)
         leaf = state.detach().requires_grad_(state.requires_grad)
         wanted = [tensor for tensor in (leaf, *self._supernet.parameters()) if tensor.requires_grad]
 
         def part_of_sum(part: Tensor) -> tuple[Tensor, tuple[Tensor | None, ...]]:
             with torch.enable_grad():
-                losses = self._training_losses(self._supernet.predict_from(leaf, part, **how), y)
-                mean = losses.sum() / len(onehot)
+                losses = losses_of(self._supernet.predict_from(leaf, part, **how), y)
+                mean = losses.sum() / count
                 return losses.detach(), torch.autograd.grad(mean, wanted, allow_unused=True)
 
         parts = onehot.detach().split(chunk or len(onehot))
@@ -87,6 +125,12 @@ class Passes:
     def _frozen_losses(self, x: Tensor, y: Tensor, how: How) -> PartLosses:
         state, memo = self._supernet.embed(x), Memo()
         return lambda part: self._losses(self._supernet.predict_from(state, part, memo_of_state=memo, **how), y)
+
+
+def _learns(
+    outputs: Outputs, y: Tensor, distilled: Callable[[Outputs, Tensor, Outputs], Tensor], told: Outputs
+) -> Tensor:
+    return distilled(outputs, y, told)
 
 
 class _DeviceLosses(torch.autograd.Function):

@@ -22,7 +22,7 @@ from modnas_fast.spaces import SearchSpace
 from modnas_fast.supernets.captured import CapturedPasses
 from modnas_fast.supernets.parallel import workers
 from modnas_fast.supernets.passes import Passes
-from modnas_fast.supernets.supernet import Computed, How, Plan, Supernet
+from modnas_fast.supernets.supernet import Computed, How, Outputs, Plan, Supernet
 from modnas_fast.tasks.supernet_errors import SupernetErrors, even_batch_size
 from modnas_fast.tasks.task import Task, taken
 
@@ -54,8 +54,13 @@ class TaskObjective(Protocol):
         `hard` tells whether all samples are one-hots, where that is known.
         """
 
-    def train_step(self, onehot: Tensor, share: float, hard: bool | None = None) -> None:  # pragma: no cover - protocol
-        """One step of w on architectures [T, N]; `share` of the schedule is over; `hard` as above."""
+    def train_step(
+        self, onehot: Tensor, share: float, hard: bool | None = None, teacher: int | None = None
+    ) -> None:  # pragma: no cover - protocol
+        """One step of w on architectures [T, N]; `share` of the schedule is over; `hard` as above.
+
+        `teacher` is the row of a network that others may learn from.
+        """
 
     def errors(self, onehot: Tensor) -> Tensor:  # pragma: no cover - protocol
         """Quality [n], such as errors in percent, of canonical architectures [n, N]; both are on the CPU."""
@@ -86,7 +91,10 @@ class SupernetObjective:
         self.device = device or search_device(options.device)
         task = task.to(self.device)
         self.supernet = initial_supernet(config, space, task).to(self.device)
-        captured = options.capture and self.device.type == "cuda" and self.supernet.capturable
+        self._task, self._distillation = task, options.distillation
+        captured = (
+            options.capture and not options.distillation and self.device.type == "cuda" and self.supernet.capturable
+        )
         self._passes = (CapturedPasses if captured else Passes)(
             self.supernet,
             lambda outputs, y: task.losses(taken(task, outputs), y),
@@ -128,17 +136,28 @@ class SupernetObjective:
         chunk, how = self._plan(x, onehot, hard)
         return self._passes.device_losses(x, onehot, self._y, chunk, **how)
 
-    def train_step(self, onehot: Tensor, share: float, hard: bool | None = None) -> None:
-        """One step on the mean loss of architectures [T, N] on the next training minibatch."""
+    def train_step(self, onehot: Tensor, share: float, hard: bool | None = None, teacher: int | None = None) -> None:
+        """One step on the mean loss of architectures [T, N] on the next training minibatch.
+
+        With `search.distillation` the others learn from the outputs of the one in row `teacher`, too.
+        """
         x, y = next(self._train)
         x, onehot = self._in_format(x), onehot.detach()
         rate = warmed_cosine(self._highest_rate, self._highest_rate / 25, self._warmup, share)
         set_learning_rate(self._optimizer, rate)
         self._optimizer.zero_grad(set_to_none=True)
         chunk, how = self._plan(x, onehot, hard)
-        self._passes.add_weight_gradients(x, onehot, y, chunk, **how)
+        if teacher is None or not self._distillation:
+            self._passes.add_weight_gradients(x, onehot, y, chunk, **how)
+        else:
+            self._passes.add_distilled_gradients(x, onehot, y, teacher, self._distilled, chunk, **how)
         nn.utils.clip_grad_norm_(self.supernet.parameters(), self._gradient_clip)
         self._optimizer.step()
+
+    def _distilled(self, outputs: Outputs, y: Tensor, told: Outputs) -> Tensor:
+        """Losses of networks that learn from the outputs of a better one."""
+        task = self._task
+        return task.distilled_losses(taken(task, outputs), y, taken(task, told), self._distillation)
 
     def _in_format(self, x: Tensor) -> Tensor:
         """Numbers in the format of the activations; ids, such as those of tokens, as they are."""
@@ -198,7 +217,19 @@ def supernet_errors(config: Config, supernet: Supernet, task: Task) -> SupernetE
     """
     batch = even_batch_size(task.size("validation"), config.evaluation.batch_size)
     count = supernet.networks_at_a_time(task.inputs(batch, "meta"), free_memory(task.device))
-    return SupernetErrors(supernet, task, "validation", config.evaluation.batch_size, count)
+    return SupernetErrors(
+        supernet, task, "validation", config.evaluation.batch_size, count, _seen(config, supernet, task)
+    )
+
+
+def _seen(config: Config, supernet: Supernet, task: Task) -> list[Tensor]:
+    """Minibatches of training samples, always the same, for the statistics of chosen networks, where they want any."""
+    if not supernet.calibrates:
+        return []
+    samples = min(config.evaluation.statistics_samples, task.size("train"))
+    batch = even_batch_size(samples, config.search.batch_size)
+    stream = task.stream("train", batch, config.seed + 7)
+    return [next(stream)[0] for _ in range(samples // batch)]
 
 
 def network_arguments(config: Config, task: Task | Mapping[str, Any]) -> dict[str, Any]:
