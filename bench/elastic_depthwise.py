@@ -71,34 +71,30 @@ class Problem(NamedTuple):
     dy: Tensor
 
     def leaves(self) -> list[Tensor]:
-        return [tensor for tensor in self[1:6] if tensor is not None]
+        return [leaf for leaf in (self.x, self.scale, self.shift, self.weight, self.residual) if leaf is not None]
 
 
 def problem(layer: Layer, batch: int, dtype: torch.dtype, device: str) -> Problem:
     """Random numbers, the same ones each time."""
     generator = torch.Generator().manual_seed(layer.channels)
-    c, size = layer.channels, layer.size
-    out = -(-size // layer.stride)
-    plane, channel = (batch, c, size, size), (c,)
-    shapes = [plane, channel, channel]
-    wanted = [layer.kernel is not None, layer.residual]
-    others = [(c, 1, layer.kernel or 0, layer.kernel or 0), plane]
-    made = [torch.randn(shape, generator=generator).to(device, dtype) for shape in (*shapes, *others)]
-    made = [t.contiguous(memory_format=torch.channels_last) if t.shape == plane else t for t in made]
-    leaves = [tensor.requires_grad_() for tensor in made]
-    dy = torch.randn((batch, c, out, out), generator=generator).to(device, dtype)
-    last = [leaf if there else None for leaf, there in zip(leaves[3:], wanted, strict=True)]
-    return Problem(layer, *leaves[:3], *last, dy.contiguous(memory_format=torch.channels_last))  # type: ignore[arg-type]
+    c, size, out = layer.channels, layer.size, -(-layer.size // layer.stride)
+
+    def numbers(*shape: int) -> Tensor:
+        made = torch.randn(shape, generator=generator).to(device, dtype)
+        return made.contiguous(memory_format=torch.channels_last) if len(shape) == 4 else made
+
+    x, residual = (numbers(batch, c, size, size).requires_grad_() for _ in range(2))
+    scale, shift = (numbers(c).requires_grad_() for _ in range(2))
+    weight = None if layer.kernel is None else numbers(c, 1, layer.kernel, layer.kernel).requires_grad_()
+    return Problem(layer, x, scale, shift, weight, residual if layer.residual else None, numbers(batch, c, out, out))
 
 
 def ours(p: Problem) -> Tensor:
     layer = p.layer
     if p.weight is None:
         return norm_activation(p.x, p.scale, p.shift, layer.activation, residual=p.residual)
-    kernel = layer.kernel or 0
-    return elastic_depthwise(
-        p.x, p.weight, None, None, kernel, layer.stride, p.scale, p.shift, layer.activation
-    )  # fmt: skip
+    kernel = p.weight.shape[-1]
+    return elastic_depthwise(p.x, p.weight, None, None, kernel, layer.stride, p.scale, p.shift, layer.activation)
 
 
 def torchs(p: Problem) -> Tensor:
@@ -136,9 +132,8 @@ def measure(layer: Layer, batch: int, device: str, rounds: int) -> dict[str, Any
 
     row: dict[str, Any] = {"layer": layer._asdict()}
     for name, kind in (("forward", inference), ("step", partial(step, p))):
-        seconds = medians(
-            {"ours": partial(kind, ours), "torch": partial(kind, torchs)}, rounds, where=device, calls=3
-        )  # fmt: skip
+        turns = {"ours": partial(kind, ours), "torch": partial(kind, torchs)}
+        seconds = medians(turns, rounds, where=device, calls=3)
         row[name] = {"seconds": seconds, "ratio": ratios(seconds)}
     return row
 
