@@ -386,9 +386,9 @@ class SearchConfig(Section):
     """With `sandwich`: share of the losses of other networks that compares their outputs with the largest network's of
     the same step (in-place distillation; OFA: half, from a network trained before)."""
     shrinking: tuple[Fraction, ...] | None = None
-    """Progressive shrinking, for spaces of nested networks that name an order of their choices: the shares of the warm-up
-    after which kernels, then depths, then expansions of mobilenetv3 may differ from the largest network's; None: all
-    from the start. OFA: [0.31, 0.51, 0.75]."""
+    """Progressive shrinking, for spaces of nested networks that name an order of their choices: the shares of the
+    warm-up after which kernels, then depths, then expansions of mobilenetv3 may differ from the largest network's;
+    None: all from the start. OFA: [0.31, 0.51, 0.75]."""
     train_weights: bool = True
     """False: w stays what the space's file with pretrained weights holds; there is no warm-up, and Φ learns alone."""
     weight_momentum: Fraction = 0.9
