@@ -89,13 +89,13 @@ def search(
         shown = make_config(preset=preset, file=config and config.expanduser(), overrides=set_ or (), **sections)
         print(to_yaml(with_absolute_paths(shown)), end="")
         return
-    import modnas_fast
+    from modnas_fast.runs.api import search_together
     from modnas_fast.runtime.progress import Terminal
     from modnas_fast.runtime.stopping import Stopped, Stopper
 
     terminal, started = Terminal(), _Started()
     try:
-        result = modnas_fast.search(
+        result = search_together(
             config,
             preset=preset,
             out=out,
@@ -113,6 +113,8 @@ def search(
             folder = shlex.quote(str(started.run.folder))
             terminal.say(f"Stopped. Continue with: modnas-fast search --resume {folder}")
         raise
+    if isinstance(result, Path):  # rank 0 tells
+        return
     from modnas_fast.cli.tables import summary_tables
     from modnas_fast.runtime.terminal_table import show
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from modnas_fast.supernets.batch_statistics import shared_statistics
 from modnas_fast.supernets.memo import Memo
 from modnas_fast.supernets.parallel import in_parallel, workers
 from modnas_fast.supernets.supernet import How, Losses, Supernet, cross_entropies
@@ -33,7 +34,8 @@ class Passes:
         training_losses: those that train weights; None: the same.
 
     Both methods take x, samples onehot [T, N] and y as `Supernet.forward` does, the number of devices whose activations
-    exist at a time (`chunk`; None: all), and the keywords of `Supernet.predict_from`.
+    exist at a time (`chunk`; None: all), a factor of the losses (`weight`), and the keywords of
+    `Supernet.predict_from`.
     """
 
     def __init__(
@@ -44,7 +46,13 @@ class Passes:
         self._training_losses = training_losses or losses
 
     def device_losses(
-        self, x: Tensor, onehot: Tensor, y: Tensor, chunk: int | None = None, **how: Unpack[How]
+        self,
+        x: Tensor,
+        onehot: Tensor,
+        y: Tensor,
+        chunk: int | None = None,
+        weight: Tensor | float = 1.0,
+        **how: Unpack[How],
     ) -> Tensor:
         """Task losses [T] with a gradient by the samples, where they want one, but none by the weights.
 
@@ -52,11 +60,21 @@ class Passes:
         """
         with frozen(self._supernet):
             losses_of, chunk = self._frozen_losses(x, y, how), chunk or len(onehot)
-            losses: Tensor = _DeviceLosses.apply(onehot, losses_of, chunk, self._at_a_time)
+
+            def weighed(part: Tensor) -> Tensor:
+                return weight * losses_of(part)
+
+            losses: Tensor = _DeviceLosses.apply(onehot, weighed, chunk, self._at_a_time)
             return losses
 
     def add_weight_gradients(
-        self, x: Tensor, onehot: Tensor, y: Tensor, chunk: int | None = None, **how: Unpack[How]
+        self,
+        x: Tensor,
+        onehot: Tensor,
+        y: Tensor,
+        chunk: int | None = None,
+        weight: Tensor | float = 1.0,
+        **how: Unpack[How],
     ) -> Tensor:
         """Task losses [T] without a gradient; that of their mean is added to `.grad` of the weights."""
         state = self._supernet.embed(x)
@@ -65,7 +83,7 @@ class Passes:
 
         def part_of_sum(part: Tensor) -> tuple[Tensor, tuple[Tensor | None, ...]]:
             with torch.enable_grad():
-                losses = self._training_losses(self._supernet.predict_from(leaf, part, **how), y)
+                losses = weight * self._training_losses(self._supernet.predict_from(leaf, part, **how), y)
                 mean = losses.sum() / len(onehot)
                 return losses.detach(), torch.autograd.grad(mean, wanted, allow_unused=True)
 
@@ -81,8 +99,8 @@ class Passes:
 
     @staticmethod
     def _at_a_time(device: torch.device, parts: int) -> int:
-        """How many parts are computed side by side."""
-        return workers(device, parts)
+        """How many parts are computed side by side; messages between ranks need one order of them."""
+        return 1 if shared_statistics() else workers(device, parts)
 
     def _frozen_losses(self, x: Tensor, y: Tensor, how: How) -> PartLosses:
         state, memo = self._supernet.embed(x), Memo()

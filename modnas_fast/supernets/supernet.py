@@ -63,6 +63,8 @@ class Supernet(nn.Module):
     capturable = False
     #: whether x may be bfloat16 while the weights are float32
     takes_bfloat16 = False
+    #: whether statistics of minibatches are taken by `batch_statistics`, over all ranks that divide one
+    shares_statistics = False
 
     def embed(self, x: Tensor) -> Tensor:
         """What all networks share of a minibatch; x itself, unless overridden."""

@@ -108,6 +108,10 @@ class Task(ABC):
         """What trains weights, as `losses`: the same, unless a task regularises."""
         return self.losses(outputs, y)
 
+    def mean_over(self, y: Tensor) -> Tensor:
+        """Of how many samples, or whatever else of a minibatch counts, `losses` are the mean: [], float64."""
+        return torch.full((), len(y), dtype=torch.float64, device=y.device)
+
     @abstractmethod
     def counts(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Of outputs [S, B, ...] what adds up over minibatches: [S] or [S, k], whole numbers or float64."""
