@@ -19,10 +19,10 @@ from modnas_fast.result.folder import (
     open_run,
 )
 from modnas_fast.runs.run import Run
+from modnas_fast.runtime.agent_store import note_folder, noted_folder
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.progress import Reporter
 from modnas_fast.runtime.ranks import Ranks, joined_ranks
-from modnas_fast.runtime.restarts import note_folder, noted_folder
 from modnas_fast.runtime.stopping import Stopper
 
 #: where runs are made whose folder nobody names

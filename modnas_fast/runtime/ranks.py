@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, distributed
 
+from modnas_fast.runtime.agent_store import agent_store, place_of_group
 from modnas_fast.runtime.errors import InputError, one_line
 
 #: after which a rank that does not come at all, or does not take its part in a step, is given up
@@ -191,11 +193,21 @@ def told() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        reason = one_line(error).removeprefix("RuntimeError: ")
         raise RankLost(
-            f"another rank ended or cannot be reached ({reason[:160]}); the run ends here, and goes on from its last "
+            f"another rank ended or cannot be reached ({_reason(error)}); the run ends here, and goes on from its last "
             "checkpoint with --resume, or with torchrun --max-restarts by itself"
         ) from None
+
+
+def _reason(error: Exception) -> str:
+    """What torch.distributed says, without the places in its sources and what it guesses.
+
+    >>> _reason(RuntimeError("[/src/pair.cc:537] Read error: reset by peer. This is typically caused by …"))
+    'Read error: reset by peer'
+    """
+    kind = f"{type(error).__name__}: "
+    words = re.sub(r"\[/[^]]*\] ?", "", one_line(error).removeprefix(kind))
+    return words.partition(". ")[0][:160]
 
 
 @contextmanager
@@ -207,11 +219,11 @@ def joined_ranks() -> Iterator[Ranks]:
     if distributed.is_available() and distributed.is_initialized():
         yield Ranks(_patient_group())
         return
-    size = os.environ.get("WORLD_SIZE", "1")
-    if size == "1":
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
         yield ALONE
         return
-    _join(size)
+    _join(int(os.environ.get("RANK", "0")), size)
     try:
         yield Ranks(_patient_group())
     except RankLost:  # a group with a rank missing cannot be left in order
@@ -222,19 +234,20 @@ def joined_ranks() -> Iterator[Ranks]:
     distributed.destroy_process_group()
 
 
-def _join(size: str) -> None:
+def _join(rank: int, size: int) -> None:
     cuda = torch.cuda.is_available() and distributed.is_nccl_available()
     if cuda:  # each rank computes on a GPU of its own, where it uses one
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
-    backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
+    backend, timeout = "cpu:gloo,cuda:nccl" if cuda else "gloo", timedelta(minutes=STEP_MINUTES)
     try:
-        distributed.init_process_group(backend, timeout=timedelta(minutes=STEP_MINUTES))
-    except (RuntimeError, ValueError) as error:
-        place = f"{os.environ.get('MASTER_ADDR', 'MASTER_ADDR')}:{os.environ.get('MASTER_PORT', 'MASTER_PORT')}"
-        reason = one_line(error).partition(": ")[2][:160]
+        store = agent_store(timeout)
+        place = None if store is None else place_of_group(store, rank, size, timeout)
+        distributed.init_process_group(backend, timeout=timeout, store=place, rank=rank, world_size=size)
+    except (RuntimeError, ValueError, TimeoutError) as error:
+        address = f"{os.environ.get('MASTER_ADDR', 'MASTER_ADDR')}:{os.environ.get('MASTER_PORT', 'MASTER_PORT')}"
         raise InputError(
-            f"rank {os.environ.get('RANK', '?')} of {size} on {platform.node()} did not meet the others at {place} "
-            f"({reason}): is that host reachable from here, its port open, and the interface right "
+            f"rank {rank} of {size} on {platform.node()} did not meet the others at {address} "
+            f"({_reason(error)}): is that host reachable from here, its port open, and the interface right "
             "(GLOO_SOCKET_IFNAME)?"
         ) from None
 
