@@ -5,6 +5,7 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <limits>
 #include <stdexcept>
@@ -12,8 +13,10 @@
 #include <vector>
 
 #include "cpu_features.h"
+#include "elastic_depthwise/cpu.h"
 #include "gramian/cpu.h"
 #include "min_norm/cpu.h"
+#include "norm_activation/cpu.h"
 #include "threads.h"
 #ifdef MODNAS_FAST_WITH_CUDA
 #include "cuda_info.h"
@@ -21,15 +24,17 @@
 #endif
 
 namespace py = pybind11;
+namespace ed = modnas_fast::elastic_depthwise;
 namespace gr = modnas_fast::gramian;
 namespace mn = modnas_fast::min_norm;
+namespace na = modnas_fast::norm_activation;
 using Address = std::uintptr_t;
 using Addresses = std::vector<Address>;
 
 namespace {
 
 /// Grows with every change of a function's name or arguments; modnas_fast.runtime.implementations asks for the same number.
-constexpr int interface_number = 2;
+constexpr int interface_number = 3;
 
 template <typename T>
 T* pointer(Address address) {
@@ -170,6 +175,71 @@ void combine_matrix_cpu(Address matrix, int type, Address weights, std::int64_t 
   });
 }
 
+/// images, height, width, channels, kernel (0: no convolution), stride
+using Sizes = std::array<std::int64_t, 6>;
+
+ed::Shape shape_of(const Sizes& sizes) {
+  const auto [images, height, width, channels, kernel, stride] = sizes;
+  if (images < 1 || height < 1 || width < 1 || channels < 1) throw std::invalid_argument("a size is less than 1");
+  if ((kernel != 0 && kernel != 3 && kernel != 5 && kernel != 7) || (stride != 1 && stride != 2))
+    throw std::invalid_argument("kernel must be 0, 3, 5 or 7, and stride 1 or 2");
+  return {height, width, channels, static_cast<int>(kernel), static_cast<int>(stride)};
+}
+
+template <typename T>
+na::Norm<T> norm_of(const Sizes& sizes, const ed::Shape& shape, int activation, double eps, bool given, Address scale,
+                    Address shift, Address mean, Address variance) {
+  if (activation < 0 || activation > static_cast<int>(na::Activation::hardswish))
+    throw std::invalid_argument("activation must be 0, 1 or 2");
+  return {sizes[0] * shape.out_height() * shape.out_width(), shape.channels, static_cast<na::Activation>(activation),
+          eps, given, pointer<const T>(scale), pointer<const T>(shift), pointer<T>(mean), pointer<T>(variance)};
+}
+
+template <typename T>
+void block_forward(const Sizes& sizes, int activation, double eps, bool given, Address x, Address taps, Address scale,
+                   Address shift, Address residual, int threads, Address mean, Address variance, Address z, Address y) {
+  const ed::Shape shape = shape_of(sizes);
+  const na::Norm<T> norm = norm_of<T>(sizes, shape, activation, eps, given, scale, shift, mean, variance);
+  const py::gil_scoped_release released;
+  if (shape.kernel == 0) {
+    na::forward_cpu<T>(norm, pointer<const T>(x), pointer<const T>(residual), threads, pointer<T>(y));
+  } else {
+    ed::forward_cpu<T>(shape, sizes[0], norm, pointer<const T>(x), pointer<const T>(taps), threads, pointer<T>(z),
+                       pointer<T>(y));
+  }
+}
+
+template <typename T>
+void block_backward(const Sizes& sizes, int activation, double eps, bool given, Address dy, Address x, Address taps,
+                    Address scale, Address shift, Address mean, Address variance, Address z, int threads, Address dx,
+                    Address dtaps, Address dscale, Address dshift) {
+  const ed::Shape shape = shape_of(sizes);
+  const na::Norm<T> norm = norm_of<T>(sizes, shape, activation, eps, given, scale, shift, mean, variance);
+  const py::gil_scoped_release released;
+  if (shape.kernel == 0) {
+    na::backward_cpu<T>(norm, pointer<const T>(dy), pointer<const T>(x), threads, pointer<T>(dx), pointer<T>(dscale),
+                        pointer<T>(dshift));
+  } else {
+    ed::backward_cpu<T>(shape, sizes[0], norm, pointer<const T>(dy), pointer<const T>(x), pointer<const T>(taps),
+                        pointer<const T>(z), threads, pointer<T>(dx), pointer<T>(dtaps), pointer<T>(dscale),
+                        pointer<T>(dshift));
+  }
+}
+
+/// block_forward_float and so on.
+template <typename T>
+void define_block(py::module_& module, const std::string& type) {
+  module.def(("block_forward_" + type).c_str(), &block_forward<T>, py::arg("sizes"), py::arg("activation"),
+             py::arg("eps"), py::arg("given"), py::arg("x"), py::arg("taps"), py::arg("scale"), py::arg("shift"),
+             py::arg("residual"), py::arg("threads"), py::arg("mean"), py::arg("variance"), py::arg("z"), py::arg("y"),
+             "Depth-wise convolution (kernel 0: none), batch normalisation and activation, channels last.");
+  module.def(("block_backward_" + type).c_str(), &block_backward<T>, py::arg("sizes"), py::arg("activation"),
+             py::arg("eps"), py::arg("given"), py::arg("dy"), py::arg("x"), py::arg("taps"), py::arg("scale"),
+             py::arg("shift"), py::arg("mean"), py::arg("variance"), py::arg("z"), py::arg("threads"), py::arg("dx"),
+             py::arg("dtaps"), py::arg("dscale"), py::arg("dshift"),
+             "The gradients of block_forward; an address of 0: not wanted.");
+}
+
 #ifdef MODNAS_FAST_WITH_CUDA
 void min_norm_cuda(const std::string& method, bool single, Address gramian, std::int64_t batch,
                    std::int64_t size, double tol, std::int64_t max_iter, double asymmetry, bool skip_nonfinite,
@@ -246,6 +316,8 @@ PYBIND11_MODULE(_C, module) {
              py::arg("batch"), py::arg("count"), py::arg("length"), py::arg("batch_stride"),
              py::arg("row_stride"), py::arg("threads"), py::arg("out"), py::arg("out_stride"),
              "The weighted sum of the rows of each matrix of a batch; strides in bytes.");
+  define_block<float>(module, "float32");
+  define_block<double>(module, "float64");
 #ifdef MODNAS_FAST_WITH_CUDA
   module.def("cuda_driver_version", &modnas_fast::cuda_driver_version,
              "CUDA version of the driver as 1000 * major + 10 * minor; 0 without a driver.");

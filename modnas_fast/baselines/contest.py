@@ -51,6 +51,7 @@ class Run:
         seconds = time.perf_counter() - start
         steps = {FIRST_SCORE, *range(SCORE_EVERY, evaluations, SCORE_EVERY), evaluations}
         front, rows = known.fronts[self.device], problem.rows
+        scores = {step: problem.score(front, step) for step in sorted(steps) if step <= evaluations}
         return {
             "method": self.method,
             "device": self.device,
@@ -58,8 +59,8 @@ class Run:
             "evaluations": len(rows),
             "seconds": round(seconds, 3),
             "rows": rows,
-            "score": front.score(rows).to_dict(),
-            "curve": [[step, front.score(rows[:step]).ratio] for step in sorted(steps) if step <= evaluations],
+            "score": scores[evaluations].to_dict(),
+            "curve": [[step, score.ratio] for step, score in scores.items()],
         }
 
 

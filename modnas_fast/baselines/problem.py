@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from random import Random
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from modnas_fast.evaluation.exact import ExactFront
+from modnas_fast.evaluation.exact import ExactFront, Score
 from modnas_fast.evaluation.known_space import KnownSpace
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.spaces import SearchSpace
@@ -42,6 +42,10 @@ class Problem:
     @classmethod
     def on(cls, known: KnownSpace, device: str, budget: int) -> Problem:
         """All networks of a known space on a device, with nothing spent."""
+        if known.judge is not None:
+            from modnas_fast.baselines.open_problem import OpenProblem  # made of this
+
+            return OpenProblem(known.space, partial(known.judge, device), budget)
         return cls(known.space, known.architectures, (known.measured or known.fronts)[device], budget)
 
     def __init__(self, space: SearchSpace, architectures: Sequence[str], front: ExactFront, budget: int) -> None:
@@ -72,6 +76,10 @@ class Problem:
     def left(self) -> int:
         """Distinct networks that may still be asked for."""
         return self.budget - len(self._asked)
+
+    def score(self, front: ExactFront, count: int) -> Score:
+        """How good the first networks that were asked for are, by a front of all rows."""
+        return front.score(self.rows[:count])
 
     def knows(self, indices: Sequence[int]) -> bool:
         """Whether the network was asked for before: asking again is free."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from modnas_fast.cli.budgets import budget_of
 from modnas_fast.runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def pick(
         texts = list(result.references)
         return print(json.dumps(texts) if as_json else "\n".join(texts))
     target = _target(result, device, embedding)
-    weights, budget = _weights(preference), _budget(max_)
+    weights, budget = _weights(preference), budget_of(max_)
     if (weights is None) == (budget is None):
         raise InputError("pick: give either --preference W1,W2 or --max METRIC=VALUE")
     if top is not None and budget is None:
@@ -161,21 +162,6 @@ def _weights(text: str | None) -> list[float] | None:
         return [float(part) for part in text.split(",")]
     except ValueError:
         raise InputError(f"--preference: wanted numbers such as 0.3,0.7, got {text!r}") from None
-
-
-def _budget(texts: list[str] | None) -> dict[str, float] | None:
-    if not texts:
-        return None
-    budget: dict[str, float] = {}
-    for text in texts:
-        metric, _, value = (part.strip() for part in text.partition("="))
-        if metric in budget:
-            raise InputError(f"--max: wanted one budget per metric, got two of {metric}")
-        try:
-            budget[metric] = float(value)
-        except ValueError:
-            raise InputError(f"--max: wanted METRIC=NUMBER such as latency_ms=5, got {text!r}") from None
-    return budget
 
 
 def _unseen_device(file: Path, result: Result) -> Device:

@@ -14,8 +14,14 @@ if TYPE_CHECKING:
     from modnas_fast.runtime.progress import Terminal
 
 
+#: what qualities of a benchmark's networks may come from
+SOURCES = {"nb201": ("surrogate", "supernet"), "gpt": ("surrogate",), "hat": ("surrogate",), "ofa": ("surrogate",)}
+
+
 def reproduce(
-    benchmark: Annotated[str, typer.Argument(help="Whose experiments: nb201 or gpt (HW-GPT-Bench).")],
+    benchmark: Annotated[
+        str, typer.Argument(help="Whose experiments: nb201, gpt (HW-GPT-Bench), hat, or ofa (MobileNetV3s).")
+    ],
     source: Annotated[
         str,
         typer.Option(
@@ -39,7 +45,7 @@ def reproduce(
     out: Annotated[Path | None, typer.Option(help="Folder. Default: runs/reproduce-BENCHMARK-SOURCE[-quick].")] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Surrogate: processes. Default: one per core.")] = None,
 ) -> None:
-    """Reproduce MODNAS's experiments on NAS-Bench-201, where the exact fronts are known, or on HW-GPT-Bench.
+    """Reproduce MODNAS's experiments: on NAS-Bench-201, where the exact fronts are known, HW-GPT-Bench, HAT or OFA.
 
     On nb201 with the surrogate: 13 + 6 devices of HELP's tables, black-box baselines, ablations, two further tasks,
     five other splits of the devices, three objectives on a Raspberry Pi 5; an hour or two on two cores, a good part of
@@ -47,6 +53,12 @@ def reproduce(
     nb201`.
     On gpt: perplexity and energy on the paper's 4 + 4 GPUs, the paper's combination, black-box baselines, and with
     latency as a third objective all 13 devices; the tables come by `modnas-fast data fetch gpt`.
+    On hat: BLEU of WMT14 En-De, as a judge tells it, and latency on the paper's 2 + 1 devices, beside HAT's published
+    networks; the paper's combination, its loss as published, and black-box searches with as many queries; the tables
+    come by `modnas-fast data fetch hat`.
+    On ofa: ImageNet error, as Once-for-All's network of accuracies tells it, and latency on the paper's 11 + 1 settings
+    of HELP, and a second split; the paper's combination, black-box searches, and Once-for-All's own search for each of
+    ten budgets; the tables come by `modnas-fast data fetch ofa`.
     Finished parts are kept in the folder: the same command continues after a stop.
 
     Examples:
@@ -57,22 +69,25 @@ def reproduce(
 
       modnas-fast reproduce gpt --scale l --quick
 
+      modnas-fast reproduce hat --quick
+
+      modnas-fast reproduce ofa --quick
+
       modnas-fast reproduce nb201 --source supernet --quick --data cifar10/
 
       modnas-fast reproduce nb201 --source supernet --set space.channels=8 --set space.cells=1 --set task.resize=16
     """
-    if benchmark not in ("nb201", "gpt"):
-        raise InputError(f"reproduce: wanted nb201 or gpt, got {benchmark!r}")
-    if benchmark == "gpt" and source != "surrogate":
-        raise InputError(f"--source: gpt is reproduced with the surrogate alone, got {source!r}")
+    if benchmark not in SOURCES:
+        raise InputError(f"reproduce: wanted one of {', '.join(SOURCES)}, got {benchmark!r}")
     if scale not in ("s", "l") or (benchmark != "gpt" and scale != "s"):
         raise InputError(f"--scale: wanted s or l, for gpt alone, got {scale!r}")
-    if source not in ("surrogate", "supernet"):
-        raise InputError(f"--source: wanted surrogate or supernet, got {source!r}")
+    if source not in SOURCES[benchmark]:
+        raise InputError(f"--source: {benchmark} is reproduced with {' or '.join(SOURCES[benchmark])}, got {source!r}")
     if source == "surrogate" and (data is not None or set_):
         raise InputError("--data, --set: belong to --source supernet; the surrogate's searches are fixed by the plan")
     from modnas_fast.devices.machine import available_cores
-    from modnas_fast.reproduction.run import reproduce_gpt, reproduce_with_surrogate
+    from modnas_fast.reproduction.ofa import budgets_table, reproduce_ofa
+    from modnas_fast.reproduction.run import reproduce_gpt, reproduce_hat, reproduce_with_surrogate
     from modnas_fast.reproduction.standings import headline_table
     from modnas_fast.reproduction.supernet import reproduce_with_supernet
     from modnas_fast.runtime.lock import locked
@@ -80,7 +95,7 @@ def reproduce(
     from modnas_fast.runtime.stopping import Stopped, Stopper
     from modnas_fast.runtime.terminal_table import show
 
-    part = source if benchmark == "nb201" else scale
+    part = scale if benchmark == "gpt" else source
     folder = out.expanduser() if out else Path("runs") / f"reproduce-{benchmark}-{part}{'-quick' if quick else ''}"
     terminal, stopper = Terminal(), Stopper()
     command = " ".join(["modnas-fast", *sys.argv[1:]])
@@ -96,8 +111,13 @@ def reproduce(
                     command=command,
                     reporter=terminal,
                 )
+            elif benchmark == "ofa":
+                content = reproduce_ofa(
+                    folder, seeds=seeds, quick=quick, jobs=jobs or available_cores(), command=command, reporter=terminal
+                )
             elif source == "surrogate":
-                content = reproduce_with_surrogate(
+                searched = reproduce_hat if benchmark == "hat" else reproduce_with_surrogate
+                content = searched(
                     folder, seeds=seeds, quick=quick, jobs=jobs or available_cores(), command=command, reporter=terminal
                 )
             else:
@@ -115,6 +135,8 @@ def reproduce(
         terminal.say("Stopped. The same command continues.")
         raise
     show(headline_table(content))
+    if "beside" in content:
+        show(budgets_table(content["beside"]))
     if fault:
         terminal.say(f"modnas-fast: no page: {fault}. reproduction.json stands; the same command makes the page again")
         raise typer.Exit(1)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from modnas_fast.cli.budgets import budget_of
+
 if TYPE_CHECKING:
     from modnas_fast.runs.run import Run
 
@@ -44,6 +46,15 @@ def search(
     remeasure: Annotated[
         bool, typer.Option("--remeasure", help="Measure this machine anew instead of using cached latencies.")
     ] = False,
+    most: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--max",
+            metavar="COST=VALUE",
+            help="latency_ms=20: networks for photos of a size whose latencies reach this budget, for one image on one "
+            "thread of this machine.",
+        ),
+    ] = None,
     show_config: Annotated[
         bool, typer.Option("--show-config", help="Print the resolved configuration as YAML and exit.")
     ] = False,
@@ -66,6 +77,8 @@ def search(
 
       modnas-fast search --data photos/ --seed 1 --verify 6
 
+      modnas-fast search --data photos/ --max latency_ms=20
+
       modnas-fast search --preset cifar10-small --data cifar10/ --set search.steps=1000
 
       modnas-fast search --preset nb201
@@ -80,13 +93,19 @@ def search(
 
       modnas-fast search --resume runs/digits-001
     """
-    sections = _command_line_sections(data, verify)
+    sections, budgets = _command_line_sections(data, verify), budget_of(most)
     if show_config and resume is None:
         from modnas_fast.config import make_config, to_yaml, with_absolute_paths
+        from modnas_fast.runs.own_images import preset_of_images, sized
 
         if seed is not None:
             sections["seed"] = seed
-        shown = make_config(preset=preset, file=config and config.expanduser(), overrides=set_ or (), **sections)
+        file = config and config.expanduser()
+        shown = make_config(
+            preset=preset, file=file, overrides=set_ or (), preset_of_images=preset_of_images, **sections
+        )
+        if budgets:
+            shown, _ = sized(shown, budgets)
         print(to_yaml(with_absolute_paths(shown)), end="")
         return
     from modnas_fast.runs.api import search_together
@@ -103,6 +122,7 @@ def search(
             seed=seed,
             overrides=set_ or (),
             remeasure=remeasure,
+            budgets=budgets,
             reporter=terminal,
             stopper=Stopper(),
             started=started,

@@ -17,8 +17,10 @@ def summary_tables(result: Result) -> list[RenderableType]:
     parts: list[RenderableType] = [_device_table(result)]
     if result.content["verified"]:
         parts.append(_verified_table(result))
-        texts = [entry["architecture"] for entry in result.content["verified"]]
-        parts += [WholeLine(f"n{number}  {text}") for number, text in enumerate(texts, 1)]
+        parts += [
+            WholeLine(f"{_number(entry, number)}  {entry['architecture']}")
+            for number, entry in enumerate(result.content["verified"], 1)
+        ]
     return parts + _distrust(result)
 
 
@@ -121,12 +123,19 @@ def _verified_table(result: Result) -> FittedTable:
         qualities = [f"{entry[kind]:.2f} {quality.unit}".rstrip() for kind in ("inherited", "test")]
         ratios = [sorted(_ratios(result, cost.key, entry)) for cost in measured]
         qualities += [_cell(entry.get("measures", {}).get(name), ".2f") for name in measures]
-        rows.append([f"n{number}", *qualities, *(f"{row[0]:.2f} to {row[-1]:.2f}" if row else "–" for row in ratios)])
+        rows.append(
+            [_number(entry, number), *qualities, *(f"{row[0]:.2f} to {row[-1]:.2f}" if row else "–" for row in ratios)]
+        )
     title = "Verified: trained from scratch and measured" if measured else "Verified: trained from scratch"
     doubtful = sum(bool(_why_not(entry)) for entry in result.content["devices"])
     if measured and doubtful:
         title += f" (not trustworthy on {doubtful} of {len(result.content['devices'])} devices)"
     return FittedTable(columns, rows, title)
+
+
+def _number(entry: dict[str, Any], number: int) -> str:
+    """What a verified network is called; the one that was not searched but stands beside the answers says so."""
+    return "known" if entry.get("familiar") else f"n{number}"
 
 
 def _ratios(result: Result, key: str, entry: dict[str, Any] | None = None) -> list[float]:

@@ -60,6 +60,16 @@ PRESETS: dict[str, dict[str, Any]] = {
         "scalarization": {"task_tail": 0.001, "mu": 0.01},
         "search": {"warmup_steps": 0, "steps": 200, "refine_steps": 600, "refine_networks": 40_000},
     },
+    # MobileNetV3s on HELP's 5,000 measured networks: as nb201 below
+    "ofa-help": {
+        "space": {"name": "mobilenetv3", "scale": "published"},
+        "task": {"source": "surrogate", "table": "imagenet"},
+        "devices": {"table": "ofa-help", "networks": 900},
+        "predictor": {"kind": "detailed", "steps": 1500, "learning_rate": 5e-3},
+        "hypernetwork": {"intervals": 51},
+        "scalarization": {"task_tail": 0.001, "mu": 0.01},
+        "search": {"warmup_steps": 0, "steps": 200, "refine_steps": 600, "refine_networks": 40_000},
+    },
     # a translator for a CPU, of pairs of sentences of one's own; tokens are byte pairs of both languages
     "hat-small": {
         "objectives": ["loss", "latency"],
@@ -84,6 +94,37 @@ PRESETS: dict[str, dict[str, Any]] = {
             "gradient_clip": 1.0,
         },
         "verify": {"networks": 2, "epochs": 8, "optimizer": "adamw", "learning_rate": 2e-3, "weight_decay": 0.01},
+    },
+    # translators on HAT's published latencies and a judge of BLEU: as nb201 below
+    "hat": {
+        "objectives": ["bleu_loss", "latency"],
+        "space": {"name": "hat", "scale": "space0"},
+        "task": {"kind": "translation", "source": "surrogate", "table": "wmt14-ende"},
+        "devices": {"table": "hat", "networks": 500},
+        "predictor": {"kind": "detailed", "steps": 1500, "learning_rate": 5e-3},
+        "hypernetwork": {"intervals": 51},
+        "scalarization": {"task_tail": 0.001, "mu": 0.01},
+        "search": {"warmup_steps": 0, "steps": 200, "refine_steps": 600, "refine_networks": 40_000},
+    },
+    # photos on a CPU: MobileNetV3s of half the usual width at 64 to 112 pixels
+    "mobilenet-small": {
+        "space": {"name": "mobilenetv3"},
+        "task": {"data": OWN_IMAGES, "augment": "photos", "fractions": [0.7, 0.12, 0.18]},
+        "devices": {"formats": ["float32"], "minutes": 4.0},
+        "search": {
+            "threads": None,
+            "warmup_steps": 500,
+            "steps": 50,
+            "refine_steps": 150,
+            "refine_networks": 120,
+            "batch_size": 32,
+            "weight_learning_rate": 0.1,
+            "sandwich": True,
+            "evaluations": 1,
+            "checkpoint_every": 10,
+        },
+        "evaluation": {"statistics_samples": 128},
+        "verify": {"networks": 1, "epochs": 10},
     },
     # searches on tables: nothing is measured or trained but the predictor and Φ
     "nb201": {

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -25,3 +26,11 @@ class SpaceKeys(Section):
     paths: ClassVar[tuple[str, ...]] = ()
     #: names of the keys that the space itself is made with, which decide on its choices
     of_space: ClassVar[tuple[str, ...]] = ()
+
+    #: settings of some of `of_space` by rising cost of the networks, among which a budget chooses
+    sizes: ClassVar[tuple[Mapping[str, Any], ...]] = ()
+
+    @property
+    def image_side(self) -> int | None:
+        """Pixels that square images have at most, where the space's networks look at larger ones than by default."""
+        return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -41,7 +41,10 @@ SMALLEST_VOCABULARY = 257
 #: the space of a configuration that names none
 DEFAULT_SPACE = "nb201"
 #: names of the tables of costs that come from the registry of benchmark data
-PUBLISHED_TABLES = ("help", "hw-nas-bench-360", "hw-gpt-bench")
+PUBLISHED_TABLES = (
+    *("help", "hw-nas-bench-360", "hw-gpt-bench", "ofa-help"),
+    *("hat", "hat-wmt14enfr", "hat-wmt19ende", "hat-iwslt14deen"),
+)
 #: keys that hold paths, with the words that stand there instead of one
 PATHS = {("task", "data"): ("digits", "python-topics"), ("devices", "table"): PUBLISHED_TABLES}
 
@@ -75,7 +78,7 @@ class SpaceConfig(_ChoiceSection):
     model_config = ConfigDict(extra="allow")
     choice = (choices.SPACES, "name", "options")
     name: Annotated[str, AfterValidator(choices.SPACES.check)] = DEFAULT_SPACE
-    """`nb201` (images), `gpt` (language), or a space of one's own (docs/extending.md)."""
+    """`nb201`, `mobilenetv3` (images), `gpt` (language), or a space of one's own (docs/extending.md)."""
     options: dict[str, Any] = {}
     """Keyword arguments of a space of one's own."""
 
@@ -113,6 +116,11 @@ class SpaceConfig(_ChoiceSection):
     def files(self) -> dict[str, str]:
         """The space's keys that hold paths, with the files that they name."""
         return {key: value for key, value in self._own.items() if key in keys_of(self.name).paths and value is not None}
+
+    @property
+    def image_side(self) -> int | None:
+        """See `SpaceKeys.image_side`."""
+        return keys_of(self.name).model_validate(self._own).image_side
 
     @property
     def _own(self) -> dict[str, Any]:
@@ -153,7 +161,8 @@ class TaskConfig(_ChoiceSection):
     gpt2-bpe`), or a whole number, as 2048: so many byte pairs, learned from the training part. None: bytes; of *.bin,
     GPT-2's."""
     resize: Annotated[int, Field(ge=4, le=512)] | None = None
-    """Side of the images in pixels; None: the most common size, scaled down to a longer side of 64 if it is larger."""
+    """Side of the images in pixels; None: the most common size, scaled down to a longer side of 64 if it is larger; for
+    mobilenetv3 squares of its largest resolution, or of the shorter side where that is smaller."""
     fractions: tuple[Fraction, Fraction, Fraction] = (0.5, 0.25, 0.25)
     """Shares of (train, validation, test); a test part of the data set's own is kept. Paper: halves of train."""
     source: Literal["supernet", "surrogate"] = "supernet"
@@ -161,15 +170,18 @@ class TaskConfig(_ChoiceSection):
     errors of `table`, which needs no images (preset nb201)."""
     table: Annotated[str, Field(min_length=1)] | None = None
     """The task whose published qualities judge the answer: of NAS-Bench-201 `cifar10`, `cifar100` or
-    `imagenet16-120`, of gpt in the scales s, m, l `openwebtext`; None: none is known, the supernet's count."""
+    `imagenet16-120`, of gpt in the scales s, m, l `openwebtext`, of hat in the spaces 0, 1 `wmt14-ende`, of
+    mobilenetv3 in the scale published `imagenet`;
+    None: none is known, the supernet's count."""
     queries: Annotated[int, Field(ge=8)] = 300
     """Q, true errors that the surrogate may know, for all devices together."""
     surrogate: Annotated[str, AfterValidator(choices.SURROGATES.check)] = "gaussian_process"
     """The regression from networks to errors, or one of one's own (docs/extending.md)."""
     surrogate_options: dict[str, Any] = {}
     """Keyword arguments of a regression of one's own."""
-    augment: bool = False
-    """Random crops and mirror images (never mirrored for digits); paper: True."""
+    augment: bool | Literal["photos"] = False
+    """Random crops and mirror images (never mirrored for digits), the crops of moved images (paper: True), or with
+    `photos` of a part of the image in its whole size."""
 
 
 class DevicesConfig(Section):
@@ -177,15 +189,21 @@ class DevicesConfig(Section):
 
     unseen: Literal["auto"] | tuple[str, ...] = "auto"
     """Names of the devices held out from the search; `auto`: of this machine two of the CPU's settings and one of
-    each GPU's; of the tables help and hw-gpt-bench the paper's where `search` is None; none otherwise."""
+    each GPU's; of the tables help, hw-gpt-bench, hat and ofa-help the paper's where `search` is None; none
+    otherwise."""
     table: Annotated[str, Field(min_length=1)] | None = None
-    """Costs from a table instead of this machine: `help`, `hw-nas-bench-360`, `hw-gpt-bench`, or a CSV or parquet file
-    with columns architecture, device, latency_ms and others such as energy_mj, of all networks or of at least 30;
-    paper: help. The presets nb201, nb201-supernet, nb201-paper and hw-gpt-bench have what else a search on published
-    tables needs."""
+    """Costs from a table instead of this machine: `help`, `hw-nas-bench-360`, `hw-gpt-bench`, `ofa-help`, `hat` (En-De;
+    `hat-wmt14enfr`, `hat-wmt19ende`, `hat-iwslt14deen`: of other tasks); a CSV or parquet file with columns
+    architecture, device, latency_ms and others such as energy_mj, of all networks or of at least 30; or, for
+    mobilenetv3, YAML with the latencies of blocks, a file or a folder, which is exact for every network
+    (docs/mobilenetv3.md). Paper: help. The presets nb201, nb201-supernet, nb201-paper, hw-gpt-bench, hat and ofa-help
+    have what else a search on published tables needs."""
     search: tuple[str, ...] | None = None
-    """Names of the table's devices that are searched; None: the paper's 13 of help, its 4 of hw-gpt-bench, all of
-    other tables, less those in `unseen`."""
+    """Names of the table's devices that are searched; None: the paper's 13 of help, its 4 of hw-gpt-bench, its 2 of
+    hat, its 11 of ofa-help, all of other tables, less those in `unseen`."""
+    formats: Annotated[tuple[Literal["float32", "bfloat16"], ...], Field(min_length=1)] = ("float32", "bfloat16")
+    """Number formats of this machine's settings; a CPU without instructions for bfloat16 takes ten times as long for
+    depth-wise convolutions in it."""
     networks: Positive = 48
     """Networks measured per search device to train the predictor, those of a table of one's own that has not all being
     known anyway; paper: 900."""
@@ -302,7 +320,8 @@ class ScalarizationConfig(_ChoiceSection):
 
     choice = (choices.SCALARIZATIONS, "kind", "options")
     kind: Annotated[str, AfterValidator(choices.SCALARIZATIONS.check)] = "smooth_chebyshev"
-    """`linear` (paper), `smooth_chebyshev`, `cosine` (published code), or one of one's own (docs/extending.md)."""
+    """`linear` (paper), `smooth_chebyshev`, `cosine` (published code), `task_alone` (published code for translation:
+    preferences and costs have no influence), or one of one's own (docs/extending.md)."""
     options: dict[str, Any] = {}
     """Keyword arguments of a kind of one's own."""
     mu: PositiveFloat = 0.003
@@ -363,6 +382,13 @@ class SearchConfig(Section):
     sandwich: bool = False
     """Every step of w trains the smallest and the largest network in place of two others (published for GPTs), where
     networks are nested in each other, as those of gpt are."""
+    distillation: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """With `sandwich`: share of the losses of other networks that compares their outputs with the largest network's of
+    the same step (in-place distillation; OFA: half, from a network trained before)."""
+    shrinking: tuple[Fraction, ...] | None = None
+    """Progressive shrinking, for spaces of nested networks that name an order of their choices: the shares of the
+    warm-up after which kernels, then depths, then expansions of mobilenetv3 may differ from the largest network's;
+    None: all from the start. OFA: [0.31, 0.51, 0.75]."""
     train_weights: bool = True
     """False: w stays what the space's file with pretrained weights holds; there is no warm-up, and Φ learns alone."""
     weight_momentum: Fraction = 0.9
@@ -410,6 +436,14 @@ class SearchConfig(Section):
     checkpoint_every: Positive = 50
     """Steps between checkpoints."""
 
+    @model_validator(mode="after")
+    def _largest_tells(self) -> SearchConfig:
+        if self.distillation and not self.sandwich:
+            raise ValueError("search.distillation: others learn from the largest network: set search.sandwich, too")
+        if self.shrinking is not None and list(self.shrinking) != sorted(self.shrinking):
+            raise ValueError(f"search.shrinking: wanted rising shares of the warm-up, got {list(self.shrinking)}")
+        return self
+
     @property
     def warmup(self) -> int:
         """Steps of w before the search: none where w stands still."""
@@ -423,6 +457,9 @@ class EvaluationConfig(Section):
     """Preferences per device; None: 24 (paper) for two objectives, 66 for three, 120 for more."""
     batch_size: Positive = 256
     """Images at a time, where errors are computed."""
+    statistics_samples: Positive = 256
+    """Training images on which batch normalisations of chosen networks compute their statistics anew, where networks
+    share scale and shift of them, as those of mobilenetv3 do (published: 2,000)."""
 
     def num_rays(self, objectives: int) -> int:
         """Preferences per device of so many objectives."""
@@ -515,15 +552,17 @@ def make_config(
     preset: str | None = None,
     file: Path | None = None,
     overrides: Sequence[str] = (),
+    preset_of_images: Callable[[str], str] = lambda place: "images",
     **sections: Any,
 ) -> Config:
     """The configuration of a preset, changed by a YAML file, then by `sections`, then by `a.b=c` overrides.
 
     Args:
         config: a whole configuration instead of a preset, or a tree that changes the preset before the file does.
-        preset: its name; None: `digits` for the embedded digits, `images` for data of one's own.
+        preset: its name; None: `digits` for the embedded digits, `preset_of_images` for images of one's own.
         file: YAML with a mapping of sections.
         overrides: `a.b=c` with c in YAML.
+        preset_of_images: gives the preset for images at a place, where nothing but their size decides on it.
         sections: by name, mappings of the keys that change; and `seed`.
 
     Raises InputError with a line for each key that is wrong, which says what was wanted.
@@ -548,7 +587,7 @@ def make_config(
             _merge(changes, _parse_override(override))
         except InputError as error:
             faults.append(str(error))
-    preset = preset or _preset_for(changes)
+    preset = preset or _preset_for(changes, preset_of_images)
     if not whole and preset not in PRESETS:
         hint = did_you_mean(preset, PRESETS)
         faults.append(f"preset: unknown preset {preset!r}; {hint}available: {', '.join(PRESETS)}")
@@ -612,10 +651,14 @@ def find_choices(config: Config) -> None:
         raise InputError("\n".join(faults))
 
 
-def _preset_for(changes: dict[str, Any]) -> str:
-    task = changes.get("task")
-    own_data = isinstance(task, dict) and task.get("data", "digits") != "digits"
-    return "images" if own_data else "digits"
+def _preset_for(changes: Mapping[str, Any], of_images: Callable[[str], str]) -> str:
+    """The preset where none is named: for images of one's own it depends on them, unless a space or a table is set."""
+    task, devices = (changes.get(name) for name in ("task", "devices"))
+    if not isinstance(task, Mapping) or task.get("data", "digits") == "digits":
+        return "digits"
+    tabulated = "table" in task or (isinstance(devices, Mapping) and "table" in devices)
+    plain = task.get("kind", "images") == "images" and "space" not in changes and "resize" not in task
+    return of_images(task["data"]) if plain and not tabulated and isinstance(task["data"], str) else "images"
 
 
 def validate(tree: dict[str, Any]) -> Config:

@@ -8,6 +8,11 @@ from torch.nn import functional
 
 from modnas_fast.runtime.placement import to_device
 
+#: whether minibatches are augmented: as usual for CIFAR, or with "photos" as photos are
+Augment = bool | str
+#: share of the image's area that a crop of a photo has at least, and how much wider or higher than the image at most
+LEAST_AREA, ASPECT = 0.35, 4 / 3
+
 
 def augment_batch(images: Tensor, generator: torch.Generator, *, flip: bool = True) -> Tensor:
     """The usual CIFAR treatment: a random crop after zero padding of H // 8 pixels, and mirror images.
@@ -41,3 +46,27 @@ def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
     """Each image of [B, C, H, W] mirrored left to right with probability ½."""
     mirrored = torch.randint(0, 2, (len(images), 1, 1, 1), generator=generator, device=generator.device)
     return torch.where(to_device(mirrored.bool(), images.device), images.flip(-1), images)
+
+
+def augment_photos(images: Tensor, generator: torch.Generator, *, flip: bool = True) -> Tensor:
+    """Of each image of [B, C, H, W] a random part in the size of the whole, mirrored where `flip`; uint8 stays that.
+
+    The part has 35 to 100 % of the area and its own aspect, up to 4/3 off the image's, and lies inside.
+
+    >>> augment_photos(torch.full((2, 3, 8, 8), 7, dtype=torch.uint8), torch.Generator().manual_seed(0)).unique()
+    tensor([7], dtype=torch.uint8)
+    """
+    draws = torch.rand(5, len(images), generator=generator, device=generator.device)
+    area, aspect, left, top, mirrored = to_device(draws, images.device)
+    area = LEAST_AREA + (1 - LEAST_AREA) * area
+    stretch = ASPECT ** (aspect - 0.5)  # width over height, less than 4/3 either way
+    width, height = (area.sqrt() * factor for factor in (stretch, 1 / stretch))
+    width, height = width.clamp(max=1), height.clamp(max=1)
+    theta = torch.zeros(len(images), 2, 3, device=images.device)
+    theta[:, 0, 0] = torch.where(mirrored < 0.5, -width, width) if flip else width
+    theta[:, 1, 1] = height
+    theta[:, 0, 2], theta[:, 1, 2] = (2 * left - 1) * (1 - width), (2 * top - 1) * (1 - height)
+    grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
+    values = images if images.is_floating_point() else images.float()
+    parts = functional.grid_sample(values, grid, padding_mode="border", align_corners=False)
+    return parts if images.is_floating_point() else parts.round_().clamp_(0, 255).to(images.dtype)

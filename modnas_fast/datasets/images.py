@@ -50,11 +50,14 @@ class Decoded:
     notes: tuple[str, ...]
 
 
-def decode(items: EncodedImages, *, resize: int | None = None, progress: Progress | None = None) -> Decoded:
+def decode(
+    items: EncodedImages, *, resize: int | None = None, square: int | None = None, progress: Progress | None = None
+) -> Decoded:
     """All readable images in one size and one mode, with notes that count whatever was done to them.
 
     The size is resize × resize pixels, else the most common of the upright images (ties to the first seen), scaled
-    down to a longer side of 64 where it is larger; others are resized bilinearly, without regard to their aspect.
+    down to a longer side of 64 where it is larger, or with `square` a square of its shorter side, at most so large;
+    others are resized bilinearly, without regard to their aspect.
     EXIF orientation is applied, transparency composed on white (on black where most would show nothing on white),
     and values of 16 or 32 bits are scaled by one range for all. If any image is in colour (palettes count as
     colour) all become RGB, otherwise all are grey. Of several frames the first is taken.
@@ -68,7 +71,7 @@ def decode(items: EncodedImages, *, resize: int | None = None, progress: Progres
         headers = _map(read_header, items, threads, chunk)
         _refuse_many(headers)
         known = [header for header in headers if isinstance(header, Header)]
-        target, notes = _target(known, resize)
+        target, notes = _target(known, resize, square)
         pixels = _allocate(len(items), target)
         threads = max(1, min(threads, WORKING_BYTES // max(header.decoding_bytes for header in known)))
 
@@ -146,12 +149,13 @@ def _file_size(source: Path | bytes | None) -> int:
         return 0
 
 
-def _target(headers: Sequence[Header], resize: int | None) -> tuple[Target, list[str]]:
+def _target(headers: Sequence[Header], resize: int | None, square: int | None) -> tuple[Target, list[str]]:
     """What all images become, and notes on those for which that is a change."""
     sizes = Counter(header.size for header in headers)
     common = sizes.most_common(1)[0][0]
-    size = (resize, resize) if resize else common
-    if not resize and max(common) > LARGEST_SIDE:
+    side = resize or (min(*common, square) if square else None)
+    size = (side, side) if side else common
+    if not side and max(common) > LARGEST_SIDE:
         width, height = (max(LEAST_SIDE, round(side * LARGEST_SIDE / max(common))) for side in common)
         size = (width, height)
     integers, floats, notes = range_notes(headers)

@@ -31,6 +31,7 @@ def load_task(
     limit: int | None = None,
     test_limit: int | None = None,
     resize: int | None = None,
+    square: int | None = None,
     fractions: Sequence[float] = FRACTIONS,
     progress: Progress | None = None,
 ) -> ImageTask:
@@ -39,7 +40,8 @@ def load_task(
     A path named digits is written "./digits" or given as a Path. `seed` fixes every choice. `limit` ≥ 3 per
     class takes a stratified subset of the training pool, `test_limit` of each held-out part that the source
     has, and only images so chosen are decoded. `resize` ≥ 4 is the side of all images in pixels; without it
-    images larger than 64 pixels are scaled down to that. `fractions` of (train, validation, test) divide the
+    images larger than 64 pixels are scaled down to that, or with `square` all become squares of at most that
+    side. `fractions` of (train, validation, test) divide the
     pool, class by class; where the source has parts of its own those are kept and the rest is divided in the
     ratio of the other fractions. `progress(done, total)` counts decoded images.
 
@@ -59,7 +61,7 @@ def load_task(
     library = read_library(Path(source))
     check_classes(library)
     choice = _choose(library, limit, test_limit, generator)
-    decoded = decode(choice, resize=resize, progress=progress)
+    decoded = decode(choice, resize=resize, square=square, progress=progress)
     whole = Split(decoded.images, choice.labels[decoded.kept])
     rows = choice.part_rows(decoded.kept)
     _check_left(whole.labels, rows, library.classes)

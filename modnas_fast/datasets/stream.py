@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from modnas_fast.datasets.augment import Augment
 from modnas_fast.datasets.task import ImageTask, Split
 
 
@@ -17,10 +18,10 @@ class BatchStream:
         task, split: what to draw from; the last, smaller batch of an epoch is left out.
         batch_size: B, at most the size of the split.
         seed: fixes the order of every epoch and the augmentation.
-        augment: random crops, and mirror images where the task allows it.
+        augment: random crops, those of photos with "photos", and mirror images where the task allows it.
     """
 
-    def __init__(self, task: ImageTask, split: Split, batch_size: int, seed: int, augment: bool = False) -> None:
+    def __init__(self, task: ImageTask, split: Split, batch_size: int, seed: int, augment: Augment = False) -> None:
         self._task = task
         self._split = split
         self._batch_size = min(batch_size, len(split))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from modnas_fast.datasets.augment import augment_batch
+from modnas_fast.datasets.augment import Augment, augment_batch, augment_photos
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.placement import to_device
 
@@ -93,14 +93,14 @@ class ImageTask:
         generator: torch.Generator | None = None,
         drop_last: bool = False,
         *,
-        augment: bool = False,
+        augment: Augment = False,
         dtype: torch.dtype = torch.float32,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """One pass over `split`: minibatches (x normalised [B, C, H, W], y int64 [B]).
 
-        `generator` shuffles anew at every call and draws the augmentation (random crop; mirror images where
-        `flip`); without it the order is that of the split. `drop_last` leaves a smaller last batch out.
-        Raises ValueError for a batch size below 1 and for `augment` without a generator, and InputError where
+        `generator` shuffles anew at every call and draws the augmentation (random crop, that of photos with "photos";
+        mirror images where `flip`); without it the order is that of the split. `drop_last` leaves a smaller last batch
+        out. Raises ValueError for a batch size below 1 and for `augment` without a generator, and InputError where
         `drop_last` would leave nothing. The arguments are checked at the call, not at the first batch.
         """
         if batch_size < 1:
@@ -120,7 +120,7 @@ class ImageTask:
         batch_size: int,
         generator: torch.Generator | None,
         drop_last: bool,
-        augment: bool,
+        augment: Augment,
         dtype: torch.dtype,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         size = len(split)
@@ -134,7 +134,8 @@ class ImageTask:
             rows = order[start : start + batch_size]
             images = split.images[rows]
             if augment and generator is not None:
-                images = augment_batch(images, generator, flip=self.flip)
+                changed = augment_photos if augment == "photos" else augment_batch
+                images = changed(images, generator, flip=self.flip)
             yield self.normalize(images, dtype), split.labels[rows]
 
 

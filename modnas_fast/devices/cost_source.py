@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,6 +20,17 @@ Source = Literal["measured", "tabulated", "exact", "judged", "predicted"]
 Executes = Literal["written", "live"]
 #: costs of one network in the units of the metrics, [C]
 Values = tuple[float, ...]
+
+
+class Judging(NamedTuple):
+    """Networks that judge predictions on a device."""
+
+    #: strings of the space, or what rows of a table are called
+    names: list[str]
+    #: one-hots or relaxed samples, [n, N]
+    onehot: Tensor
+    #: costs in the units of the metrics, float64 [n, C]
+    values: Tensor
 
 
 class KnownCosts:
@@ -79,6 +90,8 @@ class CostSource(ABC):
     complete: bool = False
     #: whether costs of networks that are not at hand are judged
     judges: bool = False
+    #: whether costs are known of rows, relaxed samples, and of networks none but the references, as estimates
+    by_rows: bool = False
     #: networks whose costs stand in a table
     tabulated: Sequence[str] = ()
 
@@ -100,6 +113,17 @@ class CostSource(ABC):
     @abstractmethod
     def judging(self, device: str) -> Mapping[str, Values]:
         """Networks with their costs on a device that judge predictions there."""
+
+    def judged_by(self, device: str) -> Judging:
+        """The same as one-hots and numbers."""
+        judging = self.judging(device)
+        values = torch.tensor(list(judging.values()), dtype=torch.float64).reshape(len(judging), len(self.metrics))
+        onehot = self.space.encode([self.space.parse(text) for text in judging])
+        return Judging(list(judging), onehot, values)
+
+    def count_known(self, device: str) -> int:
+        """On how many networks, or rows, of a device a search may rest."""
+        return len(self.known.on(device))
 
     @property
     def held_out(self) -> frozenset[str]:

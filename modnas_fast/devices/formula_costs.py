@@ -8,9 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from modnas_fast.devices.cost_source import CostSource, KnownCosts, Source, Values
+from modnas_fast.devices.analytic import has_formula
+from modnas_fast.devices.cost_source import CostSource, Judging, KnownCosts, Source, Values
 from modnas_fast.devices.device import Split
 from modnas_fast.devices.metric import ExactCosts
+from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.progress import Reporter
 from modnas_fast.spaces import SearchSpace
 
@@ -79,7 +81,7 @@ class WithFormulas(CostSource):
         self._exact = [name for name in metrics if name not in source.metrics]
         self.space, self.splits, self.executes = source.space, source.splits, source.executes
         self.limit, self.complete, self.tabulated = source.limit, source.complete, source.tabulated
-        self.judges = source.judges
+        self.judges, self.by_rows = source.judges, source.by_rows
         self.metrics = {name: source.metrics[name] if name in source.metrics else exact.units[name] for name in metrics}
         self.kinds = {name: source.kinds.get(name, "exact") for name in metrics}
         own = list(source.metrics)
@@ -123,12 +125,40 @@ class WithFormulas(CostSource):
                 merged.add(device, text, values)
         return merged
 
+    def count_known(self, device: str) -> int:
+        return self._source.count_known(device)
+
     @property
     def held_out(self) -> frozenset[str]:
         return self._source.held_out
 
     def judging(self, device: str) -> Mapping[str, Values]:
         return self._merge(self._source.judging(device))
+
+    def judged_by(self, device: str) -> Judging:
+        """Rows have no exact costs: they are no networks."""
+        if not self.by_rows:
+            return super().judged_by(device)
+        names, onehot, values = self._source.judged_by(device)
+        return Judging(names, onehot, self._beside_unknown(values))
+
+    def training_table(self) -> tuple[Tensor, Tensor]:
+        """Raises InputError where predictors should learn an exact cost from rows."""
+        if not self.by_rows:
+            return super().training_table()
+        learned = [name for name in self._exact if not has_formula(self.space, name)]
+        if learned:
+            raise InputError(
+                f"objectives: {learned[0]} has no formula, so it is learned from networks, of which the table of rows "
+                "has none; leave it out"
+            )
+        onehot, target = self._source.training_table()
+        return onehot, self._beside_unknown(target)
+
+    def _beside_unknown(self, own: Tensor) -> Tensor:
+        """Costs [..., C] of the source in their columns; NaN in those of exact ones."""
+        unknown = torch.full_like(own[..., 0], float("nan"))
+        return torch.stack([unknown if is_exact else own[..., column] for is_exact, column in self._order], dim=-1)
 
     def found(self, device: str) -> Mapping[str, Values]:
         return self._merge(self._source.found(device))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -110,21 +111,24 @@ def _within_quota(threads: int, root: Path) -> int:
     return threads if quota is None else min(threads, max(1, int(quota)))
 
 
-def machine_settings(root: Path = Path("/")) -> list[Setting]:
-    """At least eight settings of this machine's CPU, and three of each visible CUDA GPU.
+def machine_settings(root: Path = Path("/"), formats: Sequence[str] = ("float32", "bfloat16")) -> list[Setting]:
+    """At least eight settings of this machine's CPU, four where it has one format, and three of each visible CUDA GPU.
 
-    CPU: 1 and all threads × batch 1 and 32 × float32 and bfloat16; with a single thread batch 8 and 128 as well. All
-    threads are torch's, or those that a container's quota allows. /proc and /sys are read below `root`.
+    CPU: 1 and all threads × batch 1 and 32 × float32 and bfloat16; with a single format batch 8 as well, with a single
+    thread batch 8 and 128. All threads are torch's, or those that a container's quota allows. /proc and /sys are read
+    below `root`.
     """
     threads = sorted({1, _within_quota(torch.get_num_threads(), root)})
-    batches = (1, 32) if len(threads) > 1 else (1, 8, 32, 128)
+    batches: tuple[int, ...] = (1, 32) if len(threads) > 1 else (1, 8, 32, 128)
+    if len(threads) > 1 and len(formats) == 1:
+        batches = (1, 8, 32)
     cpu = [
         Setting("cpu", count, batch, dtype)
-        for dtype in (torch.float32, torch.bfloat16)
+        for dtype in (getattr(torch, name) for name in formats)
         for count in threads
         for batch in batches
     ]
-    assert len(cpu) >= MIN_CPU_SETTINGS
+    assert len(cpu) >= MIN_CPU_SETTINGS * len(formats) // 2
     gpus = [
         Setting(f"cuda:{index}", 1, batch, torch.float32)
         for index in range(torch.cuda.device_count())
@@ -134,7 +138,7 @@ def machine_settings(root: Path = Path("/")) -> list[Setting]:
 
 
 def default_unseen(settings: list[Setting]) -> list[str]:
-    """Names of the settings held out from the search: two of the CPU's, one of each GPU's.
+    """Names of the settings held out from the search: two of the CPU's, one where it has one format, one of each GPU's.
 
     Of the CPU the float32 setting with most threads and the largest batch and the bfloat16 setting with one thread
     and the smallest batch, so that each held-out thread count, batch and format also occurs in the search.
@@ -142,9 +146,7 @@ def default_unseen(settings: list[Setting]) -> list[str]:
     cpu = [setting for setting in settings if setting.processor == "cpu"]
     wide = [s for s in cpu if s.dtype == torch.float32]
     narrow = [s for s in cpu if s.dtype == torch.bfloat16]
-    chosen = [
-        max(wide, key=lambda s: (s.threads, s.batch)),
-        min(narrow, key=lambda s: (s.threads, s.batch)),
-    ]
+    chosen = [max(wide, key=lambda s: (s.threads, s.batch))] if wide else []
+    chosen += [min(narrow, key=lambda s: (s.threads, s.batch))] if narrow else []
     chosen += [s for s in settings if s.processor != "cpu" and s.batch == GPU_BATCHES[1]]
     return [setting.name for setting in chosen]

@@ -13,6 +13,7 @@ from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.suggestions import did_you_mean
 from modnas_fast.spaces import SearchSpace
 from modnas_fast.spaces.published import CostTable
+from modnas_fast.spaces.rows import RowTable
 
 
 def devices_of(table: CostTable, space: SearchSpace, search: Sequence[str], unseen: Sequence[str]) -> list[Device]:
@@ -33,7 +34,7 @@ def devices_of(table: CostTable, space: SearchSpace, search: Sequence[str], unse
     ]
 
 
-def load_costs(name: str, space: SearchSpace) -> CostTable:
+def load_costs(name: str, space: SearchSpace) -> CostTable | RowTable:
     """The table of costs called `name`: one that was published of the space, or a file, see `load_cost_file`.
 
     Raises InputError where there is none.
@@ -49,7 +50,11 @@ def load_costs(name: str, space: SearchSpace) -> CostTable:
 
 
 def usual_split(
-    table: CostTable, name: str, space: SearchSpace, search: Sequence[str] | None, unseen: Sequence[str] | None
+    table: CostTable | RowTable,
+    name: str,
+    space: SearchSpace,
+    search: Sequence[str] | None,
+    unseen: Sequence[str] | None,
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Names of the devices searched and of those held out.
 
@@ -71,18 +76,25 @@ def usual_split(
     return tuple(search), tuple(unseen or ())
 
 
-def check_names(table: CostTable, search: Sequence[str], unseen: Sequence[str]) -> None:
+def check_names(table: CostTable | RowTable, search: Sequence[str], unseen: Sequence[str]) -> None:
     """Raises InputError for a device that the table has not or that is named twice, and where none is searched."""
-    names = [*search, *unseen]
-    for name in names:
-        if name not in table.values:
-            hint = did_you_mean(name, table.values)
-            raise InputError(f"devices: the table has no {name!r}; {hint}it has {', '.join(table.values)}")
-        if names.count(name) > 1:
-            raise InputError(f"devices: {name} is named twice; a device is searched or unseen")
+    check_devices(list(table.values), search, unseen)
+    for name in (*search, *unseen):
         if lacking := table.lacking(name):
             have = [device for device in table.values if not table.lacking(device)]
             raise InputError(f"devices: the table has no {lacking[0]} on {name}; it has it on {', '.join(have)}")
+
+
+def check_devices(known: Sequence[str], search: Sequence[str], unseen: Sequence[str]) -> None:
+    """Raises InputError for a device that is not known or that is named twice, and where none is searched."""
+    names = [*search, *unseen]
+    for name in names:
+        if name not in known:
+            raise InputError(
+                f"devices: the table has no {name!r}; {did_you_mean(name, known)}it has {', '.join(known)}"
+            )
+        if names.count(name) > 1:
+            raise InputError(f"devices: {name} is named twice; a device is searched or unseen")
     if not search:
         raise InputError("devices: at least one device must be searched")
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from modnas_fast.devices.cost_source import CostSource, KnownCosts, Values
+from modnas_fast.devices.cost_source import CostSource, Judging, KnownCosts, Values
 from modnas_fast.devices.device import Split
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.progress import Reporter
@@ -127,6 +127,11 @@ class TableCosts(CostSource):
             texts = [text for text in self.table.architectures if text not in self._known.on(device)]
         rows = [self._row_of[text] for text in texts]
         return dict(zip(texts, map(tuple, self.table.values[device][rows].tolist())))
+
+    def judged_by(self, device: str) -> Judging:
+        if not self._counted:
+            return super().judged_by(device)
+        return Judging(list(self.table.architectures), self._onehot, self.table.values[device])
 
     @cached_property
     def _onehot(self) -> Tensor:

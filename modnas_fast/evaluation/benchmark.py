@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -18,6 +18,7 @@ from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.objective import Objective
 from modnas_fast.spaces import Architecture, SearchSpace
 from modnas_fast.spaces.published import CostTable
+from modnas_fast.spaces.rows import RowTable
 
 ERROR = Objective("error", "%")
 
@@ -37,6 +38,9 @@ class Benchmark:
         judge: qualities [n] of one-hots [n, N]; given where the table has not all networks of the space. It and the
             table's judge then tell of answers and of the fronts that they are compared with.
         quality: the first objective.
+        asks_judge: whether a search may ask for the quality of any network, which the judge tells.
+        row_table: what predictors learn from where networks of the table have no costs of their own. The table then has
+            the networks that a reference search found, with judged values: their front is in the place of an exact one.
     """
 
     space: SearchSpace
@@ -48,16 +52,22 @@ class Benchmark:
     chance_error: float
     judge: Callable[[Tensor], Tensor] | None = None
     quality: Objective = ERROR
+    asks_judge: bool = False
+    row_table: RowTable | None = None
 
     @property
     def search_devices(self) -> tuple[Device, ...]:
         """Those that a search may measure."""
         return tuple(device for device in self.devices if device.split == "search")
 
+    def with_devices(self, devices: Sequence[Device]) -> Benchmark:
+        """The same on these devices."""
+        return replace(self, devices=tuple(devices))
+
     @cached_property
     def fronts(self) -> dict[str, ExactFront]:
         """The exact front of every device; where there is a judge, that of the table's networks as it judges them."""
-        if self.judge is None or self.table.judge is None:
+        if self.judge is None or self.table.judge is None or self.row_table is not None:
             return self.measured
         onehot = self.space.encode([self.space.parse(text) for text in self.table.architectures])
         errors = self.judge(onehot)
@@ -76,16 +86,23 @@ class Benchmark:
         front = self.fronts[device]
         if self.judge is None or self.table.judge is None:
             return front.points(self.rows(onehot))
-        distinct = torch.unique(onehot, dim=0)
-        values = torch.cat([self.judge(distinct)[:, None], self.table.judge(device, distinct)], dim=1)
-        return front.normalize(values.numpy())
+        return self.judged_points(device, torch.unique(onehot, dim=0))
+
+    def judged_points(self, device: str, onehot: Tensor) -> np.ndarray:
+        """Normalised objectives [n, M] of networks [n, N] as the judges tell them."""
+        assert self.judge is not None and self.table.judge is not None
+        values = torch.cat([self.judge(onehot)[:, None], self.table.judge(device, onehot)], dim=1)
+        return self.fronts[device].normalize(values.numpy())
 
     @cached_property
     def _row_of(self) -> dict[str, int]:
         return {text: row for row, text in enumerate(self.table.architectures)}
 
     def known_space(self) -> KnownSpace:
-        """The same for black-box searches."""
+        """The same for black-box searches; where there are rows, they ask the judges."""
+        if self.row_table is not None:
+            judge = self.judged_points
+            return KnownSpace(self.space, self.task, self.table.architectures, self.fronts, judge=judge)
         return KnownSpace(self.space, self.task, self.table.architectures, self.fronts, self.measured)
 
     def rows(self, onehot: Tensor) -> list[int]:
@@ -137,10 +154,22 @@ def benchmark_of(
         known = ", ".join(space.published.tasks) if space.published else "none: no truth of the space is published"
         raise InputError(f"task: wanted one of {known}, got {task!r}")
     truth = space.published.truth(task)
-    costs = in_order(select_metrics(load_costs(table, space), metrics), truth.architectures, table)
+    loaded = load_costs(table, space)
+    if isinstance(loaded, RowTable):
+        raise InputError(f"{table}: wanted networks with their costs, it has rows of averages")
+    costs = in_order(select_metrics(loaded, metrics), truth.architectures, table)
     devices = devices_of(costs, space, *usual_split(costs, table, space, search, unseen))
     return Benchmark(
-        space, task, costs, truth.values, truth.kept, tuple(devices), truth.chance, truth.judge, truth.quality
+        space,
+        task,
+        costs,
+        truth.values,
+        truth.kept,
+        tuple(devices),
+        truth.chance,
+        truth.judge,
+        truth.quality,
+        truth.asks_judge,
     )
 
 

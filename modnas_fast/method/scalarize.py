@@ -65,6 +65,18 @@ def cosine(losses: Tensor, preference: Tensor, *, penalty: float = 1.0, detach_p
     return (preference * losses).sum(-1) - penalty * (similarity.detach() if detach_penalty else similarity)
 
 
+def task_alone(losses: Tensor, preference: Tensor) -> Tensor:
+    """L_0, of shape [...]: the task's loss, whatever the preference [..., M] is and whatever networks cost.
+
+    What Φ learns from in the published code of the experiments on translation. Raises ValueError for unequal last axes.
+
+    >>> task_alone(torch.tensor([2.0, 4.0]), torch.tensor([0.5, 0.5]))
+    tensor(2.)
+    """
+    _check(losses, preference)
+    return losses[..., 0].expand(torch.broadcast_shapes(losses.shape, preference.shape)[:-1])
+
+
 def _cosine_similarity(left: Tensor, right: Tensor) -> Tensor:
     """cos(left, right) over the last axis; 0 with gradient 0 where one of them is the zero vector."""
     (left, left_zero), (right, right_zero) = _direction(left), _direction(right)
@@ -90,11 +102,16 @@ def _check(losses: Tensor, preference: Tensor) -> None:
 
 
 #: keyword arguments of the built-in kinds
-PARAMETERS = {"linear": (), "smooth_chebyshev": ("mu", "ideal"), "cosine": ("penalty", "detach_penalty")}
+PARAMETERS = {
+    "linear": (),
+    "smooth_chebyshev": ("mu", "ideal"),
+    "cosine": ("penalty", "detach_penalty"),
+    "task_alone": (),
+}
 
 
 def make_scalarization(kind: str, **parameters: Any) -> Scalarization:
-    """The function (L [..., M], r [..., M]) → ℓ [...] named `kind`: linear, smooth_chebyshev, cosine or a user's.
+    """The function (L [..., M], r [..., M]) → ℓ [...] named `kind`: one of `PARAMETERS`, or a user's.
 
     `parameters` are the keyword arguments of that function. Raises ValueError for an unknown kind or
     parameter and for impossible values: mu must be above 0, penalty at least 0, ideal finite.

@@ -81,6 +81,7 @@ def head(source: str, benchmark: Benchmark, command: str, seconds: float, about:
         "benchmark": about.benchmark,
         "protocol": list(about.protocol),
         "targets": about.targets,
+        "front": about.front,
         "task": benchmark.task,
         "judged": benchmark.judge is not None,
         "quality": vars(benchmark.quality),

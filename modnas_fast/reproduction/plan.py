@@ -58,8 +58,11 @@ class About:
     benchmark: str
     #: paragraphs: what is dropped, normalised and compared
     protocol: tuple[str, ...]
-    #: what the default was to reach at least: mean ratios, the lowest of a device, networks per device
+    #: what the default was to reach at least: mean ratios, the lowest of a device, networks per device, and how many of
+    #: the published networks the front of the worst device dominates or equals
     targets: dict[str, float]
+    #: what ratios are to, in words; empty: the exact front, or the table's as it is judged
+    front: str = ""
 
 
 NB201 = About(
@@ -94,6 +97,8 @@ class Plan:
     baselines: tuple[str, ...]
     notes: tuple[str, ...] = field(default=())
     about: About = field(default_factory=lambda: NB201)
+    #: distinct networks that a baseline may ask for on each device; None: as many as MODNAS for all together
+    evaluations: int | None = None
 
     @property
     def groups(self) -> list[Group]:

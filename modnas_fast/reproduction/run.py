@@ -18,9 +18,13 @@ from modnas_fast.baselines import BASELINES
 from modnas_fast.baselines.contest import Contest
 from modnas_fast.datasets.home import locate
 from modnas_fast.evaluation.benchmark import Benchmark
+from modnas_fast.evaluation.exact import front_of
 from modnas_fast.reproduction.compose import compose
+from modnas_fast.reproduction.covered import published_entry
 from modnas_fast.reproduction.gpt_plan import make_gpt_plan
-from modnas_fast.reproduction.plan import Plan, make_plan
+from modnas_fast.reproduction.hat_benchmark import REFERENCE_EVALUATIONS, REFERENCE_FILE, find_reference
+from modnas_fast.reproduction.hat_plan import make_hat_plan
+from modnas_fast.reproduction.plan import DEFAULT, Plan, make_plan
 from modnas_fast.reproduction.tables import load_benchmark
 from modnas_fast.reproduction.trial import Entry, missing, run_group
 from modnas_fast.runtime.errors import InputError
@@ -28,6 +32,7 @@ from modnas_fast.runtime.files import read_json, write_json
 from modnas_fast.runtime.progress import Reporter
 from modnas_fast.runtime.workers import worker_pool
 from modnas_fast.search.divided import Divided
+from modnas_fast.spaces.hat.published_networks import NETWORKS, PublishedNetwork
 
 REPRODUCTION_FILE = "reproduction.json"
 SETTINGS_FILE = "settings.json"
@@ -74,6 +79,30 @@ def reproduce_gpt(
     )
 
 
+def reproduce_hat(
+    folder: Path, *, seeds: int, quick: bool, jobs: int, command: str, reporter: Reporter
+) -> dict[str, Any]:
+    """The same on HAT's tables of latency and a judge of BLEU, with HAT's published networks beside the fronts.
+
+    Args:
+        folder, seeds, quick, jobs, command, reporter: see `reproduce_with_surrogate`.
+    """
+    reference = folder.absolute() / REFERENCE_FILE
+    plan = make_hat_plan(str(reference), seeds, quick)
+    find_reference(reference, plan.main[0].config(DEFAULT), REFERENCE_EVALUATIONS, reporter)
+    benchmark = plan.main[0].benchmark()
+    return reproduce_plan(
+        folder,
+        plan,
+        benchmark,
+        {"benchmark": "hat"},
+        jobs=jobs,
+        command=command,
+        reporter=reporter,
+        published=NETWORKS,
+    )
+
+
 def reproduce_plan(
     folder: Path,
     plan: Plan,
@@ -83,6 +112,7 @@ def reproduce_plan(
     jobs: int,
     command: str,
     reporter: Reporter,
+    published: Sequence[PublishedNetwork] = (),
 ) -> dict[str, Any]:
     """Runs what is missing of a plan in `folder` and writes reproduction.json; returns its content.
 
@@ -92,6 +122,7 @@ def reproduce_plan(
         benchmark: of the main group.
         settings: what else tells this reproduction from others.
         jobs, command, reporter: see `reproduce_with_surrogate`.
+        published: networks that are shown beside the fronts.
     """
     start = time.monotonic()
     wanted = {"source": "surrogate", "seeds": list(plan.seeds), "quick": plan.quick, **settings}
@@ -100,7 +131,10 @@ def reproduce_plan(
     baselines = run_baselines(plan, benchmark, folder / "baselines", jobs, reporter)
     settings["seconds"] += time.monotonic() - start
     write_json(folder / SETTINGS_FILE, settings)
-    content = compose(plan, folder / "trials", benchmark, baselines, BASELINE_EVALUATIONS, command, settings["seconds"])
+    evaluations = evaluations_of(plan)
+    content = compose(plan, folder / "trials", benchmark, baselines, evaluations, command, settings["seconds"])
+    if published:
+        content["published"] = published_entry(benchmark, published, content["methods"])
     write_json(folder / REPRODUCTION_FILE, content)
     return content
 
@@ -159,7 +193,7 @@ def run_groups(plan: Plan, folder: Path, jobs: int, reporter: Reporter) -> None:
 
 def run_baselines(plan: Plan, benchmark: Benchmark, folder: Path, jobs: int, reporter: Reporter) -> list[Entry]:
     """Entries of the plan's baselines on all devices, each with the device's split and its front."""
-    contest = Contest(benchmark.known_space(), BASELINE_EVALUATIONS, folder)
+    contest = Contest(benchmark.known_space(), evaluations_of(plan), folder)
     splits = {device.name: device.split for device in benchmark.devices}
     contest.execute(plan.baselines, list(splits), len(plan.seeds), jobs, reporter)
     divided = Divided(benchmark) if benchmark.space.dividing else None
@@ -179,7 +213,15 @@ def run_baselines(plan: Plan, benchmark: Benchmark, folder: Path, jobs: int, rep
     return found
 
 
-def front_points(benchmark: Benchmark, device: str, rows: Sequence[int]) -> list[list[float]]:
-    """Normalised objectives of the non-dominated ones among rows of the table."""
+def evaluations_of(plan: Plan) -> int:
+    """True evaluations of a baseline on each device."""
+    return BASELINE_EVALUATIONS if plan.evaluations is None else plan.evaluations
+
+
+def front_points(benchmark: Benchmark, device: str, rows: Sequence[int] | Sequence[str]) -> list[list[float]]:
+    """Normalised objectives of the non-dominated ones among rows of the table, or strings of judged networks."""
     table = benchmark.fronts[device]
-    return table.values[table.front(rows)].round(5).tolist()
+    if benchmark.row_table is not None:
+        onehot = benchmark.space.encode([benchmark.space.parse(str(text)) for text in rows])
+        return front_of(benchmark.judged_points(device, onehot)).round(5).tolist()
+    return table.values[table.front([int(row) for row in rows])].round(5).tolist()

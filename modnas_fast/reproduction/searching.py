@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from modnas_fast.config import Config
+from modnas_fast.devices.cost_source import CostSource
+from modnas_fast.devices.row_costs import RowCosts
 from modnas_fast.devices.table_costs import TableCosts
 from modnas_fast.evaluation.benchmark import Benchmark
 from modnas_fast.runs.preparation import Preparation, Prepared
@@ -19,17 +23,7 @@ def prepare(
     """What a search on a benchmark starts from, see `Preparation`."""
     reporter = reporter or Silent()
     names = {split: [d.name for d in benchmark.devices if d.split == split] for split in ("search", "unseen")}
-    source = TableCosts(
-        benchmark.space,
-        benchmark.table,
-        benchmark.task,
-        names["search"],
-        names["unseen"],
-        networks=config.devices.networks,
-        heldout=config.devices.heldout,
-        seed=config.seed + 2,
-        published=True,
-    )
+    source = source_of(config, benchmark, names["search"], names["unseen"])
     source.begin(reporter)
     truth = Truth(
         benchmark.task,
@@ -39,8 +33,28 @@ def prepare(
         benchmark.kept,
         benchmark.chance_error,
         judge=benchmark.judge,
+        asks_judge=benchmark.asks_judge,
     )
     return Preparation(config, source, objective, truth, reporter=reporter).prepare()
+
+
+def source_of(config: Config, benchmark: Benchmark, search: Sequence[str], unseen: Sequence[str]) -> CostSource:
+    """Where a search on a benchmark gets the costs of its devices, not begun."""
+    seed = config.seed + 2
+    if benchmark.row_table is not None:
+        table, networks = benchmark.row_table, config.devices.networks
+        return RowCosts(benchmark.space, table, benchmark.task, search, unseen, networks=networks, seed=seed)
+    return TableCosts(
+        benchmark.space,
+        benchmark.table,
+        benchmark.task,
+        search,
+        unseen,
+        networks=config.devices.networks,
+        heldout=config.devices.heldout,
+        seed=seed,
+        published=True,
+    )
 
 
 def score_on_the_way(config: Config, benchmark: Benchmark, answer: Answer) -> None:

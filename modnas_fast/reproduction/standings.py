@@ -34,5 +34,6 @@ def headline_table(content: dict[str, Any]) -> FittedTable:
 
 
 def _title(content: dict[str, Any]) -> str:
-    exact = "the table's judged front" if content.get("judged") else "the exact front"
+    exact = f"the {content['front']}" if content.get("front") else ""
+    exact = exact or ("the table's judged front" if content.get("judged") else "the exact front")
     return f"Share of the hypervolume of {exact}, mean over devices and seeds"

@@ -12,6 +12,7 @@ import torch
 
 from modnas_fast.config import Config, make_config
 from modnas_fast.devices import Device, embeddings
+from modnas_fast.devices.cost_source import Judging
 from modnas_fast.evaluation.benchmark import Benchmark
 from modnas_fast.evaluation.exact import front_of
 from modnas_fast.predictors.graph_predictor import GraphMetaPredictor, adapt
@@ -76,6 +77,10 @@ class Group:
         made = make_space(space.name, space.arguments)
         return load_benchmark(self.task, self.table, self.search, self.unseen, self.metrics, made)
 
+    def told(self, benchmark: Benchmark, config: Config, answer: Answer) -> Entry:
+        """What an entry tells besides of a search of this group."""
+        return {}
+
 
 def missing(group: Group, folder: Path) -> list[Variant]:
     """The variants without an entry in `folder`."""
@@ -91,7 +96,7 @@ def run_group(group: Group, folder: Path) -> str:
         for variant in left:
             config = group.config(variant)
             answer = search(config, benchmark, prepared)
-            entry = run_entry(benchmark, config, answer)
+            entry = {**run_entry(benchmark, config, answer), **group.told(benchmark, config, answer)}
             if variant == group.variants[0]:
                 entry["predictor"] = predictor_entry(benchmark, prepared)
             write_json(folder / group.file(variant), entry)
@@ -123,7 +128,7 @@ def run_entry(benchmark: Benchmark, config: Config, answer: Answer) -> Entry:
         "search_seconds": answer.seconds,
         "stages": answer.prepared.seconds,
         "evaluations": len(answer.prepared.queried),
-        "measured": len(answer.prepared.source.known.on(benchmark.search_devices[0].name)),
+        "measured": answer.prepared.source.count_known(benchmark.search_devices[0].name),
         "devices": devices,
         "parts": inside,
         "ratio": mean_by_split(benchmark, found, "ratio"),
@@ -139,31 +144,31 @@ def _mean(values: Sequence[float]) -> float | None:
 
 
 def predictor_entry(benchmark: Benchmark, prepared: Prepared) -> Entry:
-    """How well the first metric is predicted for all networks of the table on every device, and after adaptation."""
+    """How well the first metric is predicted for what judges it on every device, and after adaptation.
+
+    Of a table those are all networks, of a table of rows those that the search did not know.
+    """
     space = benchmark.space
-    onehot = space.encode(benchmark.architectures(range(len(benchmark.errors))))
     references = space.encode([space.parse(text) for text in space.references])
     predictor = prepared.costs.predictors[0]
     devices = {}
     for device in benchmark.devices:
         d = embeddings([device])[0, : len(space.references)]
-        entry = {"split": device.split, **_quality(benchmark, device, predictor, onehot, d), "adapted": None}
+        judging = prepared.source.judged_by(device.name)
+        entry = {"split": device.split, **_quality(judging, device, predictor, d), "adapted": None}
         if device.split == "unseen" and isinstance(predictor, GraphMetaPredictor):
             adapted = adapt(predictor, references, d, d)
-            entry["adapted"] = _quality(benchmark, device, adapted, onehot, d)
+            entry["adapted"] = _quality(judging, device, adapted, d)
         devices[device.name] = entry
     seconds = sum(spent for stage, spent in prepared.seconds.items() if stage.startswith("predict"))
     return {"seconds": seconds, "devices": devices}
 
 
 @torch.no_grad()
-def _quality(
-    benchmark: Benchmark, device: Device, predictor: torch.nn.Module, onehot: torch.Tensor, d: torch.Tensor
-) -> Entry:
+def _quality(judging: Judging, device: Device, predictor: torch.nn.Module, d: torch.Tensor) -> Entry:
     """Rank correlations and the median relative error; the mean would be that of a few broken measurements."""
-    metric = next(iter(benchmark.table.metrics))
-    predicted = device.denormalize(predictor(onehot, d).double(), metric)
-    measured = benchmark.table.values[device.name][:, 0]
+    predicted = device.denormalize(predictor(judging.onehot, d).double(), next(iter(device.metrics)))
+    measured = judging.values[:, 0]
     quality = predictor_quality(predicted.tolist(), measured.tolist())
     relative_error = float(((predicted - measured).abs() / measured).median())
     return {"spearman": quality.spearman, "kendall": quality.kendall, "relative_error": relative_error}

@@ -264,6 +264,7 @@ def verified_entry(
     entries: Sequence[dict[str, Any]],
     quality: Objective,
     predicted: Mapping[str, Mapping[str, dict[str, float]]],
+    familiar: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """A network trained from scratch: its qualities, and its costs on every device as predicted and as measured.
 
@@ -273,10 +274,13 @@ def verified_entry(
         entries: of all devices.
         quality: the first objective.
         predicted: costs by key, by device and network.
+        familiar: inherited quality by network of those that were not searched, but stand beside the answers.
     """
-    inherited = next(p[quality.key] for e in entries for p in e["rays"] if p["architecture"] == text)
+    told = {p["architecture"]: p[quality.key] for e in entries for p in e["rays"]}
+    inherited = (familiar or {})[text] if text not in told else told[text]
     return {
         "architecture": text,
+        **({"familiar": True} if text in (familiar or {}) else {}),
         "inherited": inherited,
         "test": tested,
         "costs": {

@@ -18,10 +18,11 @@ from modnas_fast.result.folder import (
     discard_unstarted,
     open_run,
 )
+from modnas_fast.runs.own_images import preset_of_images, sized
 from modnas_fast.runs.run import Run
 from modnas_fast.runtime.agent_store import note_folder, noted_folder
 from modnas_fast.runtime.errors import InputError
-from modnas_fast.runtime.progress import Reporter
+from modnas_fast.runtime.progress import Reporter, Silent
 from modnas_fast.runtime.ranks import Ranks, joined_ranks
 from modnas_fast.runtime.stopping import Stopper
 
@@ -38,6 +39,7 @@ def search(
     seed: int | None = None,
     overrides: Sequence[str] = (),
     remeasure: bool = False,
+    budgets: Mapping[str, float] | None = None,
     reporter: Reporter | None = None,
     stopper: Stopper | None = None,
     started: Callable[[Run], None] | None = None,
@@ -55,6 +57,8 @@ def search(
         seed: of everything random.
         overrides: such as `"search.steps=200"`, the last to change the configuration.
         remeasure: forget this machine's cached latencies first.
+        budgets: such as `{"latency_ms": 20}`, of one image on one thread: photos of one's own are searched with
+            networks of the size whose latencies reach it.
         reporter: told of the progress; None: nobody.
         stopper: listens for SIGINT and SIGTERM while the stages run, so that a checkpoint is written first; None:
             signals are left to the caller, and Ctrl-C costs the steps since the last checkpoint.
@@ -75,6 +79,7 @@ def search(
         reporter=reporter,
         stopper=stopper,
         started=started,
+        budgets=budgets,
         **sections,
     )
     if isinstance(result, Path):
@@ -96,6 +101,7 @@ def search_together(
     reporter: Reporter | None = None,
     stopper: Stopper | None = None,
     started: Callable[[Run], None] | None = None,
+    budgets: Mapping[str, float] | None = None,
     **sections: Mapping[str, Any],
 ) -> Result | Path:
     """As `search`; on a rank behind rank 0, whose host need not see it, the folder of the run."""
@@ -108,15 +114,20 @@ def search_together(
             folder = Path(restarted)
             return Run(folder, open_run(folder), reporter, stopper, ranks=ranks)
         if resume is not None:
-            if config is not None or preset is not None or out is not None or overrides or changes:
+            if config is not None or preset is not None or out is not None or overrides or changes or budgets:
                 raise InputError("resume: a run keeps its configuration; no other setting goes with --resume")
             configuration = open_run(Path(resume).expanduser())
         else:
             file = Path(config).expanduser() if isinstance(config, (str, Path)) else None
             tree = None if isinstance(config, (str, Path)) else config
             configuration = with_absolute_paths(
-                make_config(tree, preset=preset, file=file, overrides=overrides, **changes)
+                make_config(
+                    tree, preset=preset, file=file, overrides=overrides, preset_of_images=preset_of_images, **changes
+                )
             )
+            if budgets:
+                configuration, line = sized(configuration, budgets)
+                (reporter or Silent()).say(line)
         _refuse_needless(configuration, bool(sections.get("verify", {}).get("networks")), remeasure)
         find_choices(configuration)
         folder = Path(resume or out or RUNS).expanduser()

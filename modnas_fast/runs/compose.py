@@ -31,6 +31,7 @@ from modnas_fast.runtime.files import write_json
 from modnas_fast.runtime.objective import costs_of
 from modnas_fast.search.evaluator import predicted_costs
 from modnas_fast.spaces.published import CostTable, Fit
+from modnas_fast.tasks.task_objective import SupernetObjective
 
 
 def compose(
@@ -85,7 +86,10 @@ def compose(
         fingerprint(),
         entries,
         [
-            {**verified_entry(text, test, entries, inputs.quality, predicted), **shown.get(text, {})}
+            {
+                **verified_entry(text, test, entries, inputs.quality, predicted, evaluation.get("familiar", {})),
+                **shown.get(text, {}),
+            }
             for text, test in verification["test"].items()
         ],
         seconds,
@@ -101,9 +105,11 @@ def _benchmark(inputs: Inputs, devices: Sequence[Device]) -> Benchmark | None:
         values = {device.name: source.listed(device.name, truth.architectures) for device in devices}
         table = CostTable(truth.architectures, source.metrics, values)
         return Benchmark(inputs.space, truth.task, table, truth.values, truth.kept, tuple(devices), truth.chance)
-    values = {device.name: source.table_costs(device.name) for device in devices}
-    table = CostTable(tuple(source.tabulated), source.metrics, values, _SourceJudge(source))
-    table = table.in_order(truth.architectures)
+    texts = tuple(source.tabulated) or truth.architectures  # a table of parts has no networks of its own
+    values = {device.name: source.listed(device.name, texts) for device in devices}
+    if source.tabulated:
+        values = {device.name: source.table_costs(device.name) for device in devices}
+    table = CostTable(texts, source.metrics, values, _SourceJudge(source)).in_order(truth.architectures)
     devices = tuple(devices)
     return Benchmark(
         inputs.space, truth.task, table, truth.values, truth.kept, devices, truth.chance, truth.judge, truth.quality
@@ -131,6 +137,11 @@ def _bounds(
     return {
         name: Bounds(tuple(exact.low.tolist()), tuple(exact.high.tolist())) for name, exact in benchmark.fronts.items()
     }
+
+
+def _of_weights(prepared: Prepared) -> tuple[str, ...]:
+    """What is told of where the shared weights began."""
+    return prepared.objective.supernet.notes if isinstance(prepared.objective, SupernetObjective) else ()
 
 
 def _keep_table(inputs: Inputs, folder: Path, devices: Sequence[Device]) -> None:
@@ -165,15 +176,13 @@ def _task_content(inputs: Inputs, prepared: Prepared) -> dict[str, Any]:
     if files:
         named = ", ".join(Path(path).name for path in files.values())
         still = "" if inputs.config.search.train_weights else ", and w stood still"
-        notes.insert(0, f"the search began with the weights of {named}{still}")
+        notes[:0] = [f"the search began with the weights of {named}{still}", *_of_weights(prepared)]
     if truth is None:
         task = inputs.task.description()
         return {**task, "notes": [*task["notes"], *notes]}
     notes.insert(0, f"{truth.quality.name}: {truth.origin}")
     if truth.judge is not None:
-        notes.insert(
-            1, f"{truth.quality.name} of an answer is judged, by the network that was published with the table"
-        )
+        notes.insert(1, f"{truth.quality.name} of an answer is judged, by {truth.judged_by}")
     if inputs.trains:
         task = inputs.task.description()
         notes.append("it read no true error: it used those inherited from a supernet trained on the images")

@@ -6,8 +6,6 @@ import json
 import platform
 from typing import Any
 
-from torch.nn.modules.batchnorm import _BatchNorm
-
 from modnas_fast.config import Config
 from modnas_fast.runs.inputs import Inputs
 from modnas_fast.runtime.errors import InputError
@@ -69,8 +67,10 @@ def make_objective(inputs: Inputs, mesh: Mesh, reporter: Reporter) -> SupernetOb
     config: Config = inputs.config
     objective = SupernetObjective(config, inputs.space, inputs.task, mesh=mesh)
     supernet = objective.supernet
+    for note in supernet.notes:
+        reporter.say(f"  note: {note}")
     own = mesh.data > 1 and config.search.batch_norm == "whole" and not supernet.shares_statistics
-    if own and any(isinstance(module, _BatchNorm) for module in supernet.modules()):
+    if own and any(name.endswith("running_mean") for name, _ in supernet.named_buffers()):
         reporter.say(
             f"  note: {type(supernet).__name__} takes batch statistics of each rank's part of a minibatch, whatever "
             "search.batch_norm says; with ranks for the devices alone (search.mesh) they would be those of the whole"

@@ -132,7 +132,8 @@ def _verification_seconds(config: Config, space: SearchSpace, task: Task, device
     for text in (space.references[0], space.references[-1]):
         network = _reference(config, space, task, text).to(device)
         seconds += _seconds(partial(_training_pass, network, task, x, y)) / 2
-    return seconds * options.networks * options.epochs * max(1, samples // options.batch_size)
+    networks = options.networks + (space.familiar is not None)
+    return seconds * networks * options.epochs * max(1, samples // options.batch_size)
 
 
 def _training_pass(network: nn.Module, task: Task, x: Tensor, y: Tensor) -> None:

@@ -20,6 +20,7 @@ from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.objective import Objective
 from modnas_fast.runtime.placement import search_device
 from modnas_fast.runtime.progress import Reporter
+from modnas_fast.search.shrinking import Shrinking
 from modnas_fast.search.spread import ends_of
 from modnas_fast.spaces import SearchSpace, make_space
 from modnas_fast.spaces.published import Truth
@@ -58,6 +59,8 @@ class Inputs:
             self._check_files()
             if self.config.search.sandwich:
                 ends_of(self.space)
+            if self.config.search.shrinking is not None:
+                Shrinking(self.space, self.config.search.shrinking)
         check_quality(self.config, self.quality)
         _ = self.source
         if self.trains:
@@ -89,10 +92,9 @@ class Inputs:
 
     @property
     def has_benchmark(self) -> bool:
-        """Whether qualities and costs of all networks are known, or judged."""
-        return self.truth is not None and (
-            self.source.complete or (self.source.judges and self.truth.judge is not None)
-        )
+        """Whether qualities and costs of all networks are known, or judged, and a table's front stands beside them."""
+        judged = self.source.judges and not self.source.by_rows
+        return self.truth is not None and (self.source.complete or (judged and self.truth.judge is not None))
 
     @property
     def trains(self) -> bool:

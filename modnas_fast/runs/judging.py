@@ -33,14 +33,9 @@ def predictor_entries(source: CostSource, devices: Sequence[Device], model: Cost
 
 
 def _costs_entry(source: CostSource, device: Device, model: CostModel, seed: int) -> dict[str, Any]:
-    judging = source.judging(device.name)
-    texts = list(judging)
-    values = torch.tensor([judging[text] for text in texts], dtype=torch.float64).reshape(
-        len(texts), len(source.metrics)
-    )
+    texts, onehot, values = source.judged_by(device.name)
     predicted = torch.empty_like(values)
     if texts:
-        onehot = source.space.encode([source.space.parse(text) for text in texts])
         predicted = model.on_devices(onehot, embeddings([device]))[:, 0].double()
     shown = _sample(len(texts), seed)
     found = {}

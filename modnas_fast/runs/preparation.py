@@ -28,6 +28,7 @@ from modnas_fast.runtime.progress import Reporter, Silent
 from modnas_fast.search.spread import CostSpread
 from modnas_fast.spaces.published import Truth
 from modnas_fast.tasks.surrogate import CountedTruth, Regression, SurrogateObjective, make_fit, query
+from modnas_fast.tasks.surrogate_anywhere import query_anywhere
 from modnas_fast.tasks.task_objective import TaskObjective
 
 #: share of the networks measured first that are drawn uniformly as they are written; the others are spread over costs
@@ -62,9 +63,10 @@ class Prepared:
     def measured(self) -> dict[str, Tensor]:
         """Costs [T, C] by network, in normalised ranges, that a search takes in place of predictions: a table's.
 
-        Measurements of this machine are left out: they and predictions do not lie beside each other to the percent.
+        Measurements of this machine are left out: they and predictions do not lie beside each other to the percent; and
+        estimates, which were not measured.
         """
-        if "measured" in self.source.kinds.values():
+        if self.source.by_rows or "measured" in self.source.kinds.values():
             return {}
         known = self.source.known
         return dict(zip(known.texts, known.normalized(self.search_devices, known.texts)))
@@ -117,7 +119,7 @@ class Preparation:
         objective = self._objective
         if objective is None:
             objective, queried = self._query(costs)
-            if self._source.limit:
+            if self._source.limit and not self._anywhere:  # else nothing was measured for the queries
                 costs = self._train_predictors("predict again", "Training the metapredictor on all measured")
         return Prepared(self._source, self._devices, costs, objective, queried, self._seconds)
 
@@ -146,6 +148,11 @@ class Preparation:
             raise InputError("task.table: a surrogate needs the truth of a task, got none")
         return self._truth
 
+    @property
+    def _anywhere(self) -> bool:
+        """Whether any network's quality may be asked for, also of those that no table of costs has."""
+        return self._objective is None and self._known_truth.asks_judge
+
     def _timed(self, stage: str, since: float) -> None:
         self._seconds[stage] = time.monotonic() - since
 
@@ -170,7 +177,7 @@ class Preparation:
     def _first_networks(self) -> int:
         """Networks measured before qualities are queried: those queried and those on the fronts are measured, too."""
         total, references = self._source.limit, len(self._space.references)
-        later = 0 if self._objective else self._queries + round(FRONT_SHARE * total)
+        later = 0 if self._objective or self._anywhere else self._queries + round(FRONT_SHARE * total)
         most = (self._space.num_architectures if self._source.complete else len(self._source.tabulated)) // 2
         if not references + later <= total <= most:
             raise InputError(
@@ -219,7 +226,11 @@ class Preparation:
         return SurrogateObjective(self._space, surrogate, known, truth.chance, whole(truth.quality, truth.chance))
 
     def _true_values(self, onehot: Tensor) -> Tensor:
-        return self._known_truth.of([architecture.text for architecture in self._space.decode(onehot)])
+        truth = self._known_truth
+        if truth.asks_judge:
+            assert truth.judge is not None
+            return truth.judge(onehot)
+        return truth.of([architecture.text for architecture in self._space.decode(onehot)])
 
     def _query_candidates(self) -> Tensor:
         """Networks whose quality may be asked for, canonical one-hots [n, N]: those that were trained."""
@@ -233,6 +244,8 @@ class Preparation:
         """A surrogate of true qualities; a network that is queried is measured on the devices, too."""
         start, space, source = time.monotonic(), self._space, self._source
         counted = CountedTruth(space, self._true_values, self._queries)
+        if self._anywhere:
+            return self._query_anywhere(counted, costs), counted.known
         candidates = self._query_candidates()
         row_of = {architecture.text: row for row, architecture in enumerate(space.decode(candidates))}
         best_known = costs.on_devices(candidates, self._d)
@@ -258,3 +271,20 @@ class Preparation:
             source.measure(candidates[best])
         self._timed("query", start)
         return objective, counted.known
+
+    def _query_anywhere(self, counted: CountedTruth, costs: CostModel) -> SurrogateObjective:
+        """The same where any network may be asked for: none of them is measured for it."""
+        start, fit = time.monotonic(), make_fit(*self._config.task.chosen[1:], space=self._space)
+        drawn = self._space.canonical(self._space.sample(CANDIDATES, self._generator))
+        with self._reporter.stage("Querying errors", counted.budget) as advance:
+            surrogate = query_anywhere(
+                self._space,
+                counted,
+                drawn,
+                lambda onehot: costs.on_devices(onehot, self._d),
+                self._config.seed,
+                advance,
+                fit,
+            )
+        self._timed("query", start)
+        return self._surrogate_objective(surrogate, counted.known)

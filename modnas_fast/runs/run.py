@@ -370,7 +370,16 @@ class Run:
                     "cost_bounds": self._cost_bounds(evaluator, device, [*chosen, *drawn]),
                 }
                 advance(2 + done)
-        return {"devices": entries}
+        return {"devices": entries, **self._evaluate_familiar(evaluator)}
+
+    def _evaluate_familiar(self, evaluator: Evaluator) -> dict[str, Any]:
+        """The quality of the network that one would take without a search, where one is verified."""
+        familiar = self._inputs.space.familiar
+        if familiar is None or not self._as_verified.verify.networks:
+            return {}
+        onehot = self._inputs.space.canonical(self._inputs.space.encode([familiar]))
+        (text,) = (architecture.text for architecture in self._inputs.space.decode(onehot))
+        return {"familiar": {text: float(evaluator.errors(onehot)[0])}}
 
     def _cost_bounds(self, evaluator: Evaluator, device: Device, points: Sequence[Point]) -> list[tuple[float, float]]:
         """Per cost, the least and the largest that is predicted or known; empty where the exact fronts tell."""
@@ -384,10 +393,15 @@ class Run:
         found, quality = evaluation["devices"], self._inputs.quality
         return [front(points_of(found[device.name]["rays"], objectives_on(device, quality))) for device in devices]
 
+    def _to_verify(self, evaluation: dict[str, Any], devices: Sequence[Device], count: int) -> list[str]:
+        """`count` networks spread over the fronts, and the familiar one."""
+        chosen = choose_spread(self._fronts(evaluation, devices), count)
+        return [*chosen, *(text for text in evaluation.get("familiar", {}) if text not in chosen)]
+
     def _verify(self, evaluation: dict[str, Any], devices: Sequence[Device]) -> dict[str, Any]:
         """Test qualities of networks spread over the fronts, trained from scratch."""
         options = self._as_verified.verify
-        chosen = self._ranks.from_first(lambda: choose_spread(self._fronts(evaluation, devices), options.networks))
+        chosen = self._ranks.from_first(lambda: self._to_verify(evaluation, devices, options.networks))
         train = partial(train_chosen, self._inputs)
         return verify(self.folder / VERIFICATION_FILE, chosen, train, options.epochs, self._ranks, self._reporter)
 
@@ -395,7 +409,7 @@ class Run:
         """Measures chosen networks on all devices of this machine, and what judges the predictor on the unseen ones."""
         if not self._inputs.measures:
             return
-        chosen = choose_spread(self._fronts(evaluation, devices), self.config.verify.networks)
+        chosen = self._to_verify(evaluation, devices, self.config.verify.networks)
 
         def measure() -> dict[str, Any]:
             self._inputs.source.finish(chosen, self._reporter)

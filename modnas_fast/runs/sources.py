@@ -14,13 +14,16 @@ from modnas_fast.devices.cost_source import CostSource
 from modnas_fast.devices.formula_costs import Anywhere, WithFormulas
 from modnas_fast.devices.machine_costs import LATENCY
 from modnas_fast.devices.metric import ExactCosts, find_metric, is_metric
-from modnas_fast.devices.table import load_costs, usual_split
+from modnas_fast.devices.part_costs import PartCosts
+from modnas_fast.devices.row_costs import RowCosts
+from modnas_fast.devices.table import check_devices, load_costs, usual_split
 from modnas_fast.devices.table_costs import TableCosts
 from modnas_fast.runtime.choices import METRICS
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.objective import Objective, costs_of
 from modnas_fast.spaces import SearchSpace
 from modnas_fast.spaces.published import CostTable, Truth
+from modnas_fast.spaces.rows import RowTable
 
 
 def make_source(
@@ -73,13 +76,19 @@ def _source_of_devices(
 ) -> CostSource:
     """The source of `costs`, beside those that are exact."""
     options = config.devices
+    if options.table is not None and is_part_table(options.table):
+        return _source_of_parts(config, space, options.table, costs)
     if options.table is not None:
         table = load_costs(options.table, space)
         _check(costs, table.metrics, f"the table {options.table}")
         _check_columns(exact, table, options.table)
-        table = _in_order(table.select(costs), space, config.task.table)
+        table = table.select(costs)
         unseen = None if options.unseen == "auto" else options.unseen
         search, unseen = usual_split(table, options.table, space, options.search, unseen)
+        if isinstance(table, RowTable):
+            name, seed = _short(options.table), config.seed + 2
+            return RowCosts(space, table, name, search, unseen, networks=options.networks, seed=seed)
+        table = _in_order(table, space, config.task.table)
         return TableCosts(
             space,
             table,
@@ -93,7 +102,27 @@ def _source_of_devices(
         )
     _check(costs, timed, "this machine")
     plan = partial(plan_campaign, networks=options.networks, heldout=options.heldout, seed=config.seed)
-    return MachineCosts(plan(space, machine_settings(), options.unseen), profiler, costs)
+    return MachineCosts(plan(space, machine_settings(formats=options.formats), options.unseen), profiler, costs)
+
+
+def is_part_table(table: str) -> bool:
+    """Whether a table is one of parts of networks: a YAML file, or a folder with some."""
+    return Path(table).suffix in (".yaml", ".yml") or Path(table).is_dir()
+
+
+def _source_of_parts(config: Config, space: SearchSpace, name: str, costs: Sequence[str]) -> CostSource:
+    """The source of `costs` by a table of parts."""
+    options = config.devices
+    if not Path(name).exists():
+        raise InputError(f"devices.table: there is no {name}")
+    table = space.part_table(Path(name))
+    if table is None:
+        raise InputError(f"devices.table: space {space.name} reads no table of parts of its networks, got {name!r}")
+    _check(costs, table.metrics, f"the table {name}")
+    unseen = () if options.unseen == "auto" else options.unseen
+    search = [device for device in table.devices if device not in unseen] if options.search is None else options.search
+    check_devices(table.devices, search, unseen)
+    return PartCosts(space, table, _short(name), costs, search, unseen, networks=options.networks, seed=config.seed + 2)
 
 
 def is_published(table: str, space: SearchSpace) -> bool:
@@ -123,7 +152,7 @@ def _check(costs: Sequence[str], given: Sequence[str] | dict[str, str], by: str)
             )
 
 
-def _check_columns(exact: Sequence[str], table: CostTable, name: str) -> None:
+def _check_columns(exact: Sequence[str], table: CostTable | RowTable, name: str) -> None:
     """Refuses a table whose numbers of an exact cost would be left out in silence."""
     for metric in exact:
         if metric in table.metrics:

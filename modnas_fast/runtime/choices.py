@@ -15,6 +15,7 @@ SPACES = Registry(
         "nb201": "modnas_fast.spaces.nb201:NB201Space",
         "gpt": "modnas_fast.spaces.gpt:GPTSpace",
         "hat": "modnas_fast.spaces.hat:HATSpace",
+        "mobilenetv3": "modnas_fast.spaces.mobilenetv3:MobileNetV3Space",
     },
 )
 
@@ -24,6 +25,7 @@ SPACE_KEYS = {
     "nb201": "modnas_fast.spaces.nb201.keys:NB201Keys",
     "gpt": "modnas_fast.spaces.gpt.keys:GPTKeys",
     "hat": "modnas_fast.spaces.hat.keys:HATKeys",
+    "mobilenetv3": "modnas_fast.spaces.mobilenetv3.keys:MobileNetV3Keys",
 }
 
 PREDICTORS = Registry(
@@ -98,6 +100,7 @@ SCALARIZATIONS = Registry(
         "linear": "modnas_fast.method.scalarize:linear",
         "smooth_chebyshev": "modnas_fast.method.scalarize:smooth_chebyshev",
         "cosine": "modnas_fast.method.scalarize:cosine",
+        "task_alone": "modnas_fast.method.scalarize:task_alone",
     },
     arguments=("losses", "preference"),
 )

@@ -23,7 +23,7 @@ from modnas_fast.runtime.errors import InputError
 
 DEVICE_KINDS = ("cpu", "cuda")
 #: of the compiled core that this package calls, see csrc/bindings.cpp
-INTERFACE = 2
+INTERFACE = 3
 
 
 class Availability(NamedTuple):
@@ -172,6 +172,8 @@ _FAST: dict[str, dict[str, list[tuple[str, Callable[[], Availability]]]]] = {
     "mixed_cell": {"cpu": [("composed", _library_calls)], "cuda": [("triton", _triton_on_cuda)]},
     "entangled_linear": {"cpu": [("composed", _library_calls)], "cuda": [("triton", _triton_on_cuda)]},
     "entangled_norm": {"cuda": [("triton", _triton_on_cuda)]},
+    "elastic_depthwise": {"cpu": [("c++", _compiled_on_cpu)], "cuda": [("triton", _triton_on_cuda)]},
+    "norm_activation": {"cpu": [("c++", _compiled_on_cpu)], "cuda": [("triton", _triton_on_cuda)]},
 }
 
 

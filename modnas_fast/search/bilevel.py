@@ -34,6 +34,7 @@ from modnas_fast.runtime.placement import to_device, to_host
 from modnas_fast.search.evaluator import Evaluator
 from modnas_fast.search.history import History
 from modnas_fast.search.refine import FIRST_NETWORKS, Archive, Refinement
+from modnas_fast.search.shrinking import Shrinking
 from modnas_fast.search.spread import CostSpread, ends_of
 from modnas_fast.spaces import SearchSpace
 from modnas_fast.tasks.task_objective import TaskObjective
@@ -44,6 +45,8 @@ CALIBRATION_NETWORKS = 24
 CANDIDATES = 20_000
 #: of the networks of an archive, one in so many is random at first where there are more than it may hold
 FIRST_PART = 4
+#: its row among the ends of a space
+LARGEST = 1
 #: larger than any scaled loss of a network that works
 CUT_PENALTY = 10.0
 
@@ -105,6 +108,8 @@ class Search:
         self._spread = CostSpread(candidates, candidate_costs[..., 0].mean(dim=1))
         #: networks that every step of w trains
         self._ends = ends_of(space) if config.search.sandwich else None
+        shares = config.search.shrinking
+        self._shrinking = None if shares is None else Shrinking(space, shares)
         options = config.scalarization
         self._scale = ObjectiveScale(candidate_costs, options.normalize, tail=options.task_tail)
         self._refinement = self._make_refinement(costs, candidate_costs, measured)
@@ -294,9 +299,11 @@ class Search:
             sample = torch.where(self._to_device(spread), self._to_device(even), sample)
             if self._ends is not None:
                 sample = torch.cat([self._to_device(self._ends), sample[: max(1, len(sample) - len(self._ends))]])
+            if self._shrinking is not None and self._phi_steps < 0:
+                sample = self._shrinking.restricted(sample, self.finished_steps / self._config.search.warmup)
         hard = True if spread_share == 1 else self._hard
         share = self.finished_steps / (self._config.search.warmup + self._config.search.steps)
-        self._objective.train_step(sample, share, hard)
+        self._objective.train_step(sample, share, hard, None if self._ends is None else LARGEST)
 
     def _preferences(self, devices: int) -> Tensor:
         return self._draw_preferences(devices, self._generator)

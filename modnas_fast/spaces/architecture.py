@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from modnas_fast.runtime.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -22,3 +25,14 @@ class Architecture:
 
     def __str__(self) -> str:
         return self.text
+
+
+def place_of(value: int, options: Sequence[int], what: str, where: str) -> int:
+    """Index of an option that stands in a string. Raises InputError, which says `what` it is and `where`, for others.
+
+    >>> place_of(96, (64, 96), "width", "'e96_l2'")
+    1
+    """
+    if value not in options:
+        raise InputError(f"architecture: {what} {value} in {where}; wanted one of {', '.join(map(str, options))}")
+    return options.index(value)

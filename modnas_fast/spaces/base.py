@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
@@ -14,6 +15,7 @@ from modnas_fast.config import SpaceKeys
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.spaces.architecture import Architecture, Choice
 from modnas_fast.spaces.counting import Counts, count
+from modnas_fast.spaces.parts import PartTable
 from modnas_fast.spaces.published import Published
 from modnas_fast.supernets.supernet import Supernet
 
@@ -51,6 +53,9 @@ class SearchSpace(ABC):
     keys: ClassVar[type[SpaceKeys]] = SpaceKeys
     #: name of the choice inside whose options fronts are compared besides: devices agree on it, and differ there
     dividing: ClassVar[str | None] = None
+    #: for progressive shrinking, in order: which choices, by the beginnings of their names, may then differ from the
+    #: largest network's; all others may from the start
+    shrinking: ClassVar[tuple[str, ...]] = ()
     #: whether networks take ids, such as those of tokens, instead of numbers
     takes_ids = False
     #: behind the complaint that nothing is published of the space as it is made, what helps
@@ -153,8 +158,20 @@ class SearchSpace(ABC):
         return None
 
     @property
+    def familiar(self) -> Architecture | None:
+        """A network that one would take without a search, which is verified beside the answers; None: none is."""
+        return None
+
+    @property
     def published(self) -> Published | None:
         """What others trained and measured of the space; None where nothing is known."""
+        return None
+
+    def part_table(self, path: Path) -> PartTable | None:
+        """Costs of all networks by a table of their parts in a file or folder; None: the space reads none.
+
+        Raises InputError where it is no such table, or lacks parts of the networks.
+        """
         return None
 
     def analytic(self, onehot: Tensor, *, input_shape: Sequence[int], **network: Any) -> dict[str, Tensor]:

@@ -71,22 +71,40 @@ def count(build: Callable[[], nn.Module], input_shape: Sequence[int], ids: bool 
     network = network.to("meta").eval()
     with torch.device("meta"), torch.no_grad():
         sample = torch.empty(1, *input_shape, dtype=torch.int64 if ids else torch.float32)
-        trace, flops = _Trace(network, sample), FlopCounterMode(display=False)
+        trace, flops = _Trace(network, [sample]), FlopCounterMode(display=False)
         with flops, trace:
             output = network(sample)
     activations = peak(trace.program, trace.sizes, trace.names(output))
     return Counts(parameters, flops.get_total_flops(), (FLOAT_BYTES * parameters + activations) / MEGABYTE)
 
 
+def peak_bytes(
+    network: nn.Module, run: Callable[..., Tensor], inputs: Sequence[Tensor], kept: Sequence[Tensor] = ()
+) -> int:
+    """The largest sum of activations that live at once while `run` works on `inputs`, in bytes; see `count`.
+
+    Args:
+        network: whose weights are not counted, on the meta device as the inputs are.
+        run: a part of the network's pass.
+        inputs: they live to the last operation that reads them.
+        kept: those of them that live to the end.
+    """
+    with torch.device("meta"), torch.no_grad():
+        trace = _Trace(network, inputs)
+        with trace:
+            output = run(*inputs)
+        return peak(trace.program, trace.sizes, trace.names([output, *kept]))
+
+
 class _Trace(TorchDispatchMode):
     """Records which operations a network runs and which buffers they touch, without those that hold its weights."""
 
-    def __init__(self, network: nn.Module, sample: Tensor) -> None:
+    def __init__(self, network: nn.Module, inputs: Sequence[Tensor]) -> None:
         super().__init__()
         self.program: list[Operation] = []
         self.sizes: dict[int, int] = {}
         self._weights = {_buffer(tensor) for tensor in [*network.parameters(), *network.buffers()]}
-        self._held: list[Tensor] = [sample]  # what lives keeps its name: a buffer that is freed would give it away
+        self._held: list[Tensor] = [*inputs]  # what lives keeps its name: a buffer that is freed would give it away
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         made = func(*args, **(kwargs or {}))

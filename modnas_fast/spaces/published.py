@@ -6,13 +6,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.objective import Objective
+
+if TYPE_CHECKING:  # made of what is here
+    from modnas_fast.spaces.rows import RowTable
 
 
 class Fit(NamedTuple):
@@ -35,7 +38,7 @@ class CostJudge(Protocol):
         ...
 
 
-class _Columns:
+class ColumnsJudge:
     """A judge of some of the costs."""
 
     def __init__(self, judge: CostJudge, columns: Sequence[int]) -> None:
@@ -87,7 +90,7 @@ class CostTable:
         columns = [list(self.metrics).index(name) for name in metrics]
         units = {name: self.metrics[name] for name in metrics}
         values = {name: v[:, columns] for name, v in self.values.items()}
-        return CostTable(self.architectures, units, values, self.judge and _Columns(self.judge, columns))
+        return CostTable(self.architectures, units, values, self.judge and ColumnsJudge(self.judge, columns))
 
     def lacking(self, device: str) -> list[str]:
         """The metrics that a device lacks."""
@@ -116,6 +119,10 @@ class Truth:
     description: dict[str, Any] = field(default_factory=dict)
     #: qualities [n], float64, of networks [n, N] that were not trained; None: all were
     judge: Callable[[Tensor], Tensor] | None = None
+    #: what the judge is, in words
+    judged_by: str = "the network that was published with the table"
+    #: whether a search may ask for the quality of any network, and the judge answers
+    asks_judge: bool = False
 
     @cached_property
     def _row_of(self) -> dict[str, int]:
@@ -145,7 +152,7 @@ class Published(ABC):
     hint: str = ""
 
     @abstractmethod
-    def costs(self, table: str) -> CostTable:
+    def costs(self, table: str) -> CostTable | RowTable:
         """A table of costs. Raises InputError where its file is missing or damaged."""
 
     @abstractmethod

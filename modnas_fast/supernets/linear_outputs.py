@@ -40,6 +40,10 @@ class LinearOutputs:
     def __len__(self) -> int:
         return len(self.hidden)
 
+    def detach(self) -> LinearOutputs:
+        """The same without a gradient."""
+        return LinearOutputs([part.detach() for part in self.hidden], self.weight.detach())
+
     def logits(self) -> Tensor:
         """All outputs at once, [S, B, ..., V]."""
         return torch.stack([F.linear(part, self.weight[:, : part.shape[-1]]) for part in self.hidden])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from modnas_fast.supernets.batch_statistics import shared_statistics
 from modnas_fast.supernets.memo import Memo
 from modnas_fast.supernets.parallel import in_parallel, workers
-from modnas_fast.supernets.supernet import How, Losses, Supernet, cross_entropies
+from modnas_fast.supernets.supernet import How, Losses, Outputs, Supernet, cross_entropies
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -77,14 +78,66 @@ class Passes:
         **how: Unpack[How],
     ) -> Tensor:
         """Task losses [T] without a gradient; that of their mean is added to `.grad` of the weights."""
+        return self._add_gradients(x, onehot, y, chunk, self._training_losses, len(onehot), weight, how)
+
+    def add_distilled_gradients(
+        self,
+        x: Tensor,
+        onehot: Tensor,
+        y: Tensor,
+        teacher: int,
+        distilled: Callable[[Outputs, Tensor, Outputs], Tensor],
+        chunk: int | None = None,
+        rows: slice = slice(None),
+        weight: Tensor | float = 1.0,
+        **how: Unpack[How],
+    ) -> None:
+        """As `add_weight_gradients`, where others learn from the outputs of one network on the same minibatch, too.
+
+        In-place distillation (Yu et al. 2020, BigNAS): that network has the task's training losses.
+
+        Args:
+            x, onehot, y, chunk, weight, how: as there.
+            teacher: its row.
+            distilled: losses [s] of outputs of others for y, and the outputs [1, B, ...] of that network.
+            rows: those whose gradients are wanted; the mean is over all in any case.
+        """
+        wanted, first = list(range(len(onehot))[rows]), onehot[teacher : teacher + 1]
+        told: list[Outputs] = []
+
+        def tells(outputs: Outputs, y: Tensor) -> Tensor:
+            told.append(outputs.detach())
+            return self._training_losses(outputs, y)
+
+        if teacher in wanted:
+            self._add_gradients(x, first, y, chunk, tells, len(onehot), weight, how)
+        else:
+            with torch.no_grad():
+                tells(self._supernet.predict_from(self._supernet.embed(x), first, **how), y)
+        if others := [row for row in wanted if row != teacher]:
+            learns = partial(_learns, distilled=distilled, told=told[0])
+            self._add_gradients(x, onehot[others], y, chunk, learns, len(onehot), weight, how)
+
+    def _add_gradients(
+        self,
+        x: Tensor,
+        onehot: Tensor,
+        y: Tensor,
+        chunk: int | None,
+        losses_of: Losses,
+        count: int,
+        weight: Tensor | float,
+        how: How,
+    ) -> Tensor:
+        """Losses [t] of samples; the gradient of their sum, `weight` over `count`, is added to that of the weights."""
         state = self._supernet.embed(x)
         leaf = state.detach().requires_grad_(state.requires_grad)
         wanted = [tensor for tensor in (leaf, *self._supernet.parameters()) if tensor.requires_grad]
 
         def part_of_sum(part: Tensor) -> tuple[Tensor, tuple[Tensor | None, ...]]:
             with torch.enable_grad():
-                losses = weight * self._training_losses(self._supernet.predict_from(leaf, part, **how), y)
-                mean = losses.sum() / len(onehot)
+                losses = weight * losses_of(self._supernet.predict_from(leaf, part, **how), y)
+                mean = losses.sum() / count
                 return losses.detach(), torch.autograd.grad(mean, wanted, allow_unused=True)
 
         parts = onehot.detach().split(chunk or len(onehot))
@@ -105,6 +158,12 @@ class Passes:
     def _frozen_losses(self, x: Tensor, y: Tensor, how: How) -> PartLosses:
         state, memo = self._supernet.embed(x), Memo()
         return lambda part: self._losses(self._supernet.predict_from(state, part, memo_of_state=memo, **how), y)
+
+
+def _learns(
+    outputs: Outputs, y: Tensor, distilled: Callable[[Outputs, Tensor, Outputs], Tensor], told: Outputs
+) -> Tensor:
+    return distilled(outputs, y, told)
 
 
 class _DeviceLosses(torch.autograd.Function):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypedDict
 
 import torch.nn.functional as F
@@ -65,6 +65,10 @@ class Supernet(nn.Module):
     takes_bfloat16 = False
     #: whether statistics of minibatches are taken by `batch_statistics`, over all ranks that divide one
     shares_statistics = False
+    #: whether the quality of chosen networks wants `statistics` of training samples, for `predict_chosen`
+    calibrates = False
+    #: what is to be told of where the weights began, in words
+    notes: tuple[str, ...] = ()
 
     def embed(self, x: Tensor) -> Tensor:
         """What all networks share of a minibatch; x itself, unless overridden."""
@@ -92,6 +96,14 @@ class Supernet(nn.Module):
         """Outputs [S, B, ...] of samples [S, N] on one minibatch x."""
         outputs = self.predict_from(self.embed(x), onehot)
         return outputs.logits() if isinstance(outputs, LinearOutputs) else outputs
+
+    def statistics(self, batches: Sequence[Tensor], onehot: Tensor) -> Sequence[object]:
+        """What is computed anew of each hard sample [S, N] on minibatches of training samples, without a gradient."""
+        return [None] * len(onehot)
+
+    def predict_chosen(self, state: Tensor, onehot: Tensor, statistics: Sequence[object]) -> Outputs:
+        """Outputs [S, B, ...] of hard samples behind `embed`, by their `statistics` instead of the minibatch's."""
+        return self.predict_from(state, onehot)
 
     def forward(self, x: Tensor, onehot: Tensor, y: Tensor, losses: Losses | None = None, **how: Unpack[How]) -> Tensor:
         """Mean losses [S] of samples [S, N] on a minibatch (x, y); without `losses`, cross-entropies in nats."""

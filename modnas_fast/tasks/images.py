@@ -47,8 +47,8 @@ class ImageClassification(Task):
         """How many images a part has."""
         return sum(len(split) for split in self._splits(part))
 
-    def stream(self, part: Part, batch_size: int, seed: int, augment: bool = False) -> BatchStream:
-        """Shuffled minibatches; `augment` crops images, and mirrors them where the images allow it."""
+    def stream(self, part: Part, batch_size: int, seed: int, augment: bool | str = False) -> BatchStream:
+        """Shuffled minibatches; `augment` crops images ("photos": resized parts), and mirrors them where it may."""
         return BatchStream(self.images, self._split(part), batch_size, seed, augment)
 
     def batches(self, part: Part, batch_size: int) -> Iterator[Batch]:
@@ -58,6 +58,11 @@ class ImageClassification(Task):
     def losses(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Mean cross-entropy [S] in nats of logits [S, B, classes]."""
         return cross_entropies(outputs, y)
+
+    def distilled_losses(self, outputs: Tensor, y: Tensor, told: Tensor, share: float) -> Tensor:
+        """Cross-entropies [S] for the labels, and in their `share` those for the probabilities that were told."""
+        soft = -(told.softmax(-1) * outputs.log_softmax(-1)).sum(-1).mean(-1)
+        return torch.lerp(self.training_losses(outputs, y), soft, share)
 
     def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Mean cross-entropy [] in nats of logits [B, classes]."""

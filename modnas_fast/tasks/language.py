@@ -81,7 +81,7 @@ class LanguageModelling(Task):
         """How many samples follow each other without a common token."""
         return sum((len(tokens) - 1) // self.context for tokens in self._of(part))
 
-    def stream(self, part: Part, batch_size: int, seed: int, augment: bool = False) -> Windows:
+    def stream(self, part: Part, batch_size: int, seed: int, augment: bool | str = False) -> Windows:
         """Samples that begin at random places, with replacement."""
         return Windows(torch.cat(self._of(part)), self.context, min(batch_size, self.size(part)), seed)
 

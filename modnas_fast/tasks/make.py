@@ -41,6 +41,7 @@ def _make_images(config: Config, advance: Advance, folder: Path | None) -> Image
         limit=options.limit,
         test_limit=options.test_limit,
         resize=options.resize,
+        square=config.space.image_side,
         fractions=options.fractions,
         progress=lambda done, total: advance(100 * done // total),
     )

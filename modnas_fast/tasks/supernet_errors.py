@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -28,22 +30,36 @@ class SupernetErrors:
         part: on which, in minibatches of fixed order; usually validation: the test part stays for the verification.
         batch_size: samples per minibatch, at most.
         at_a_time: networks that are computed side by side, at most; quality does not depend on it.
+        seen: minibatches x of training samples, on which a supernet that calibrates computes statistics of networks.
     """
 
     def __init__(
-        self, supernet: Supernet, task: Task, part: Part, batch_size: int, at_a_time: int | None = None
+        self,
+        supernet: Supernet,
+        task: Task,
+        part: Part,
+        batch_size: int,
+        at_a_time: int | None = None,
+        seen: Sequence[Tensor] = (),
     ) -> None:
         self._supernet = supernet
         self._task = task
         self._part = part
         self._batch_size = even_batch_size(task.size(part), batch_size)
         self._at_a_time = at_a_time
+        self._seen = seen
 
     @torch.no_grad()
     def __call__(self, onehot: Tensor) -> Tensor:
         parts = onehot.split(self._at_a_time or max(1, len(onehot)))
+        statistics = [self._supernet.statistics(self._seen, part) for part in parts]
         counts = [
-            torch.cat([self._counts(self._supernet.predict_from(state, part), y) for part in parts])
+            torch.cat(
+                [
+                    self._counts(self._supernet.predict_chosen(state, part, of_part), y)
+                    for part, of_part in zip(parts, statistics)
+                ]
+            )
             for state, y in ((self._supernet.embed(x), y) for x, y in self._task.batches(self._part, self._batch_size))
         ]
         return self._task.quality_of(torch.stack(counts).sum(dim=0), self._part).cpu()

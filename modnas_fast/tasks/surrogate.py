@@ -235,13 +235,22 @@ def query(
         count = min(batch, truth.left)
         share = (truth.left - count) / max(choices - batch, 1)  # 1 in the first round, 0 in the last
         estimate = surrogate.optimistic(candidates, OPTIMISM * share)
-        truth(candidates[_promising(estimate, costs(), known, errors, count, generator)])
+        truth(candidates[promising(estimate, costs(), known, errors, count, generator)])
 
 
-def _promising(
+def promising(
     estimate: tuple[Tensor, Tensor], cost: Tensor, known: Tensor, errors: Tensor, count: int, generator: torch.Generator
 ) -> Tensor:
-    """Rows of unknown candidates that lie on the estimated front of most devices; random ones where those end."""
+    """Rows of unknown candidates that lie on the estimated front of most devices; random ones where those end.
+
+    Args:
+        estimate: of ln(error) of the candidates, and its standard deviation, [n] each; the first changes in place.
+        cost: of the candidates, [n, T, C].
+        known: rows that are known.
+        errors: theirs in percent.
+        count: how many rows at most.
+        generator: decides between equals.
+    """
     bound, deviation = estimate
     bound[known] = errors.log()
     votes = front_membership(bound, cost).sum(dim=1).double()
@@ -290,7 +299,7 @@ class SurrogateObjective:
         alive = self._space.viable(onehot)
         return alive * predicted + (1 - alive) * self.chance_loss
 
-    def train_step(self, onehot: Tensor, share: float, hard: bool | None = None) -> None:
+    def train_step(self, onehot: Tensor, share: float, hard: bool | None = None, teacher: int | None = None) -> None:
         """Nothing: there are no weights."""
 
     @torch.no_grad()

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from modnas_fast.devices.machine_costs import LATENCY
 from modnas_fast.devices.measure import Timing, normals_of
+from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.objective import Objective
 from modnas_fast.supernets.linear_outputs import LinearOutputs
 from modnas_fast.supernets.supernet import Outputs
@@ -86,7 +87,7 @@ class Task(ABC):
         """How many samples a part has."""
 
     @abstractmethod
-    def stream(self, part: Part, batch_size: int, seed: int, augment: bool = False) -> Stream:
+    def stream(self, part: Part, batch_size: int, seed: int, augment: bool | str = False) -> Stream:
         """Shuffled minibatches of a part, in epochs; of its size where `batch_size` is larger.
 
         `seed` fixes their order, and how samples are augmented, where the task can do that.
@@ -111,6 +112,13 @@ class Task(ABC):
     def mean_over(self, y: Tensor) -> Tensor:
         """Of how many samples, or whatever else of a minibatch counts, `losses` are the mean: [], float64."""
         return torch.full((), len(y), dtype=torch.float64, device=y.device)
+
+    def distilled_losses(self, outputs: Tensor, y: Tensor, told: Tensor, share: float) -> Tensor:
+        """As `training_losses`, `share` of them how far outputs are from those [1, B, ...] of a better network.
+
+        Raises InputError where a task has none such.
+        """
+        raise InputError(f"search.distillation: there is none for {self.name}; set it to 0")
 
     @abstractmethod
     def counts(self, outputs: Tensor, y: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from modnas_fast.supernets.batch_statistics import statistics_over
 from modnas_fast.supernets.captured import CapturedPasses
 from modnas_fast.supernets.parallel import workers
 from modnas_fast.supernets.passes import Passes
-from modnas_fast.supernets.supernet import Computed, How, Plan, Supernet
+from modnas_fast.supernets.supernet import Computed, How, Outputs, Plan, Supernet
 from modnas_fast.tasks.divided import DividedErrors, divided_losses
 from modnas_fast.tasks.supernet_errors import SupernetErrors, even_batch_size
 from modnas_fast.tasks.task import Batch, Task, taken
@@ -57,8 +57,13 @@ class TaskObjective(Protocol):
         `hard` tells whether all samples are one-hots, where that is known.
         """
 
-    def train_step(self, onehot: Tensor, share: float, hard: bool | None = None) -> None:  # pragma: no cover - protocol
-        """One step of w on architectures [T, N]; `share` of the schedule is over; `hard` as above."""
+    def train_step(
+        self, onehot: Tensor, share: float, hard: bool | None = None, teacher: int | None = None
+    ) -> None:  # pragma: no cover - protocol
+        """One step of w on architectures [T, N]; `share` of the schedule is over; `hard` as above.
+
+        `teacher` is the row of a network that others may learn from.
+        """
 
     def errors(self, onehot: Tensor) -> Tensor:  # pragma: no cover - protocol
         """Quality [n], such as errors in percent, of canonical architectures [n, N]; both are on the CPU."""
@@ -100,11 +105,12 @@ class SupernetObjective:
         self.device = device or search_device(options.device)
         task = task.to(self.device)
         self.supernet = initial_supernet(config, space, task).to(self.device)
+        self._task, self._distillation = task, options.distillation
         over_ranks = options.batch_norm == "whole" and self.supernet.shares_statistics
         #: the ranks whose minibatch statistics are taken together
         self._statistics = mesh.data_group if over_ranks else None
-        captured = options.capture and self.device.type == "cuda" and self.supernet.capturable
-        captured = captured and self._statistics is None
+        composed = options.distillation or self._statistics is not None
+        captured = options.capture and not composed and self.device.type == "cuda" and self.supernet.capturable
         self._passes = (CapturedPasses if captured else Passes)(
             self.supernet,
             lambda outputs, y: task.losses(taken(task, outputs), y),
@@ -154,21 +160,34 @@ class SupernetObjective:
 
         return divided_losses(onehot, own_losses, self._mesh, self._wide(onehot))
 
-    def train_step(self, onehot: Tensor, share: float, hard: bool | None = None) -> None:
-        """One step on the mean loss of architectures [T, N] on the next training minibatch."""
+    def train_step(self, onehot: Tensor, share: float, hard: bool | None = None, teacher: int | None = None) -> None:
+        """One step on the mean loss of architectures [T, N] on the next training minibatch.
+
+        With `search.distillation` the others learn from the outputs of the one in row `teacher`, too.
+        """
         (x, y), part = self._own(next(self._train))
-        x, own = self._in_format(x), onehot.detach()[self._mesh.rows(len(onehot))]
+        x, onehot, rows = self._in_format(x), onehot.detach(), self._mesh.rows(len(onehot))
         rate = warmed_cosine(self._highest_rate, self._highest_rate / 25, self._warmup, share)
         set_learning_rate(self._optimizer, rate)
         self._optimizer.zero_grad(set_to_none=True)
-        if len(own) and len(x):
+        if len(onehot[rows]) and len(x):
             with statistics_over(self._statistics):
-                chunk, how = self._plan(x, own, hard)
-                weight = len(own) / len(onehot) * part
-                self._passes.add_weight_gradients(x, own, y, chunk, weight=weight, **how)
+                chunk, how = self._plan(x, onehot[rows], hard)
+                if teacher is None or not self._distillation:
+                    weight = len(onehot[rows]) / len(onehot) * part
+                    self._passes.add_weight_gradients(x, onehot[rows], y, chunk, weight=weight, **how)
+                else:
+                    self._passes.add_distilled_gradients(
+                        x, onehot, y, teacher, self._distilled, chunk, rows=rows, weight=part, **how
+                    )
         self._mesh.sum_gradients_(self.supernet.parameters())
         nn.utils.clip_grad_norm_(self.supernet.parameters(), self._gradient_clip)
         self._optimizer.step()
+
+    def _distilled(self, outputs: Outputs, y: Tensor, told: Outputs) -> Tensor:
+        """Losses of networks that learn from the outputs of a better one."""
+        task = self._task
+        return task.distilled_losses(taken(task, outputs), y, taken(task, told), self._distillation)
 
     def _own(self, batch: Batch) -> tuple[Batch, Tensor | float]:
         """This rank's part of a minibatch, and the share of it in a mean over the whole."""
@@ -249,7 +268,19 @@ def supernet_errors(config: Config, supernet: Supernet, task: Task) -> SupernetE
     """
     batch = even_batch_size(task.size("validation"), config.evaluation.batch_size)
     count = supernet.networks_at_a_time(task.inputs(batch, "meta"), free_memory(task.device))
-    return SupernetErrors(supernet, task, "validation", config.evaluation.batch_size, count)
+    return SupernetErrors(
+        supernet, task, "validation", config.evaluation.batch_size, count, _seen(config, supernet, task)
+    )
+
+
+def _seen(config: Config, supernet: Supernet, task: Task) -> list[Tensor]:
+    """Minibatches of training samples, always the same, for the statistics of chosen networks, where they want any."""
+    if not supernet.calibrates:
+        return []
+    samples = min(config.evaluation.statistics_samples, task.size("train"))
+    batch = even_batch_size(samples, config.search.batch_size)
+    stream = task.stream("train", batch, config.seed + 7)
+    return [next(stream)[0] for _ in range(samples // batch)]
 
 
 def network_arguments(config: Config, task: Task | Mapping[str, Any]) -> dict[str, Any]:

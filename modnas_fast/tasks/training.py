@@ -21,7 +21,7 @@ def train_network(
     task: Task,
     config: VerifyConfig,
     *,
-    augment: bool,
+    augment: bool | str,
     seed: int,
     device: torch.device | str = "cpu",
     on_epoch: Callable[[int], None] = lambda done: None,

@@ -95,7 +95,7 @@ class Translation(Task):
         """How many pairs."""
         return len(self._of(part))
 
-    def stream(self, part: Part, batch_size: int, seed: int, augment: bool = False) -> Buckets:
+    def stream(self, part: Part, batch_size: int, seed: int, augment: bool | str = False) -> Buckets:
         """Minibatches of as many tokens as `batch_size` pairs of mean length have, of pairs of like length."""
         return Buckets(self._of(part), batch_size, seed, self.batch)
 

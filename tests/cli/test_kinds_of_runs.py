@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from agreement import assert_agrees
+from pictures import fill
 from report.browser import drawn, needs_browser, watch
 
 from modnas_fast import Result
@@ -37,6 +38,12 @@ KINDS: dict[str, tuple[str, ...]] = {
         "--set", "space.encoder_heads=[2]", "--set", "space.cross_heads=[2]", "--set", "space.reaches=[1,2]",
         "--set", "task.vocabulary=bytes",
         "--set", "search.refine_networks=16", "--set", "objectives=[loss,latency,parameters]",
+    ),
+    "photos": (
+        "--preset", "mobilenet-small", "--data", "pets", "--set", "space.width=0.1", "--set",
+        "space.resolutions=[32,40]", "--set", "space.kernels=[3,5]", "--set", "space.expansions=[1,2]", "--set",
+        "space.depths=[1]", "--set", "search.refine_networks=16", "--set", "search.batch_size=8",
+        "--set", "search.steps=20", "--set", "devices.unseen=[cpu_t1_b32_fp32,cpu_t1_b128_fp32]",
     ),
     "measured here, judged by a truth": (
         "--preset", "nb201", "--set", "devices.table=null", "--set", "task.queries=20", "--set", "space.cells=1",
@@ -71,8 +78,10 @@ def kind(cli: Any, request: pytest.FixtureRequest) -> tuple[Any, str, Path]:
         pytest.skip("MODNAS_DATA does not name the benchmark's tables")
     write_own_table(cli.folder / "own.csv")
     write_pairs(cli.folder / "pairs.tsv")
+    for seed, name in enumerate(("cat", "dog")):
+        fill(cli.folder / "pets" / name, 24, size=(48, 40), seed=100 * seed)
     options = [*cli.settings(), *KINDS[request.param]]
-    if {"gpt-small", "hat-small"} & set(options):
+    if {"gpt-small", "hat-small", "mobilenet-small"} & set(options):
         options.remove("space.channels=2")
         options.remove("--set")
     folder = cli.folder / request.param.replace(" ", "-").replace(",", "")

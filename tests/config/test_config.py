@@ -211,7 +211,7 @@ def test_everything_wrong_is_told_at_once(tmp_path: Path) -> None:
 
 def test_presets_state_whether_they_want_images() -> None:
     unnamed = {name for name in PRESETS if make_config(preset=name).task.data is None}
-    assert unnamed == {"images", "cifar10-small", "hat-small", "nb201-supernet", "nb201-paper"}
+    assert unnamed == {"images", "cifar10-small", "hat-small", "mobilenet-small", "nb201-supernet", "nb201-paper"}
     assert make_config(preset="images", overrides=["task.data=digits"]).task.data == "digits"
 
 

@@ -51,7 +51,7 @@ def test_no_file_is_listed_twice() -> None:
 @pytest.mark.skipif(DATA is None, reason="MODNAS_DATA is not set: no published files to compare")
 def test_the_published_files_are_those_of_the_registry() -> None:
     folder = Path(str(DATA))
-    for name in (*groups()["nb201"], "gpt2-bpe"):
+    for name in (*groups()["nb201"], *groups()["hat"], "gpt2-bpe"):
         assert datasets()[name].faults(folder) == {}
         assert datasets()[name].state(folder) == "present"
     listed = {file.path for file in FILES if file.path.startswith("nb201/")}

@@ -179,6 +179,17 @@ class SupernetQuality(Part):
     hypervolume_ratio: PerSplit = {}
 
 
+class PublishedNetworks(Part):
+    """Networks that others found, judged on every device as answers are."""
+
+    #: what each is, in words
+    networks: list[str] = []
+    #: normalised, by device
+    points: dict[str, list[Pair]] = {}
+    #: how many of them the fronts of each method dominate or equal: by method and device, one per seed
+    covered: dict[str, dict[str, list[int]]] = {}
+
+
 class Measure(Part):
     """An objective: its name and unit."""
 
@@ -201,7 +212,7 @@ class Reproduction(Part):
     source: Literal["surrogate", "supernet"] | None = None
     benchmark: str = "NAS-Bench-201"
     protocol: list[str] = []
-    #: what the default was to reach, at least: `search`, `unseen`, `lowest`, `networks`
+    #: what the default was to reach, at least: `search`, `unseen`, `lowest`, `networks`, `covered`
     targets: dict[str, float] = {}
     task: str = ""
     #: whether fronts are of values that a model tells, those of the exact front too
@@ -221,6 +232,9 @@ class Reproduction(Part):
     splits: list[DeviceSplit] = []
     three_objectives: ThreeObjectives | None = None
     supernet: SupernetQuality | None = None
+    published: PublishedNetworks | None = None
+    #: what ratios are to, in words; empty: `exact` says it
+    front: str = ""
 
     @model_validator(mode="after")
     def _names_differ(self) -> Reproduction:
@@ -236,6 +250,8 @@ class Reproduction(Part):
     @property
     def exact(self) -> str:
         """What ratios are to, in words."""
+        if self.front:
+            return self.front
         return "judged front of the table" if self.judged else "exact front"
 
 

@@ -96,6 +96,11 @@ def front_figure(report: Reproduction, device: ReproducedDevice) -> Figure:
     line = {"shape": "hv", "color": MEASURED_COLOUR, "width": 1.2}
     traces = [scatter(*_columns(exact), report.exact, "lines", hover, line=line)]
     shown = list(exact)
+    if report.published and device.name in report.published.points:
+        theirs = in_units(device, report.published.points[device.name])
+        shown += theirs
+        look = {"color": MEASURED_COLOUR, "symbol": "star", "size": 7}
+        traces.append(scatter(*_columns(theirs), "published networks", "markers", hover, marker=look))
     # The first method comes last, so that it lies on top.
     for index, method in reversed(list(enumerate(report.methods))):
         found = first_front(method, device)

@@ -57,9 +57,20 @@ def targets(report: Reproduction) -> list[Target]:
         "unseen": ("Mean ratio, unseen devices", unseen, 4),
         "lowest": (f"Lowest ratio of a device{name and f' ({name})'}", lowest, 4),
         "networks": ("Networks per device", networks, 1),
+        "covered": _covered_target(report),
     }
     wanted = {key: value for key, value in report.targets.items() if key in reached}
     return [Target(reached[key][0], value, *reached[key][1:]) for key, value in wanted.items()]
+
+
+def _covered_target(report: Reproduction) -> tuple[str, float | None, int]:
+    """Of the published networks, how many are dominated or equalled on the device where the fewest are."""
+    found = report.published.covered.get(report.methods[0].name, {}) if report.published and report.methods else {}
+    means = {name: value for name, counts in found.items() if (value := mean(counts)) is not None}
+    least = min(means, key=lambda name: means[name]) if means else ""
+    total = len(report.published.networks) if report.published else 0
+    words = f"Of {total} published networks, dominated or equalled{least and f' ({least})'}"
+    return words, means.get(least), 1
 
 
 def present(values: Iterable[float | None]) -> list[float]:

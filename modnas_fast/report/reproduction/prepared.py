@@ -78,6 +78,7 @@ def _tables(report: Reproduction) -> dict[str, Table | None]:
         "methods": _methods(report) if report.methods and report.devices else None,
         "devices": _devices(report),
         "parts": _parts(report),
+        "published": _published(report),
         "predictor": _predictor(report.predictor, report.cost.name)
         if report.predictor and report.predictor.devices
         else None,
@@ -177,6 +178,22 @@ def _parts(report: Reproduction) -> Table | None:
     ]
     caption = f"Inside each part of the space: hypervolume ratio to the {report.exact} there; bold: best"
     return Table(caption, ("Method", *(f"{part}, {split}" for part, split in columns)), [Group(rows)], "sticky")
+
+
+def _published(report: Reproduction) -> Table | None:
+    """How many of the published networks each method's fronts dominate or equal, per device."""
+    if not (published := report.published) or not published.covered:
+        return None
+    names = [device.name for device in report.devices]
+    rows = [
+        [
+            Cell(method.label),
+            *(Cell(mean_sd(published.covered.get(method.name, {}).get(name, []), 1)) for name in names),
+        ]
+        for method in report.methods
+    ]
+    caption = f"Of {len(published.networks)} published networks, dominated or equalled: mean ± deviation over seeds"
+    return Table(caption, ("Method", *names), [Group(rows)], "published sticky")
 
 
 def _counted(report: Reproduction) -> str:

@@ -131,6 +131,8 @@ class VerifiedNetwork(Part):
     architecture: str
     inherited: float | None = None
     test: float | None = None
+    #: whether it is no answer, but what one would take without a search
+    familiar: bool = False
     costs: dict[str, dict[str, Pair]] = {}
     #: further ones of the test part, by name
     measures: dict[str, float] = {}

@@ -9,22 +9,17 @@ is less so, and a search cannot profit from a lucky one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import scipy.stats
 import torch
 from torch import Tensor, nn
 
 from modnas_fast.runtime.errors import InputError
-from modnas_fast.spaces.published import Fit
+from modnas_fast.spaces.ridge_costs import RidgeCosts
 
 if TYPE_CHECKING:
     from modnas_fast.spaces.gpt.space import GPTSpace
-
-#: penalty of the ridge models per network, of standardised costs
-RIDGE = 1e-6
 
 
 def published_onehot(space: GPTSpace, onehot: Tensor) -> Tensor:
@@ -73,66 +68,14 @@ class PerplexityNet(nn.Module):
         return x.squeeze(-1)
 
 
-class CostModels:
-    """Costs of networks on the devices of a table, by ridge models: a `CostJudge`.
+class CostModels(RidgeCosts):
+    """Costs of GPTs on the devices of a table, with one set of counts per width: a `CostJudge`.
 
-    Sizes that lie outside of all that was measured may lead a linear model anywhere, below zero even. So no network is
-    judged to cost less than the least that was measured of its width: an answer cannot gain by that.
-
-    Args:
-        space: the search space.
-        onehot: of the networks measured, [n, N].
-        values: their costs by device, float64 [n, C].
+    No network is judged to cost less than the least that was measured of its width.
     """
 
-    def __init__(self, space: GPTSpace, onehot: Tensor, values: dict[str, Tensor]) -> None:
-        self._space = space
-        self._onehot = onehot
-        self._values = values
-        self._weights: dict[str, Tensor] = {}
-
-    @cached_property
-    def _counts(self) -> Tensor:
-        return self._space.details(self._space.canonical(self._onehot).double())
-
-    @cached_property
-    def _gram(self) -> Tensor:
-        penalty = RIDGE * len(self._counts) * torch.eye(self._counts.shape[1], dtype=torch.float64)
-        return torch.linalg.cholesky(self._counts.T @ self._counts + penalty)
-
-    def _of(self, device: str) -> Tensor:
-        """Weights [F, C] of a device; NaN for a cost that was not measured there."""
-        if device not in self._weights:
-            values = self._values[device]
-            mean = values.mean(0)
-            solved = torch.cholesky_solve(self._counts.T @ (values - mean), self._gram)
-            solved += mean * self._constant[:, None]
-            self._weights[device] = solved
-        return self._weights[device]
-
-    @cached_property
-    def _constant(self) -> Tensor:
-        """Weights [F] that give 1 for every network."""
-        per_width = self._counts.shape[1] // len(self._space.scale.widths)
-        return torch.arange(self._counts.shape[1]).remainder(per_width).eq(0).double()
-
     def _least(self, device: str, onehot: Tensor) -> Tensor:
-        """The least measured costs [n, C] of the width of each of the networks [n, N]."""
-        widths = len(self._space.scale.widths)
+        widths = len(self._space.scale.widths)  # type: ignore[attr-defined]  # of this space
         own = self._onehot[:, :widths].argmax(-1)
         least = torch.stack([self._values[device][own == width].amin(0) for width in range(widths)])
         return least[onehot[:, :widths].argmax(-1)]
-
-    def __call__(self, device: str, onehot: Tensor) -> Tensor:
-        """Costs [n, C], float64, of networks [n, N] on a device."""
-        told = self._space.details(self._space.canonical(onehot).double()) @ self._of(device)
-        return torch.maximum(told, self._least(device, onehot))
-
-    def fits(self, device: str) -> list[Fit]:
-        """How well each cost of the measured networks is told on a device, [C]."""
-        told, values = self(device, self._onehot), self._values[device]
-        missed = (values - told).square().sum(0) / (values - values.mean(0)).square().sum(0)
-        return [
-            Fit(1 - float(m), float(scipy.stats.spearmanr(t.numpy(), v.numpy()).statistic))
-            for m, t, v in zip(missed, told.T, values.T)
-        ]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from modnas_fast.spaces.gpt.prefix_gradients import ByChannel, BySample
+from modnas_fast.supernets.prefixes import prefixes
 
 if TYPE_CHECKING:
     from modnas_fast.spaces.gpt.prefix_networks import Choice
@@ -36,9 +37,9 @@ class Options:
     def __init__(self, space: GPTSpace, like: Tensor) -> None:
         scale = self.scale = space.scale
         self._group_sizes = space.group_sizes
-        self.widths = _prefixes(scale.widths, like)  # [W, E]
-        self.heads = _prefixes(scale.heads, like)  # [options, H]
-        self.depths = _prefixes(scale.depths, like)  # [D, L]
+        self.widths = prefixes(scale.widths, like)  # [W, E]
+        self.heads = prefixes(scale.heads, like)  # [options, H]
+        self.depths = prefixes(scale.depths, like)  # [D, L]
         self.numbers = torch.tensor(scale.widths).to(like)  # [W]
         sizes = torch.tensor(scale.ratios)[:, None] * torch.tensor(scale.widths)  # [ratios, W]
         channels = torch.arange(scale.ratios[-1] * scale.widths[-1])
@@ -89,8 +90,3 @@ class Options:
         depth = self.depths @ torch.stack([*(part.present for part in layers), *absent])
         bias = torch.stack([part.bias for part in layers]).sum(0, keepdim=True)
         return torch.cat([width, depth, *ratios, *heads, bias, nothing])
-
-
-def _prefixes(sizes: tuple[int, ...], like: Tensor) -> Tensor:
-    """[options, largest]: 1 where a channel is among the first of each size."""
-    return (torch.arange(sizes[-1]) < torch.tensor(sizes)[:, None]).to(like)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from modnas_fast.runtime.errors import InputError
-from modnas_fast.spaces.architecture import Architecture, Choice
+from modnas_fast.spaces.architecture import Architecture, Choice, place_of
 from modnas_fast.spaces.base import SearchSpace
 from modnas_fast.spaces.gpt.analytic import LayerCosts, costs
 from modnas_fast.spaces.gpt.cache import cache_memory
@@ -20,6 +20,7 @@ from modnas_fast.spaces.gpt.keys import GPTKeys
 from modnas_fast.spaces.gpt.network import GPTNetwork, Shape
 from modnas_fast.spaces.gpt.references import designed_references, nearest_references
 from modnas_fast.spaces.gpt.scales import PUBLISHED_SCALES, SCALES, Scale
+from modnas_fast.supernets.prefixes import prefixes
 
 if TYPE_CHECKING:
     from modnas_fast.report.drawings import Drawing, Sample
@@ -139,10 +140,10 @@ class GPTSpace(SearchSpace):
         absent = [0] * (scale.layers - depth)
         return self.architecture(
             [
-                _place("width", width, scale.widths, text),
-                _place("depth", depth, scale.depths, text),
-                *(_place("MLP ratio", ratio, scale.ratios, text) for ratio in ratios), *absent,
-                *(_place("number of heads", count, scale.heads, text) for count in heads), *absent,
+                place_of(width, scale.widths, "width", repr(text)),
+                place_of(depth, scale.depths, "depth", repr(text)),
+                *(place_of(ratio, scale.ratios, "MLP ratio", repr(text)) for ratio in ratios), *absent,
+                *(place_of(count, scale.heads, "number of heads", repr(text)) for count in heads), *absent,
                 0 if match[5] == "bias" else 1,
             ]
         )  # fmt: skip
@@ -161,9 +162,7 @@ class GPTSpace(SearchSpace):
 
     def present(self, depth: Tensor) -> Tensor:
         """[..., L]: whether each layer is there, of the depth's one-hot or shares [..., D]."""
-        layers = torch.arange(self.scale.layers, device=depth.device)
-        depths = torch.tensor(self.scale.depths, device=depth.device)
-        return depth @ (layers < depths[:, None]).to(depth)
+        return depth @ prefixes(self.scale.depths, depth)
 
     @property
     def num_features(self) -> int:
@@ -262,9 +261,3 @@ def _vocabulary(task: Mapping[str, Any]) -> int:
         raise InputError("space.name: gpt takes texts, tokens of a vocabulary; the task has none")
     vocabulary: int = task["vocabulary"]
     return vocabulary
-
-
-def _place(what: str, value: int, options: Sequence[int], text: str) -> int:
-    if value not in options:
-        raise InputError(f"architecture: {what} {value} in {text!r}; wanted one of {', '.join(map(str, options))}")
-    return list(options).index(value)

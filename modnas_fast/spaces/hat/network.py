@@ -90,32 +90,39 @@ class EncoderLayer(nn.Module):
         self.final_layer_norm = nn.LayerNorm(width, EPSILON)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        x = self.self_attn_layer_norm(x + self.self_attn(x, mask)[0])
-        return self.final_layer_norm(x + self.fc2(F.relu(self.fc1(x))))
+        return self.feed(self.attend(x, mask)[0])
+
+    def attend(self, x: Tensor, mask: Tensor | None, past: KeysValues | None = None) -> tuple[Tensor, KeysValues]:
+        """The first half, [B, L, d], and keys and values as `SelfAttention` gives them."""
+        attended, seen = self.self_attn(x, mask, past)
+        x = self.self_attn_layer_norm(x + attended)
+        return x, seen
+
+    def feed(self, x: Tensor) -> Tensor:
+        """The last half, [B, L, d]."""
+        y: Tensor = self.final_layer_norm(x + self.fc2(F.relu(self.fc1(x))))
+        return y
 
 
-class DecoderLayer(nn.Module):
+class DecoderLayer(EncoderLayer):
     """As an encoder layer, with attention to the encoder between, and no look ahead."""
 
-    encoder_attn: CrossAttention
-
     def __init__(self, width: int, memory_width: int, ffn: int, heads: int, cross_heads: int, inner: int) -> None:
-        super().__init__()
-        self.self_attn = SelfAttention(width, heads, inner)
-        self.self_attn_layer_norm = nn.LayerNorm(width, EPSILON)
+        super().__init__(width, ffn, heads, inner)
         self.encoder_attn = CrossAttention(width, memory_width, cross_heads, inner)
         self.encoder_attn_layer_norm = nn.LayerNorm(width, EPSILON)
-        self.fc1, self.fc2 = nn.Linear(width, ffn), nn.Linear(ffn, width)
-        self.final_layer_norm = nn.LayerNorm(width, EPSILON)
 
-    def forward(
+    def forward(  # type: ignore[override]  # of two sentences, not one
         self, x: Tensor, memory: KeysValues, mask: Tensor, past: KeysValues | None = None
     ) -> tuple[Tensor, KeysValues]:
         """Outputs [B, L, d], and keys and values of the target's tokens seen so far."""
-        attended, seen = self.self_attn(x, None, past)
-        x = self.self_attn_layer_norm(x + attended)
-        x = self.encoder_attn_layer_norm(x + self.encoder_attn(x, memory, mask))
-        return self.final_layer_norm(x + self.fc2(F.relu(self.fc1(x)))), seen
+        x, seen = self.attend(x, None, past)
+        return self.feed(self.look(x, memory, mask)), seen
+
+    def look(self, x: Tensor, memory: KeysValues, mask: Tensor) -> Tensor:
+        """What stands between: attention to the encoder, [B, L, d]."""
+        y: Tensor = self.encoder_attn_layer_norm(x + self.encoder_attn(x, memory, mask))
+        return y
 
 
 class Seen(NamedTuple):
@@ -184,7 +191,7 @@ class HATNetwork(nn.Module):
     def encode(self, source: Tensor) -> Seen:
         """What decoding wants of sources [B, S], padded at their ends."""
         mask = (source != self.padding)[:, None, None]  # [B, 1, 1, S]
-        x = self._embedded(source, 0, 0)
+        x = self.embedded(source, 0, 0)
         states = []
         for layer in self.encoder:
             x = layer(x, mask)
@@ -198,7 +205,7 @@ class HATNetwork(nn.Module):
     def _decode(self, tokens: Tensor, seen: Seen) -> tuple[Tensor, Seen]:
         """Logits [B, L, V] behind further tokens [B, L] of the target, and what was seen with them."""
         behind = seen.past[0][0].shape[2] if seen.past else 0
-        x = self._embedded(tokens, 1, behind)
+        x = self.embedded(tokens, 1, behind)
         past = []
         for number, layer in enumerate(self.decoder):
             before = seen.past[number] if seen.past else None
@@ -207,7 +214,7 @@ class HATNetwork(nn.Module):
         logits = F.linear(x, self.embed_tokens.weight[:, : self.widths[1]])
         return logits, seen._replace(past=past)
 
-    def _embedded(self, ids: Tensor, side: int, behind: int) -> Tensor:
+    def embedded(self, ids: Tensor, side: int, behind: int) -> Tensor:
         """Tokens [B, L] with their positions behind so many others; side 0 is the source, 1 the target."""
         width = self.widths[side]
         vectors = F.embedding(ids, self.embed_tokens.weight[:, :width]) * math.sqrt(width)

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from modnas_fast.runtime.errors import InputError
-from modnas_fast.spaces.architecture import Architecture, Choice
+from modnas_fast.spaces.architecture import Architecture, Choice, place_of
 from modnas_fast.spaces.base import SearchSpace
+from modnas_fast.spaces.hat.analytic import PartBytes, costs
+from modnas_fast.spaces.hat.details import details_of
 from modnas_fast.spaces.hat.keys import HATKeys
 from modnas_fast.spaces.hat.network import END, PADDING, HATNetwork, Shape
 from modnas_fast.spaces.hat.published_form import is_published_form, read_published_form
 from modnas_fast.spaces.hat.scales import SCALES, Scale
 from modnas_fast.spaces.hat.weights import inherited
+from modnas_fast.supernets.prefixes import prefixes
 
 if TYPE_CHECKING:
     from modnas_fast.report.drawings import Drawing, Sample
+    from modnas_fast.spaces.hat.published import HATPublished
     from modnas_fast.spaces.hat.supernet import HATSupernet
 
 _NUMBERS = r"(\d+(?:\.\d+)*)"
@@ -75,6 +80,8 @@ class HATSpace(SearchSpace):
     #: the two ends; each choice at its other end alone or with its like; and networks in between: `_reference_indices`
     references: tuple[str, ...]
     takes_ids = True
+    unpublished = "; it was published of the spaces 0 and 1: set space.scale=space0, or use --preset hat"
+    analytic_is_differentiable = True
 
     def __init__(self, scale: str = "small", **options: Sequence[int] | int | None) -> None:
         if scale not in SCALES:
@@ -185,14 +192,14 @@ class HATSpace(SearchSpace):
                     f"{count} numbers of {group.options.replace('_', ' ')}"
                 )
         indices = [
-            _place("encoder width", shape.encoder_width, scale.encoder_widths, where),
-            _place("decoder width", shape.decoder_width, scale.decoder_widths, where),
-            _place("encoder depth", depths[0], scale.encoder_depths, where),
-            _place("decoder depth", depths[1], scale.decoder_depths, where),
+            place_of(shape.encoder_width, scale.encoder_widths, "encoder width", where),
+            place_of(shape.decoder_width, scale.decoder_widths, "decoder width", where),
+            place_of(depths[0], scale.encoder_depths, "encoder depth", where),
+            place_of(depths[1], scale.decoder_depths, "decoder depth", where),
         ]
         for group in GROUPS:
             numbers, words = getattr(shape, group.of_shape), group.name.replace("_", " ")
-            chosen = [_place(words, number, getattr(scale, group.options), where) for number in numbers]
+            chosen = [place_of(number, getattr(scale, group.options), words, where) for number in numbers]
             indices += chosen + [0] * (self.layers_of(group) - len(chosen))
         return self.architecture(indices)
 
@@ -225,8 +232,7 @@ class HATSpace(SearchSpace):
     def present(self, depth: Tensor, decoder: bool) -> Tensor:
         """[..., layers]: whether each layer is there, of the depth's one-hot or shares [..., options]."""
         depths = self.scale.decoder_depths if decoder else self.scale.encoder_depths
-        layers = torch.arange(depths[-1], device=depth.device)
-        return depth @ (layers < torch.tensor(depths, device=depth.device)[:, None]).to(depth)
+        return depth @ prefixes(depths, depth)
 
     def canonical(self, onehot: Tensor) -> Tensor:
         """Layers beyond the depth have no influence: theirs stand at the first option."""
@@ -264,7 +270,41 @@ class HATSpace(SearchSpace):
                     found.append((present * sizes).sum(-1) / present.sum(-1))
         return torch.stack(found, dim=-1)
 
+    def details(self, onehot: Tensor) -> Tensor:
+        """See `details_of`."""
+        return details_of(self.features(onehot))
+
+    @property
+    def published(self) -> HATPublished | None:
+        """Tables of latency and a judge of BLEU for the published spaces; None for small, and with sizes of one's own.
+
+        The same object every time: a table is read and sampled once.
+        """
+        return self._published
+
+    @cached_property
+    def _published(self) -> HATPublished | None:
+        if self.scale not in (SCALES["space0"], SCALES["space1"]):
+            return None
+        from modnas_fast.spaces.hat.published import HATPublished
+
+        return HATPublished(self)
+
     # ---- networks ----
+
+    def analytic(self, onehot: Tensor, *, input_shape: Sequence[int], **network: Any) -> dict[str, Tensor]:
+        """By formulas, differentiable in one-hots and relaxed samples [..., N]; see `SearchSpace.analytic`.
+
+        The input shape is that of a pair, [2, tokens]; FLOPs are those of a pass over all tokens of both sides.
+        """
+        _, tokens = input_shape
+        if tokens not in self._part_bytes:
+            self._part_bytes[tokens] = PartBytes(self, tokens)
+        return costs(self, onehot, self._part_bytes[tokens], tokens, _vocabulary(network))
+
+    @cached_property
+    def _part_bytes(self) -> dict[int, PartBytes]:
+        return {}
 
     def build(self, architecture: Architecture, **task: Any) -> HATNetwork:
         """A standalone network for pairs of sentences [B, 2, L]; `task`: vocabulary, and `padding` and `end` tokens."""
@@ -306,10 +346,3 @@ def _vocabulary(task: Mapping[str, Any]) -> int:
         raise InputError("space.name: hat takes pairs of sentences, tokens of a vocabulary; the task has none")
     vocabulary: int = task["vocabulary"]
     return vocabulary
-
-
-def _place(what: str, value: int, options: Iterable[int], where: str) -> int:
-    known = list(options)
-    if value not in known:
-        raise InputError(f"architecture: {what} {value} in {where}; wanted one of {', '.join(map(str, known))}")
-    return known.index(value)

@@ -19,6 +19,7 @@ from modnas_fast.spaces.hat.network import END, EPSILON, PADDING, Shape, by_head
 from modnas_fast.supernets.entangled_norm import entangled_norm
 from modnas_fast.supernets.linear_outputs import LinearOutputs
 from modnas_fast.supernets.memo import Memo
+from modnas_fast.supernets.prefixes import prefixes
 from modnas_fast.supernets.supernet import Supernet
 
 if TYPE_CHECKING:
@@ -230,13 +231,13 @@ class HATSupernet(Supernet):
         widths, ffns = (
             (scale.decoder_widths, scale.decoder_ffns) if decoder else (scale.encoder_widths, scale.encoder_ffns)
         )
-        prefixes = _prefixes(widths, ffn)
+        channels = prefixes(widths, ffn)
         roots = torch.tensor(widths, device=ffn.device).to(ffn).sqrt()
         return Masks(
-            fixed[decoder] @ prefixes,
-            fixed[decoder] @ (roots[:, None] * prefixes),
+            fixed[decoder] @ channels,
+            fixed[decoder] @ (roots[:, None] * channels),
             self._space.present(fixed[2 + decoder], decoder),
-            ffn @ _prefixes(ffns, ffn),
+            ffn @ prefixes(ffns, ffn),
         )
 
     def _masked_embedding(self, ids: Tensor, masks: Masks) -> Tensor:
@@ -299,9 +300,3 @@ def _masked_ffn(layer: SharedLayer, x: Tensor, masks: Masks, number: int) -> Ten
 def _norm(layer: nn.LayerNorm, x: Tensor, mask: Tensor) -> Tensor:
     """Over the channels in use, of x [S, B, L, D] and mask [S, D]; 0 elsewhere."""
     return entangled_norm(x, layer.weight, layer.bias, mask, EPSILON)
-
-
-def _prefixes(sizes: Sequence[int], like: Tensor) -> Tensor:
-    """[options, largest]: 1 where a channel is among the first of each size."""
-    counts = torch.tensor(sizes, device=like.device)
-    return (torch.arange(sizes[-1], device=like.device) < counts[:, None]).to(like)

@@ -1,0 +1,59 @@
+"""The reproduction on Once-for-All's MobileNetV3s: the plan's searches, and what they leave beside the others'."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from modnas_fast.reproduction.constraints import PER_BUDGET, PER_FRONT, summary
+from modnas_fast.reproduction.ofa_plan import make_ofa_plan
+from modnas_fast.reproduction.plan import DEFAULT
+from modnas_fast.reproduction.run import REPRODUCTION_FILE, reproduce_plan
+from modnas_fast.reproduction.trial import entries
+from modnas_fast.runtime.files import write_json
+from modnas_fast.runtime.progress import Reporter
+from modnas_fast.runtime.terminal_table import Column, FittedTable
+
+
+def reproduce_ofa(
+    folder: Path, *, seeds: int, quick: bool, jobs: int, command: str, reporter: Reporter
+) -> dict[str, Any]:
+    """Runs what is missing in `folder` and writes reproduction.json; see `run.reproduce_with_surrogate`.
+
+    Its content has `beside` more: per method, how its answers do beside an evolution of each device's front and
+    Once-for-All's search for each budget, see `constraints`.
+    """
+    plan = make_ofa_plan(seeds, quick)
+    content = reproduce_plan(
+        folder,
+        plan,
+        plan.main[0].benchmark(),
+        {"benchmark": "ofa"},
+        jobs=jobs,
+        command=command,
+        reporter=reporter,
+    )
+    found = [entries(group, folder / "trials")[DEFAULT.name]["beside"] for group in plan.main]
+    content["beside"] = {**summary(found), "devices": found}
+    write_json(folder / REPRODUCTION_FILE, content)
+    return content
+
+
+def budgets_table(beside: dict[str, Any]) -> FittedTable:
+    """Devices × share of the evolved front, and by how much a search per budget is more accurate, at most and mean.
+
+    Args:
+        beside: of reproduction.json.
+    """
+    columns = [Column("device"), Column("share"), Column("worst", right=True), Column("mean", right=True)]
+    rows = []
+    for name in beside["devices"][0]:
+        own = [{name: seed[name]} for seed in beside["devices"]]
+        found = summary(own)
+        ratio = next(value for value in found["ratio"].values() if value is not None)
+        rows.append([name, f"{ratio:.4f}", f"{found['worst']:+.2f}", f"{found['mean']:+.2f}"])
+    title = (
+        f"Share of the hypervolume that an evolution of {PER_FRONT:,} judged networks finds on each device, and by how "
+        f"many points Once-for-All's search of {PER_BUDGET:,} for each of ten budgets is more accurate"
+    )
+    return FittedTable(columns, rows, title)

@@ -1,0 +1,20 @@
+"""What a space's networks cost as sums over their parts, which were measured one by one on devices."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor
+
+
+class PartTable(Protocol):
+    """Costs of every network of a space, exact sums over its parts."""
+
+    #: names of the devices
+    devices: tuple[str, ...]
+    #: units by name of the costs
+    metrics: dict[str, str]
+
+    def costs(self, device: str, onehot: Tensor) -> Tensor:
+        """Costs [n, C], float64, of one-hots [n, N] on a device."""
+        ...
