@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from modnas_fast.runtime.progress import Reporter, Silent
 from modnas_fast.runtime.ranks import Ranks, joined_ranks
 from modnas_fast.runtime.stopping import Stopper
 
+#: counts the searches of this process: ranks that torchrun starts anew make the same ones in the same order
+_SEARCHES = count()
 #: where runs are made whose folder nobody names
 RUNS = Path("runs")
 
@@ -105,11 +108,12 @@ def search_together(
     **sections: Mapping[str, Any],
 ) -> Result | Path:
     """As `search`; on a rank behind rank 0, whose host need not see it, the folder of the run."""
+    number = next(_SEARCHES)
 
     def new_or_continued(ranks: Ranks) -> Run:
         """The run that this process, or the first of several, is asked for."""
         changes = {**sections, **({} if seed is None else {"seed": seed})}
-        restarted = noted_folder()
+        restarted = noted_folder(number)
         if restarted is not None and (Path(restarted) / CONFIG_FILE).exists():
             folder = Path(restarted)
             return Run(folder, open_run(folder), reporter, stopper, ranks=ranks)
@@ -135,7 +139,7 @@ def search_together(
         if resume is None:
             run.check()  # before there is a folder
             run.folder = create_run(folder, configuration) if out else _numbered(configuration)
-        note_folder(str(run.folder.absolute()))
+        note_folder(number, str(run.folder.absolute()))
         return run
 
     with joined_ranks() as ranks:

@@ -51,13 +51,13 @@ def place_of_group(store: Store, rank: int, size: int, timeout: timedelta) -> Pr
     raise TimeoutError(f"not all of {size} ranks came")
 
 
-def note_folder(folder: str) -> None:
-    """Notes the run's folder, where ranks may be restarted; called by rank 0."""
+def note_folder(number: int, folder: str) -> None:
+    """Notes the folder of the search of this number in a process, where ranks may be restarted; called by rank 0."""
     if (store := agent_store(timedelta(minutes=1))) is not None:
-        store.set(_FOLDER, folder)
+        store.set(f"{_FOLDER}/{number}", folder)
 
 
-def noted_folder() -> str | None:
-    """The folder that an earlier group of the same torchrun noted; None where there was none."""
-    store = agent_store(timedelta(minutes=1))
-    return store.get(_FOLDER).decode() if store is not None and store.check([_FOLDER]) else None
+def noted_folder(number: int) -> str | None:
+    """The folder that an earlier group of the same torchrun noted for this number; None where there was none."""
+    store, key = agent_store(timedelta(minutes=1)), f"{_FOLDER}/{number}"
+    return store.get(key).decode() if store is not None and store.check([key]) else None
