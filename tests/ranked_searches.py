@@ -178,8 +178,8 @@ def exchanged(ranks: Ranks) -> dict[str, Any]:
         next(search.hypernet.parameters()).view(-1)[0] += float(ranks.rank == 1)
     try:
         _check_alike(search, ranks)
-    except InputError as error:
-        found["differs"] = str(error)
+    except (InputError, SystemExit) as ended:
+        found["differs"] = f"{type(ended).__name__}: {ended}"
     return found
 
 

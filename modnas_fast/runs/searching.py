@@ -133,15 +133,18 @@ def _last_state(checkpoint: Path, ranks: Ranks) -> dict[str, Any] | None:
 
 def _check_alike(search: Search, ranks: Ranks) -> None:
     """Raises InputError where ranks have come to different hypernetworks: from there on they would go apart."""
-    if not ranks.joined:
-        return
-    found = ranks.gather(digest(search.hypernet))
+    if ranks.joined:
+        found = ranks.gather(digest(search.hypernet))
+        ranks.together(lambda: _compare(found, search.finished_steps))
+
+
+def _compare(found: list[str], step: int) -> None:
     for rank, told in enumerate(found):
         if told != found[0]:
             raise InputError(
-                f"after step {search.finished_steps} rank {rank} has another hypernetwork than rank 0: their hosts "
-                "compute differently; take hosts of one kind with the same versions (modnas-fast doctor), and continue "
-                "from the last checkpoint with --resume"
+                f"after step {step} rank {rank} has another hypernetwork than rank 0: their hosts compute differently; "
+                "take hosts of one kind with the same versions (modnas-fast doctor), and continue from the last "
+                "checkpoint with --resume"
             )
 
 

@@ -102,7 +102,8 @@ def make_mesh(shape: tuple[int, int], ranks: Ranks, kind: str = "cpu") -> Mesh:
     if not ranks.joined:
         return ALONE_MESH
     if kind == "cuda":
-        _check_gpus(ranks)
+        found = ranks.gather(f"{torch.cuda.current_device()} of {platform.node()}")
+        ranks.together(lambda: _check_gpus(found))
     from torch.distributed.device_mesh import init_device_mesh  # whose import takes a while
 
     with told():
@@ -140,15 +141,10 @@ def shape_of_mesh(wanted: str, ranks: int, devices: int, batch: int) -> tuple[in
     return shape
 
 
-def _check_gpus(ranks: Ranks) -> None:
-    found = ranks.gather(_name_of_gpu())
+def _check_gpus(found: list[str]) -> None:
     for rank, name in enumerate(found):
         if (other := found.index(name)) != rank:
             raise InputError(
                 f"search.device: ranks {other} and {rank} share the GPU {name}; start as many ranks on a host as it "
                 "has GPUs, or set search.device to cpu"
             )
-
-
-def _name_of_gpu() -> str:
-    return f"{torch.cuda.current_device()} of {platform.node()}"
