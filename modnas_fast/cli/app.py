@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import sys
 from typing import Annotated
 
@@ -50,8 +51,10 @@ def main() -> None:
 
 
 def _fail(message: str) -> None:
+    rank = os.environ.get("RANK", "0")
+    who = "modnas-fast" if rank == "0" else f"modnas-fast, rank {rank} on {platform.node()}"
     for line in message.splitlines():
-        print(f"modnas-fast: {line}", file=sys.stderr)
+        print(f"{who}: {line}", file=sys.stderr)
     sys.exit(2)
 
 

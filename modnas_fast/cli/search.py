@@ -108,13 +108,13 @@ def search(
             shown, _ = sized(shown, budgets)
         print(to_yaml(with_absolute_paths(shown)), end="")
         return
-    import modnas_fast
+    from modnas_fast.runs.api import search_together
     from modnas_fast.runtime.progress import Terminal
     from modnas_fast.runtime.stopping import Stopped, Stopper
 
     terminal, started = Terminal(), _Started()
     try:
-        result = modnas_fast.search(
+        result = search_together(
             config,
             preset=preset,
             out=out,
@@ -133,6 +133,8 @@ def search(
             folder = shlex.quote(str(started.run.folder))
             terminal.say(f"Stopped. Continue with: modnas-fast search --resume {folder}")
         raise
+    if isinstance(result, Path):  # rank 0 tells
+        return
     from modnas_fast.cli.tables import summary_tables
     from modnas_fast.runtime.terminal_table import show
 

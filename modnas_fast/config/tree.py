@@ -425,6 +425,12 @@ class SearchConfig(Section):
     threads: Positive | None = 1
     """CPU threads of everything but the measurements; None: all. Networks as small as the default's gain nothing from
     a second thread, and on a busy machine threads that wait for each other lose much."""
+    mesh: Annotated[str, Field(pattern="^(auto|[1-9][0-9]*x[1-9][0-9]*)$")] = "auto"
+    """Of the ranks under torchrun (docs/large-searches.md): how many divide the searched devices, and how many the
+    minibatches, such as 4x2. `auto`: as many as can for the devices."""
+    batch_norm: Literal["whole", "local"] = "whole"
+    """Where ranks divide minibatches: statistics over all of one, so that the search does not depend on how many there
+    are, or those of each rank's part, which exchanges nothing within a pass."""
     log_every: Positive = 10
     """Steps between entries of the history."""
     evaluations: Annotated[int, Field(ge=0)] = 8

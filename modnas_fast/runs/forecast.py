@@ -36,6 +36,15 @@ class Forecast(NamedTuple):
     evaluate: float
     verify: float
 
+    def divided(self, ranks: int, verified: int) -> Forecast:
+        """The same where so many ranks divide the work, training one of the `verified` networks each at a time.
+
+        >>> Forecast(10.0, 4.0, 6.0).divided(2, 3)
+        Forecast(search=5.0, evaluate=2.0, verify=4.0)
+        """
+        rounds = -(-verified // ranks)
+        return Forecast(self.search / ranks, self.evaluate / ranks, self.verify * rounds / max(1, verified))
+
     def __str__(self) -> str:
         parts = [f"{name} {_duration(seconds)}" for name, seconds in zip(self._fields, self) if seconds > 0]
         return ", ".join(parts)

@@ -10,6 +10,7 @@ from typing import Any
 
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.files import read_json, write_json
+from modnas_fast.runtime.ranks import Ranks
 
 
 def once(path: Path, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -19,6 +20,13 @@ def once(path: Path, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         content = compute()
         write_json(path, {"seconds": time.monotonic() - start, **content})
     return read_kept(path)
+
+
+def once_together(path: Path, compute: Callable[[], dict[str, Any]], ranks: Ranks) -> dict[str, Any]:
+    """As `once`, where all ranks compute together; rank 0 alone sees the file."""
+    if ranks.from_first(lambda: not path.exists()) and not ranks.first:
+        compute()
+    return ranks.from_first(lambda: once(path, compute))
 
 
 def read_kept(path: Path) -> dict[str, Any]:

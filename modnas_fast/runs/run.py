@@ -1,5 +1,8 @@
 """One run from start to answer: prepare, predict, search, evaluate, verify, report.
 
+Several ranks run the same stages together (`runtime.ranks`): rank 0 keeps the folder, measures and trains predictors,
+and tells the others what came of it; searching, errors of networks and training chosen ones are divided among all.
+
 It is the same whatever the costs come from (this machine, a table, formulas), whatever the task objective is (shared
 weights or a surrogate), and whether a truth is known that judges the answer. Every stage leaves its outcome in the
 run's folder by rename (see `result.folder`), and a stage whose outcome is there is not repeated.
@@ -7,9 +10,11 @@ run's folder by rename (see `result.folder`), and a stage whose outcome is there
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,24 +50,27 @@ from modnas_fast.result.folder import (
     VERIFICATION_FILE,
 )
 from modnas_fast.runs.compose import compose
+from modnas_fast.runs.dividing import make_objective, mesh_of_run
 from modnas_fast.runs.drawings import keep_drawings
 from modnas_fast.runs.forecast import foresee
 from modnas_fast.runs.inputs import Inputs
 from modnas_fast.runs.judging import predictor_entries
-from modnas_fast.runs.kept import once, read_kept, undamaged
+from modnas_fast.runs.kept import once, once_together, read_kept, undamaged
 from modnas_fast.runs.measures import measure_answers
 from modnas_fast.runs.preparation import Preparation, Prepared
 from modnas_fast.runs.searching import Answer, search_on, start
+from modnas_fast.runs.verification import train_chosen, verify
 from modnas_fast.runtime.allocator import keep_freed_memory
-from modnas_fast.runtime.checkpoint import load_weights, save_weights
+from modnas_fast.runtime.checkpoint import load_weights, packed, save_weights, unpacked
 from modnas_fast.runtime.errors import InputError, one_line
 from modnas_fast.runtime.files import write_json
 from modnas_fast.runtime.lock import locked
-from modnas_fast.runtime.progress import Reporter, Silent, behind
+from modnas_fast.runtime.mesh import Mesh
+from modnas_fast.runtime.progress import Reporter, Silent
+from modnas_fast.runtime.ranks import ALONE, Ranks
 from modnas_fast.runtime.stopping import Stopper
 from modnas_fast.search.evaluator import Evaluator
 from modnas_fast.tasks.task_objective import SupernetObjective
-from modnas_fast.tasks.training import train_network
 
 #: seconds from which on a run is told how to be made shorter
 LONG_RUN = 1800
@@ -77,6 +85,7 @@ class Run:
         reporter: where progress is told; silent by default.
         stopper: asked after each search step whether to stop; a checkpoint is written first.
         remeasure: forget this machine's cached measurements first.
+        ranks: that run it together, each with a `Run` of its own.
     """
 
     def __init__(
@@ -86,7 +95,9 @@ class Run:
         reporter: Reporter | None = None,
         stopper: Stopper | None = None,
         remeasure: bool = False,
+        ranks: Ranks = ALONE,
     ) -> None:
+        self._ranks = ranks
         self.folder = folder
         self.config = with_absolute_paths(config)
         self._reporter: Reporter = reporter or Silent()
@@ -103,17 +114,31 @@ class Run:
     def execute(self) -> Result:
         """Runs what is missing and returns the result; the report stands in the folder too, or see `report_fault`.
 
+        Of several ranks, rank 0 calls this and the others `follow`.
+
         Raises InputError for input that cannot be used, and where another process works in the folder.
         """
-        with locked(self.folder):
-            self._reporter.say(f"Run folder: {self.folder}")
-            if not (self.folder / RESULT_FILE).exists():
-                self.check()
-                write_json(self.folder / RESULT_FILE, self._run_stages())
+        with ExitStack() as held:
+            if self._ranks.from_first(lambda: self._is_to_run(held)):
+                write_json(self.folder / RESULT_FILE, self._finish(*self._run_stages()))
             Result.load(self.folder)  # a damaged one is told before the report
             self._report()
             self._keep_answers()
-            return Result.load(self.folder)
+            result = Result.load(self.folder)
+            self._ranks.from_first(lambda: None)  # until here the others wait, for all begin again where rank 0 fails
+            return result
+
+    def follow(self) -> None:
+        """The part of a rank behind rank 0 in `execute`."""
+        if self._ranks.from_first(lambda: False):
+            self._run_stages()
+        self._ranks.from_first(lambda: None)
+
+    def _is_to_run(self, held: ExitStack) -> bool:
+        """Whether stages are left, of a folder that is locked from now on."""
+        held.enter_context(locked(self.folder))
+        self._reporter.say(f"Run folder: {self.folder}")
+        return not (self.folder / RESULT_FILE).exists()
 
     def _keep_answers(self) -> None:
         try:
@@ -137,28 +162,37 @@ class Run:
         except Exception as error:  # whatever it is, hours of search are not lost for it
             self.report_fault = one_line(error)
 
-    def _run_stages(self) -> dict[str, Any]:
-        """The content of result.json."""
+    def _run_stages(self) -> tuple[Answer, dict[str, Any], dict[str, Any]]:
+        """What was searched, evaluated and verified: what ranks do together."""
+        ranks = self._ranks
+        ranks.together(self.check)
         self._check_files()
-        self._foresee()
-        self._begin()
+        ranks.from_first(self._foresee)
+        mesh = mesh_of_run(self._inputs, ranks, self._reporter, (self.folder / CHECKPOINT_FILE).exists())
+        ranks.from_first(self._begin)
         with self._search_threads():
-            prepared = self._prepare()
+            prepared = self._prepare(mesh)
             answer = self._search(prepared)
-            evaluation = once(self.folder / EVALUATION_FILE, lambda: self._evaluate(answer))
-            measures = self._measure(prepared, evaluation)
-            verification = self._verify(evaluation, prepared.devices)
-        self._finish(evaluation, prepared.devices)
+            evaluation = once_together(self.folder / EVALUATION_FILE, lambda: self._evaluate(answer), ranks)
+            return answer, evaluation, self._verify(evaluation, prepared.devices)
+
+    def _finish(self, answer: Answer, evaluation: dict[str, Any], verification: dict[str, Any]) -> dict[str, Any]:
+        """The content of result.json."""
+        with self._search_threads():
+            measures = self._measure(answer.prepared, evaluation)
+        self._measure_chosen(evaluation, answer.prepared.devices)
         seconds = self._seconds(answer, evaluation, measures, verification)
         return compose(self._inputs, self.folder, answer, evaluation, measures, verification, seconds)
 
     def _check_files(self) -> None:
         """Raises InputError where a file that the configuration names is not the one that the run began with."""
         files = {f"space.{key}": path for key, path in self.config.space.files.items()}
-        if not files:
-            return
-        now = {key: sha256_of(Path(path)) for key, path in files.items()}
-        begun = once(self.folder / FILES_FILE, lambda: {"sha256": now})
+        if files:
+            now = self._ranks.together(lambda: {key: sha256_of(Path(path)) for key, path in files.items()})
+            begun = self._ranks.from_first(lambda: once(self.folder / FILES_FILE, lambda: {"sha256": now}))
+            self._ranks.together(lambda: self._compare_files(files, now, begun))
+
+    def _compare_files(self, files: dict[str, str], now: dict[str, str], begun: dict[str, Any]) -> None:
         for key, digest in now.items():
             with undamaged(self.folder / FILES_FILE):
                 if begun["sha256"][key] != digest:
@@ -184,6 +218,7 @@ class Run:
             forecast = foresee(
                 self._as_verified, self._inputs.space, self._inputs.task, splits.count("search"), splits.count("unseen")
             )
+        forecast = forecast.divided(self._ranks.size, self._as_verified.verify.networks)
         self._reporter.say(f"Expected behind the measuring, about: {forecast}")
         if sum(forecast) > LONG_RUN:
             self._reporter.say(
@@ -219,16 +254,34 @@ class Run:
         content = {"seconds": seconds, "source": self._inputs.source.state(), "queried": queried}
         write_json(self._measurements, content)
 
-    def _prepare(self) -> Prepared:
-        objective = None
-        if self._inputs.trains:
-            if not self._inputs.measures:
+    def _prepare(self, mesh: Mesh) -> Prepared:
+        """Rank 0 trains and queries, and tells the others what came of it and of its measuring."""
+        inputs, ranks, objective = self._inputs, self._ranks, None
+        if inputs.trains:
+            if not inputs.measures:
                 keep_freed_memory()  # nothing is measured here that it would change
-            objective = SupernetObjective(self.config, self._inputs.space, self._inputs.task)
-            for note in objective.supernet.notes:
-                self._reporter.say(f"  note: {note}")
+            objective = ranks.together(lambda: make_objective(inputs, mesh, self._reporter))
+        found: list[Prepared] = []
+
+        def prepared_by_first() -> bytes:
+            prepared = self._prepare_first(self._preparation(objective))
+            found.append(prepared)
+            told = {"predictors": prepared.costs.state_dict(), "queried": prepared.queried, "seconds": prepared.seconds}
+            return packed({"source": json.dumps(inputs.source.state()), **told})
+
+        told = unpacked(ranks.bytes_from_first(prepared_by_first))
+        if not ranks.first:
+            ranks.together(lambda: inputs.source.restore(json.loads(told["source"])))
+            load = partial(CostModel.load_state_dict, state_dict=told["predictors"])
+            return self._preparation(objective).prepared_before(load, told["queried"], told["seconds"])
+        ranks.together(lambda: None)
+        return found[0]
+
+    def _preparation(self, objective: SupernetObjective | None) -> Preparation:
         inputs = self._inputs
-        stage = Preparation(self.config, inputs.source, objective, inputs.truth, lambda: inputs.network, self._reporter)
+        return Preparation(self.config, inputs.source, objective, inputs.truth, lambda: inputs.network, self._reporter)
+
+    def _prepare_first(self, stage: Preparation) -> Prepared:
         seconds: dict[str, float] = {}
         if self._measurements.exists():
             content = read_kept(self._measurements)
@@ -277,10 +330,12 @@ class Run:
             self._reporter,
             self._stopper,
             track,
+            self._ranks,
         )
-        save_weights(self.folder / HYPERNETWORK_FILE, answer.hypernet)
-        if isinstance(prepared.objective, SupernetObjective):
-            save_weights(self.folder / SUPERNET_FILE, prepared.objective.supernet)
+        if self._ranks.first:
+            save_weights(self.folder / HYPERNETWORK_FILE, answer.hypernet)
+            if isinstance(prepared.objective, SupernetObjective):
+                save_weights(self.folder / SUPERNET_FILE, prepared.objective.supernet)
         return answer
 
     def _evaluator(self, prepared: Prepared) -> Evaluator:
@@ -356,50 +411,13 @@ class Run:
         return [*chosen, *(text for text in evaluation.get("familiar", {}) if text not in chosen)]
 
     def _verify(self, evaluation: dict[str, Any], devices: Sequence[Device]) -> dict[str, Any]:
-        """Test qualities of networks spread over the fronts, trained from scratch; kept network by network."""
-        path = self.folder / VERIFICATION_FILE
-        content: dict[str, Any] = read_kept(path) if path.exists() else {"seconds": 0.0, "test": {}}
+        """Test qualities of networks spread over the fronts, trained from scratch."""
         options = self._as_verified.verify
-        chosen = self._to_verify(evaluation, devices, options.networks)
-        left = [text for text in chosen if text not in content["test"]]
-        if left:
-            with self._reporter.stage("Training chosen networks", len(left) * options.epochs) as advance:
-                for number, text in enumerate(left):
-                    begun = time.monotonic()
-                    content["test"][text] = self._train_chosen(
-                        text, behind(advance, number * options.epochs), content.setdefault("shown", {})
-                    )
-                    content["seconds"] += time.monotonic() - begun
-                    write_json(path, content)
-        return content
+        chosen = self._ranks.from_first(lambda: self._to_verify(evaluation, devices, options.networks))
+        train = partial(train_chosen, self._inputs)
+        return verify(self.folder / VERIFICATION_FILE, chosen, train, options.epochs, self._ranks, self._reporter)
 
-    def _train_chosen(self, text: str, on_epoch: Callable[[int], None], shown: dict[str, Any]) -> float:
-        """Its test quality; what else the task measures of it, and a sample of what it does, are added to `shown`."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.config.seed)
-            network = self._inputs.space.build(self._inputs.space.parse(text), **self._inputs.network)
-        quality = train_network(
-            network,
-            self._inputs.task,
-            self.config.verify,
-            augment=self.config.task.augment,
-            seed=self.config.seed,
-            device=self._inputs.device,
-            on_epoch=on_epoch,
-        )
-        task, found = self._inputs.task, {}
-        for name, ask in (
-            ("measures", lambda: task.measures_of(network)),
-            ("sample", lambda: task.sample_of(network, self.config.seed)),
-        ):
-            try:
-                found[name] = ask()
-            except InputError as error:
-                self._reporter.say(f"  note: no {name} of it: {one_line(error)}")
-        shown[text] = {name: what for name, what in found.items() if what}
-        return quality
-
-    def _finish(self, evaluation: dict[str, Any], devices: Sequence[Device]) -> None:
+    def _measure_chosen(self, evaluation: dict[str, Any], devices: Sequence[Device]) -> None:
         """Measures chosen networks on all devices of this machine, and what judges the predictor on the unseen ones."""
         if not self._inputs.measures:
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,19 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("schema") != SCHEMA or "state" not in content:
         raise InputError(f"checkpoint {path} is not of version {SCHEMA}; delete it to restart the search")
     state: dict[str, Any] = content["state"]
+    return state
+
+
+def packed(state: dict[str, Any]) -> bytes:
+    """A tree of tensors, numbers, strings, lists and dicts as bytes, to be sent."""
+    content = io.BytesIO()
+    torch.save(state, content)
+    return content.getvalue()
+
+
+def unpacked(content: bytes) -> dict[str, Any]:
+    """What `packed` was given, with tensors on the CPU; no code is unpickled."""
+    state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     return state
 
 

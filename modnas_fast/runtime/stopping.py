@@ -47,9 +47,13 @@ class Stopper:
         self.check()
 
     @property
-    def requested(self) -> bool:
-        """Whether a signal is held back."""
-        return self._pending is not None
+    def requested(self) -> int:
+        """The number of the signal that is held back; 0 for none."""
+        return self._pending or 0
+
+    def request(self, number: int) -> None:
+        """Holds a signal back that another process got."""
+        self._pending = self._pending or number
 
     def check(self) -> None:
         """Raises Stopped where a signal is held back."""

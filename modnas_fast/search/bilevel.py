@@ -163,6 +163,11 @@ class Search:
         return self._config.search.warmup + self._config.search.steps + self._config.search.refine_steps
 
     @property
+    def log_every(self) -> int:
+        """Steps between entries of the history."""
+        return self._config.search.log_every
+
+    @property
     def done(self) -> bool:
         """Whether all steps have been made."""
         return self.finished_steps >= self.total_steps

@@ -40,12 +40,18 @@ class CapturedPasses(Passes):
         self._memory: _POOL_HANDLE | None = None
 
     def add_weight_gradients(
-        self, x: Tensor, onehot: Tensor, y: Tensor, chunk: int | None = None, **how: Unpack[How]
+        self,
+        x: Tensor,
+        onehot: Tensor,
+        y: Tensor,
+        chunk: int | None = None,
+        weight: Tensor | float = 1.0,
+        **how: Unpack[How],
     ) -> Tensor:
         """As in `Passes`."""
         losses = []
         for part in onehot.detach().split(chunk or len(onehot)):
-            found = self._replay(self._trained, how, (x, part, y, *self._weights.values()))
+            found = weight * self._replay(self._trained, how, (x, part, y, *self._weights.values()))
             (found.sum() / len(onehot)).backward()
             losses.append(found.detach())
         return torch.cat(losses)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from modnas_fast.supernets.batch_statistics import shared_statistics
 from modnas_fast.supernets.memo import Memo
 from modnas_fast.supernets.parallel import in_parallel, workers
 from modnas_fast.supernets.supernet import How, Losses, Outputs, Supernet, cross_entropies
@@ -34,7 +35,8 @@ class Passes:
         training_losses: those that train weights; None: the same.
 
     Both methods take x, samples onehot [T, N] and y as `Supernet.forward` does, the number of devices whose activations
-    exist at a time (`chunk`; None: all), and the keywords of `Supernet.predict_from`.
+    exist at a time (`chunk`; None: all), a factor of the losses (`weight`), and the keywords of
+    `Supernet.predict_from`.
     """
 
     def __init__(
@@ -45,7 +47,13 @@ class Passes:
         self._training_losses = training_losses or losses
 
     def device_losses(
-        self, x: Tensor, onehot: Tensor, y: Tensor, chunk: int | None = None, **how: Unpack[How]
+        self,
+        x: Tensor,
+        onehot: Tensor,
+        y: Tensor,
+        chunk: int | None = None,
+        weight: Tensor | float = 1.0,
+        **how: Unpack[How],
     ) -> Tensor:
         """Task losses [T] with a gradient by the samples, where they want one, but none by the weights.
 
@@ -53,14 +61,24 @@ class Passes:
         """
         with frozen(self._supernet):
             losses_of, chunk = self._frozen_losses(x, y, how), chunk or len(onehot)
-            losses: Tensor = _DeviceLosses.apply(onehot, losses_of, chunk, self._at_a_time)
+
+            def weighed(part: Tensor) -> Tensor:
+                return weight * losses_of(part)
+
+            losses: Tensor = _DeviceLosses.apply(onehot, weighed, chunk, self._at_a_time)
             return losses
 
     def add_weight_gradients(
-        self, x: Tensor, onehot: Tensor, y: Tensor, chunk: int | None = None, **how: Unpack[How]
+        self,
+        x: Tensor,
+        onehot: Tensor,
+        y: Tensor,
+        chunk: int | None = None,
+        weight: Tensor | float = 1.0,
+        **how: Unpack[How],
     ) -> Tensor:
         """Task losses [T] without a gradient; that of their mean is added to `.grad` of the weights."""
-        return self._add_gradients(x, onehot, y, chunk, self._training_losses, len(onehot), how)
+        return self._add_gradients(x, onehot, y, chunk, self._training_losses, len(onehot), weight, how)
 
     def add_distilled_gradients(
         self,
@@ -70,6 +88,8 @@ class Passes:
         teacher: int,
         distilled: Callable[[Outputs, Tensor, Outputs], Tensor],
         chunk: int | None = None,
+        rows: slice = slice(None),
+        weight: Tensor | float = 1.0,
         **how: Unpack[How],
     ) -> None:
         """As `add_weight_gradients`, where others learn from the outputs of one network on the same minibatch, too.
@@ -77,33 +97,46 @@ class Passes:
         In-place distillation (Yu et al. 2020, BigNAS): that network has the task's training losses.
 
         Args:
-            x, onehot, y, chunk, how: as there.
+            x, onehot, y, chunk, weight, how: as there.
             teacher: its row.
             distilled: losses [s] of outputs of others for y, and the outputs [1, B, ...] of that network.
+            rows: those whose gradients are wanted; the mean is over all in any case.
         """
+        wanted, first = list(range(len(onehot))[rows]), onehot[teacher : teacher + 1]
         told: list[Outputs] = []
 
         def tells(outputs: Outputs, y: Tensor) -> Tensor:
             told.append(outputs.detach())
             return self._training_losses(outputs, y)
 
-        self._add_gradients(x, onehot[teacher : teacher + 1], y, chunk, tells, len(onehot), how)
-        others = torch.cat([onehot[:teacher], onehot[teacher + 1 :]])
-        if len(others):
+        if teacher in wanted:
+            self._add_gradients(x, first, y, chunk, tells, len(onehot), weight, how)
+        else:
+            with torch.no_grad():
+                tells(self._supernet.predict_from(self._supernet.embed(x), first, **how), y)
+        if others := [row for row in wanted if row != teacher]:
             learns = partial(_learns, distilled=distilled, told=told[0])
-            self._add_gradients(x, others, y, chunk, learns, len(onehot), how)
+            self._add_gradients(x, onehot[others], y, chunk, learns, len(onehot), weight, how)
 
     def _add_gradients(
-        self, x: Tensor, onehot: Tensor, y: Tensor, chunk: int | None, losses_of: Losses, count: int, how: How
+        self,
+        x: Tensor,
+        onehot: Tensor,
+        y: Tensor,
+        chunk: int | None,
+        losses_of: Losses,
+        count: int,
+        weight: Tensor | float,
+        how: How,
     ) -> Tensor:
-        """Losses [t] of samples; the gradient of their sum over `count` is added to `.grad` of the weights."""
+        """Losses [t] of samples; the gradient of their sum, `weight` over `count`, is added to that of the weights."""
         state = self._supernet.embed(x)
         leaf = state.detach().requires_grad_(state.requires_grad)
         wanted = [tensor for tensor in (leaf, *self._supernet.parameters()) if tensor.requires_grad]
 
         def part_of_sum(part: Tensor) -> tuple[Tensor, tuple[Tensor | None, ...]]:
             with torch.enable_grad():
-                losses = losses_of(self._supernet.predict_from(leaf, part, **how), y)
+                losses = weight * losses_of(self._supernet.predict_from(leaf, part, **how), y)
                 mean = losses.sum() / count
                 return losses.detach(), torch.autograd.grad(mean, wanted, allow_unused=True)
 
@@ -119,8 +152,8 @@ class Passes:
 
     @staticmethod
     def _at_a_time(device: torch.device, parts: int) -> int:
-        """How many parts are computed side by side."""
-        return workers(device, parts)
+        """How many parts are computed side by side; messages between ranks need one order of them."""
+        return 1 if shared_statistics() else workers(device, parts)
 
     def _frozen_losses(self, x: Tensor, y: Tensor, how: How) -> PartLosses:
         state, memo = self._supernet.embed(x), Memo()

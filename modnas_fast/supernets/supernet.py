@@ -63,6 +63,8 @@ class Supernet(nn.Module):
     capturable = False
     #: whether x may be bfloat16 while the weights are float32
     takes_bfloat16 = False
+    #: whether statistics of minibatches are taken by `batch_statistics`, over all ranks that divide one
+    shares_statistics = False
     #: whether the quality of chosen networks wants `statistics` of training samples, for `predict_chosen`
     calibrates = False
     #: what is to be told of where the weights began, in words

@@ -111,6 +111,10 @@ class Task(ABC):
         """What trains weights, as `losses`: the same, unless a task regularises."""
         return self.losses(outputs, y)
 
+    def mean_over(self, y: Tensor) -> Tensor:
+        """Of how many samples, or whatever else of a minibatch counts, `losses` are the mean: [], float64."""
+        return torch.full((), len(y), dtype=torch.float64, device=y.device)
+
     def distilled_losses(self, outputs: Tensor, y: Tensor, told: Tensor, share: float) -> Tensor:
         """As `training_losses`, `share` of them how far outputs are from those [1, B, ...] of a better network.
 

@@ -15,16 +15,19 @@ from torch import Tensor, nn
 from modnas_fast.config import Config
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.free_memory import free_memory
+from modnas_fast.runtime.mesh import ALONE_MESH, Mesh
 from modnas_fast.runtime.objective import whole
 from modnas_fast.runtime.optimizers import make_optimizer, set_learning_rate, warmed_cosine
 from modnas_fast.runtime.placement import search_device
 from modnas_fast.spaces import SearchSpace
+from modnas_fast.supernets.batch_statistics import statistics_over
 from modnas_fast.supernets.captured import CapturedPasses
 from modnas_fast.supernets.parallel import workers
 from modnas_fast.supernets.passes import Passes
 from modnas_fast.supernets.supernet import Computed, How, Outputs, Plan, Supernet
+from modnas_fast.tasks.divided import DividedErrors, divided_losses
 from modnas_fast.tasks.supernet_errors import SupernetErrors, even_batch_size
-from modnas_fast.tasks.task import Task, taken
+from modnas_fast.tasks.task import Batch, Task, taken
 
 
 class TaskObjective(Protocol):
@@ -80,21 +83,34 @@ class SupernetObjective:
         space: the search space.
         task: `train` is for w, `validation` for losses and quality.
         device: for weights and data; None: the one that `config.search.device` asks for.
+        mesh: of the ranks that divide the work; all of them call every method together, with the same arguments, and
+            get the same answers.
 
-    On a GPU nothing but `errors` waits for it, and the supernet's passes are captured if `config.search.capture`.
+    Every rank holds w and draws every minibatch whole. On a GPU nothing but `errors` waits for it, and the supernet's
+    passes are captured if `config.search.capture`.
     """
 
     trains = True
 
-    def __init__(self, config: Config, space: SearchSpace, task: Task, device: torch.device | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        space: SearchSpace,
+        task: Task,
+        device: torch.device | None = None,
+        mesh: Mesh = ALONE_MESH,
+    ) -> None:
         options = config.search
+        self._mesh = mesh
         self.device = device or search_device(options.device)
         task = task.to(self.device)
         self.supernet = initial_supernet(config, space, task).to(self.device)
         self._task, self._distillation = task, options.distillation
-        captured = (
-            options.capture and not options.distillation and self.device.type == "cuda" and self.supernet.capturable
-        )
+        over_ranks = options.batch_norm == "whole" and self.supernet.shares_statistics
+        #: the ranks whose minibatch statistics are taken together
+        self._statistics = mesh.data_group if over_ranks else None
+        composed = options.distillation or self._statistics is not None
+        captured = options.capture and not composed and self.device.type == "cuda" and self.supernet.capturable
         self._passes = (CapturedPasses if captured else Passes)(
             self.supernet,
             lambda outputs, y: task.losses(taken(task, outputs), y),
@@ -103,10 +119,11 @@ class SupernetObjective:
         self._activations = _activations(options.activations, self.device, self.supernet)
         self._exact = config.architect.gradient == "exact"
         self._chunk = options.device_chunk
+        self._mean_over = task.mean_over
         self._plans: dict[tuple[object, ...], Plan] = {}
         self.chance_loss, self.chance_error = task.chance_loss, task.chance
         self.whole = whole(task.quality, task.chance)
-        self.errors = supernet_errors(config, self.supernet, task)
+        self.errors = DividedErrors(supernet_errors(config, self.supernet, task), mesh.ranks)
         self._train = task.stream("train", options.batch_size, config.seed + 1, config.task.augment)
         self._validation = task.stream("validation", options.batch_size, config.seed + 2)
         self._highest_rate = options.weight_learning_rate
@@ -128,29 +145,42 @@ class SupernetObjective:
 
     def new_batch(self) -> None:
         """Further losses are those on the next validation minibatch."""
-        self._x, self._y = next(self._validation)
+        (self._x, self._y), self._part = self._own(next(self._validation))
 
     def loss(self, onehot: Tensor, hard: bool | None = None) -> Tensor:
         """The task's loss [S] of samples [S, N]."""
         x = self._in_format(self._x)
-        chunk, how = self._plan(x, onehot, hard)
-        return self._passes.device_losses(x, onehot, self._y, chunk, **how)
+
+        def own_losses(own: Tensor) -> Tensor | None:
+            if not (len(own) and len(x)):
+                return None
+            with statistics_over(self._statistics):
+                chunk, how = self._plan(x, own, hard)
+                return self._passes.device_losses(x, own, self._y, chunk, weight=self._part, **how)
+
+        return divided_losses(onehot, own_losses, self._mesh, self._wide(onehot))
 
     def train_step(self, onehot: Tensor, share: float, hard: bool | None = None, teacher: int | None = None) -> None:
         """One step on the mean loss of architectures [T, N] on the next training minibatch.
 
         With `search.distillation` the others learn from the outputs of the one in row `teacher`, too.
         """
-        x, y = next(self._train)
-        x, onehot = self._in_format(x), onehot.detach()
+        (x, y), part = self._own(next(self._train))
+        x, onehot, rows = self._in_format(x), onehot.detach(), self._mesh.rows(len(onehot))
         rate = warmed_cosine(self._highest_rate, self._highest_rate / 25, self._warmup, share)
         set_learning_rate(self._optimizer, rate)
         self._optimizer.zero_grad(set_to_none=True)
-        chunk, how = self._plan(x, onehot, hard)
-        if teacher is None or not self._distillation:
-            self._passes.add_weight_gradients(x, onehot, y, chunk, **how)
-        else:
-            self._passes.add_distilled_gradients(x, onehot, y, teacher, self._distilled, chunk, **how)
+        if len(onehot[rows]) and len(x):
+            with statistics_over(self._statistics):
+                chunk, how = self._plan(x, onehot[rows], hard)
+                if teacher is None or not self._distillation:
+                    weight = len(onehot[rows]) / len(onehot) * part
+                    self._passes.add_weight_gradients(x, onehot[rows], y, chunk, weight=weight, **how)
+                else:
+                    self._passes.add_distilled_gradients(
+                        x, onehot, y, teacher, self._distilled, chunk, rows=rows, weight=part, **how
+                    )
+        self._mesh.sum_gradients_(self.supernet.parameters())
         nn.utils.clip_grad_norm_(self.supernet.parameters(), self._gradient_clip)
         self._optimizer.step()
 
@@ -158,6 +188,20 @@ class SupernetObjective:
         """Losses of networks that learn from the outputs of a better one."""
         task = self._task
         return task.distilled_losses(taken(task, outputs), y, taken(task, told), self._distillation)
+
+    def _own(self, batch: Batch) -> tuple[Batch, Tensor | float]:
+        """This rank's part of a minibatch, and the share of it in a mean over the whole."""
+        x, y = batch
+        if self._mesh.data == 1:
+            return batch, 1.0
+        part = self._mesh.part(len(x))
+        return (x[part], y[part]), self._mean_over(y[part]) / self._mean_over(y)
+
+    def _wide(self, onehot: Tensor) -> torch.dtype:
+        """Number format of losses: that of samples or of weights, the wider one, and float32 at least."""
+        weights = (parameter.dtype for parameter in self.supernet.parameters())
+        found = torch.promote_types(onehot.dtype, torch.float32)
+        return torch.promote_types(found, next(weights, found))
 
     def _in_format(self, x: Tensor) -> Tensor:
         """Numbers in the format of the activations; ids, such as those of tokens, as they are."""
@@ -174,9 +218,16 @@ class SupernetObjective:
         key = (x.shape, len(onehot), computed)
         if key not in self._plans:
             free, count = free_memory(self.device), workers(self.device, len(onehot))
-            self._plans[key] = self.supernet.plan(x, len(onehot), computed, free, count)
+            self._plans[key] = self._agreed(self.supernet.plan(x, len(onehot), computed, free, count))
         found = self._plans[key]
         return found.chunk, {"hard": hard, "exact": self._exact, "recompute": found.recompute}
+
+    def _agreed(self, plan: Plan) -> Plan:
+        """One plan for ranks that exchange statistics on the way, so that they do so in one order."""
+        if self._statistics is None:
+            return plan
+        least = self._mesh.least(2 * plan.chunk + (not plan.recompute))
+        return Plan(least // 2, recompute=least % 2 == 0)
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, optimiser and the places in the streams of minibatches."""

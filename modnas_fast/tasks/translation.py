@@ -121,6 +121,10 @@ class Translation(Task):
             return outputs.losses(y, known, smoothing)
         return (self._nats(outputs, y, smoothing) * known).sum(dim=(1, 2)) / known.sum()
 
+    def mean_over(self, y: Tensor) -> Tensor:
+        """Tokens of the target."""
+        return (y != self.padding).sum().double()
+
     def counts(self, outputs: Outputs, y: Tensor) -> Tensor:
         """Nats and tokens, float64 [S, 2]."""
         known = y != self.padding

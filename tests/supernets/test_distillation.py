@@ -30,4 +30,10 @@ def test_gradients_are_those_of_labels_and_of_what_the_teacher_tells() -> None:
         Passes(shared).add_distilled_gradients(images(), onehot, y, 1, distilled, chunk, hard=True)
         for name, gradient in wanted.items():
             torch.testing.assert_close(shared.get_parameter(name).grad, gradient, atol=1e-10, rtol=1e-8)
+    shared.zero_grad()
+    for place in range(2):  # as two ranks would, one of which has the teacher
+        rows = slice(place, None, 2)
+        Passes(shared).add_distilled_gradients(images(), onehot, y, 1, distilled, rows=rows, hard=True)
+    for name, gradient in wanted.items():
+        torch.testing.assert_close(shared.get_parameter(name).grad, gradient, atol=1e-10, rtol=1e-8)
     assert (wanted["classifier.linear.weight"] != 0).any()

@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from modnas_fast.runtime import implementations
 from modnas_fast.spaces.nb201 import mixed_cell_composed, mixed_cell_reference
 from modnas_fast.spaces.nb201.network import EDGES, OPERATIONS
+from modnas_fast.supernets.batch_statistics import shared_statistics
 
 _DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
@@ -63,13 +64,22 @@ def mixed_cell(
     """
     _check(x, kernels_1x1, kernels_3x3, sample, active)
     inputs = x, kernels_1x1, kernels_3x3, sample, active
-    chosen = implementations.chosen("mixed_cell", x.device.type).name
+    chosen = implementation(x.device.type)
     if chosen == "triton":
         kernels = importlib.import_module("modnas_fast.kernels.mixed_cell")
         return kernels.mixed_cell(*inputs, recompute=recompute, single_path=single_path)
     cell = {"composed": mixed_cell_composed, "reference": mixed_cell_reference}[chosen].mixed_cell
     out = checkpoint(cell, *inputs, use_reentrant=False, preserve_rng_state=False) if recompute else cell(*inputs)
     return out.movedim(2, -1).contiguous().movedim(-1, 2)
+
+
+def implementation(kind: str) -> str:
+    """Name of what computes cells on a kind of device.
+
+    The kernels take statistics of their own images; of those that ranks divide among them, the reference does.
+    """
+    chosen = implementations.chosen("mixed_cell", kind).name
+    return "reference" if chosen == "triton" and shared_statistics() else chosen
 
 
 def _check(x: Tensor, kernels_1x1: Tensor, kernels_3x3: Tensor, sample: Tensor, active: Tensor) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from modnas_fast.spaces.nb201.network import AVG_POOL, CONV_1X1, CONV_3X3, EDGES, NONE, NUM_NODES, OPERATIONS, SKIP
+from modnas_fast.supernets.batch_statistics import shared_statistics, whole_batch_norm
 from modnas_fast.supernets.memo import Memo
 
 _INCOMING = [[e for e, (_, target) in enumerate(EDGES) if target == node] for node in range(NUM_NODES)]
@@ -161,7 +162,7 @@ def _flat(images: Tensor) -> Tensor:
 
 def batch_norm(x: Tensor) -> Tensor:
     """[B, C, H, W] normalised with its own statistics per channel, without affine parameters."""
-    return F.batch_norm(x, None, None, training=True)
+    return whole_batch_norm(x) if shared_statistics() else F.batch_norm(x, None, None, training=True)
 
 
 def average_pool(x: Tensor) -> Tensor:

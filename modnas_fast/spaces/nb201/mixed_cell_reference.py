@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from modnas_fast.spaces.nb201.convolution import conv2d
 from modnas_fast.spaces.nb201.network import AVG_POOL, CONV_1X1, CONV_3X3, EDGES, NONE, NUM_NODES, SKIP
+from modnas_fast.supernets.batch_statistics import shared_statistics, whole_batch_norm
 
 
 def mixed_cell(x: Tensor, kernels_1x1: Tensor, kernels_3x3: Tensor, sample: Tensor, active: Tensor) -> Tensor:
@@ -47,6 +48,8 @@ def _batch_norm(y: Tensor) -> Tensor:
 
     In plain terms, since the library's (torch 2.13, CPU) has wrong gradients for one image of some memory layouts.
     """
+    if shared_statistics():
+        return whole_batch_norm(y.flatten(0, 1), len(y)).view_as(y)
     wide = y.to(torch.promote_types(y.dtype, torch.float32))
     variance, mean = torch.var_mean(wide, (1, 3, 4), correction=0, keepdim=True)
     return ((wide - mean) * (variance + 1e-5).rsqrt()).to(y.dtype)

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from modnas_fast.spaces.nb201.convolution import conv2d
 from modnas_fast.spaces.nb201.network import CONV_1X1, CONV_3X3, EDGES
+from modnas_fast.supernets.batch_statistics import shared_statistics, whole_batch_norm
 
 
 class Norm(nn.Module):
@@ -41,8 +42,11 @@ def batch_norm(x: Tensor, devices: int = 1, weight: Tensor | None = None, bias: 
     """[devices·B, C, H, W] normalised with the statistics of each device's own B rows, then scaled and shifted.
 
     Devices stand side by side as further channels for it: [B, H, W, devices·C] in memory, so that images which lie as
-    channels_last come as such and leave as such, by one copy on the way in and one on the way out.
+    channels_last come as such and leave as such, by one copy on the way in and one on the way out. The rows may be
+    divided among ranks, see `supernets.batch_statistics`.
     """
+    if shared_statistics():
+        return whole_batch_norm(x, devices, weight, bias)
     if devices == 1:
         return F.batch_norm(x, None, None, weight, bias, training=True)
     scale, shift = (part if part is None else part.repeat(devices) for part in (weight, bias))

@@ -12,10 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from modnas_fast.runtime import implementations
 from modnas_fast.spaces.nb201 import memory
 from modnas_fast.spaces.nb201 import mixed_cell_composed as composed
-from modnas_fast.spaces.nb201.mixed_cell import mixed_cell
+from modnas_fast.spaces.nb201.mixed_cell import implementation, mixed_cell
 from modnas_fast.spaces.nb201.network import (
     EDGES,
     KERNEL_SIZES,
@@ -53,6 +52,7 @@ class NB201Supernet(Supernet):
 
     capturable = True
     takes_bfloat16 = True
+    shares_statistics = True
 
     def __init__(
         self,
@@ -117,7 +117,7 @@ class NB201Supernet(Supernet):
         """`predict` behind `embed`; `memo_of_state` may hold what earlier calls computed of the same state."""
         sample, active, single_path = self._active(onehot, hard, exact)
         sample, active = sample.to(state.device), active.to(state.device)
-        if implementations.chosen("mixed_cell", state.device.type).name == "composed":
+        if implementation(state.device.type) == "composed":
             return self._network_by_network(state, sample, active, memo_of_state)
         return self._side_by_side(state, sample, active, recompute, single_path)
 
@@ -133,7 +133,7 @@ class NB201Supernet(Supernet):
     @property
     def _implementation(self) -> str:
         """Name of what computes the cells."""
-        return implementations.chosen("mixed_cell", self.stem.weight.device.type).name
+        return implementation(self.stem.weight.device.type)
 
     def _active(self, onehot: Tensor, hard: bool | None, exact: bool) -> tuple[Tensor, Tensor, bool]:
         """Samples [T, 6, 5], which operations are to be computed, and whether that is at most one per edge."""

@@ -1,0 +1,85 @@
+"""Whole runs under torchrun: killed, stopped, continued by fewer ranks, refused; beside a run of one process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+pytest.importorskip("torch.distributed")
+if not (torch.distributed.is_available() and torch.distributed.is_gloo_available()):
+    pytest.skip("this torch has no gloo", allow_module_level=True)
+
+import ranked_run
+from cli.test_kinds_of_runs import write_own_table
+from ranked_run import TABLE, networks, search
+
+from modnas_fast.runtime.checkpoint import load_checkpoint
+from modnas_fast.runtime.lock import locked
+
+FOLDER = Path(ranked_run.__file__).parent
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With the table, and the run of one process in `alone`."""
+    found = tmp_path_factory.mktemp("runs")
+    write_own_table(found / TABLE)
+    search(found, out=found / "alone")
+    return found
+
+
+def torchrun(folder: Path, *options: str, **given: Any) -> str:
+    """What two ranks print."""
+    command = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    path = os.pathsep.join([str(FOLDER), os.environ.get("PYTHONPATH", "")])
+    ended = subprocess.run(
+        [*command, *options, ranked_run.__file__, json.dumps({"folder": str(folder), **given})],
+        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    return ended.stdout + ended.stderr
+
+
+def test_a_run_whose_rank_is_killed_ends_as_the_unbroken_run_of_one_process(folder: Path) -> None:
+    told = torchrun(folder, "--max-restarts=1", searches=[{"out": str(folder / "killed")}], kill=[1, 9])
+    assert "Ranks: 2; 2 divide the devices, 1 the minibatches" in told, told
+    assert "rank 0 ended: RankLost: another rank ended or cannot be reached" in told, told
+    assert "Continuing at step 8 of 18" in told, told
+    assert networks(folder / "killed") == networks(folder / "alone")
+    assert len(set(networks(folder / "alone")[0])) > 1
+    assert not (folder / "killed" / "run.lock").exists()
+
+
+def test_ranks_stop_together_and_one_process_goes_on(folder: Path) -> None:
+    """Minibatches divided; the signal comes to one rank."""
+    run = folder / "stopped"
+    told = torchrun(folder, searches=[{"out": str(run), "overrides": ["search.mesh=1x2"]}], stop=[1, 7])
+    assert "Ranks: 2; 1 divide the devices, 2 the minibatches" in told, told
+    assert all(f"rank {rank} ended: Stopped: 15" in told for rank in range(2)), told
+    assert load_checkpoint(run / "checkpoint.pt")["search"]["finished_steps"] == 7
+    search(folder, resume=run)
+    assert networks(run) == networks(folder / "alone")
+
+
+def test_what_cannot_be_is_refused_by_rank_0_alone(folder: Path) -> None:
+    none, taken = folder / "none", folder / "taken"
+    taken.mkdir()
+    (taken / "config.yaml").write_bytes((folder / "alone" / "config.yaml").read_bytes())
+    with locked(taken):
+        told = torchrun(
+            folder,
+            searches=[{"out": str(none), "overrides": ["search.mesh=2x2"]}, {"resume": str(taken)}],
+        )
+    assert "rank 0 ended: InputError: search.mesh: 2x2 wants 4 ranks, there are 2" in told, told
+    assert f"rank 0 ended: InputError: {taken} is in use by process {os.getpid()}" in told, told
+    assert told.count("rank 1 ended: EndedElsewhere: 2") == 2, told
+    assert not none.exists() and sorted(os.listdir(taken)) == ["config.yaml"]
