@@ -92,6 +92,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "weight_warmup": 0.1,
             "weight_decay": 0.01,
             "gradient_clip": 1.0,
+            "evaluations": 4,
         },
         "verify": {"networks": 2, "epochs": 8, "optimizer": "adamw", "learning_rate": 2e-3, "weight_decay": 0.01},
     },
