@@ -74,7 +74,9 @@ def composed(made: CostSource, folder: Path, truth: Truth | None = None) -> dict
     )  # fmt: skip
     answer = SimpleNamespace(prepared=prepared, search=SimpleNamespace(history=history))
     verification = {"test": {} if truth else {CHOSEN[1]: 12.5}}
-    content = compose(inputs, folder, answer, {"devices": found}, verification, {"search": 1.0})  # type: ignore[arg-type]
+    measures: dict[str, Any] = {"networks": {}}
+    seconds = {"search": 1.0}
+    content = compose(inputs, folder, answer, {"devices": found}, measures, verification, seconds)  # type: ignore[arg-type]
     return json.loads(json.dumps(content))
 
 
