@@ -20,7 +20,7 @@ _LOGITS_ON_CPU, _LOGITS = 2**20, 2**26
 _ROWS = 64
 #: classes per token up to which a network's gradient by the weight is kept: beside a token's activations, which are more
 #: than ten times its hidden states, so much is little
-_CLASSES_PER_TOKEN = 4
+_CLASSES_PER_TOKEN = 8
 
 
 class LinearOutputs:

@@ -41,7 +41,7 @@ def plain(outputs: LinearOutputs, y: Tensor) -> Tensor:
     )
 
 
-@pytest.mark.parametrize("vocabulary", [VOCABULARY, 80], ids=["few classes", "many classes"])
+@pytest.mark.parametrize("vocabulary", [VOCABULARY, 160], ids=["few classes", "many classes"])
 @pytest.mark.parametrize("frozen", [False, True], ids=["with weights", "frozen"])
 @pytest.mark.usefixtures("chunks")
 def test_losses_and_gradients_are_those_of_plain_logits(frozen: bool, vocabulary: int) -> None:
@@ -58,7 +58,7 @@ def test_losses_and_gradients_are_those_of_plain_logits(frozen: bool, vocabulary
     assert not outputs.nats(y).requires_grad
 
 
-@pytest.mark.parametrize("vocabulary", [5, 30])
+@pytest.mark.parametrize("vocabulary", [5, 60])
 @pytest.mark.usefixtures("chunks")
 def test_gradcheck(vocabulary: int) -> None:
     hidden, weight, y = made(2, 3, vocabulary=vocabulary)
@@ -68,7 +68,7 @@ def test_gradcheck(vocabulary: int) -> None:
 
 
 def test_hidden_states_without_a_gradient_leave_that_of_the_weight() -> None:
-    for vocabulary in (VOCABULARY, 80):
+    for vocabulary in (VOCABULARY, 160):
         hidden, weight, y = made(vocabulary=vocabulary)
         outputs = LinearOutputs(hidden, weight.requires_grad_())
         (wanted,) = torch.autograd.grad(plain(outputs, y).mean((1, 2)).sum(), weight)
@@ -148,7 +148,7 @@ def test_no_tensor_is_as_large_as_the_logits_of_one_network(frozen: bool, monkey
     assert logits.numbers >= 3 * 4 * 64 * 1000
 
 
-@pytest.mark.parametrize("vocabulary", [7, 80])
+@pytest.mark.parametrize("vocabulary", [7, 160])
 def test_labels_that_do_not_count_and_label_smoothing_are_those_of_the_logits(vocabulary: int) -> None:
     """With few labels and with many a token: their gradients by the weight are computed in two ways."""
     generator = torch.Generator().manual_seed(0)
