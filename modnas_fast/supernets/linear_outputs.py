@@ -18,8 +18,8 @@ from torch.nn import functional as F
 #: logits that exist at a time on a CPU, whose caches hold them, and elsewhere; at least _ROWS tokens have theirs
 _LOGITS_ON_CPU, _LOGITS = 2**20, 2**26
 _ROWS = 64
-#: classes per token up to which a network's gradient by the weight is kept: beside a token's activations, which are more
-#: than ten times its hidden states, so much is little
+#: classes per token up to which a network's gradient by the weight is kept: a token's activations are more than ten
+#: times its hidden states, and beside them so much is little
 _CLASSES_PER_TOKEN = 8
 
 

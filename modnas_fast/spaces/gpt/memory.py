@@ -62,7 +62,7 @@ def activation_bytes(given: Pass, recompute: bool = False) -> tuple[int, int]:
     >>> from modnas_fast.spaces.gpt.scales import SCALES
     >>> kept, working = activation_bytes(Pass(SCALES["s"], 16, 1024, 50_254, 4, prefixes=True, by_weights=True))
     >>> round(kept / 2**30, 2), round(working / 2**30, 2)
-    (8.12, 1.81)
+    (8.26, 1.81)
     """
     layer, layers = _of_layer(given), given.scale.layers
     width = given.sizes[0]
