@@ -81,14 +81,14 @@ PRESETS: dict[str, dict[str, Any]] = {
             "context": 48,
             "fractions": [0.94, 0.03, 0.03],
         },
-        # in bfloat16 a CPU without instructions for it measures, and a step trains, as many networks again
+        # for a quarter of an hour on two cores, of which docs/hat.md has the parts
         "devices": {"formats": ["float32"], "minutes": 3.0},
         "search": {
             "threads": None,
-            "warmup_steps": 900,
+            "warmup_steps": 800,
             "steps": 60,
             "refine_steps": 150,
-            "refine_networks": 96,
+            "refine_networks": 64,
             "batch_size": 32,
             "weight_optimizer": "adamw",
             "weight_learning_rate": 3e-3,
@@ -98,7 +98,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "evaluations": 1,
         },
         "evaluation": {"measured": 100},
-        "verify": {"networks": 1, "epochs": 4, "optimizer": "adamw", "learning_rate": 2e-3, "weight_decay": 0.01},
+        "verify": {"networks": 1, "epochs": 3, "optimizer": "adamw", "learning_rate": 2e-3, "weight_decay": 0.01},
     },
     # translators on HAT's published latencies and a judge of BLEU: as nb201 below
     "hat": {
