@@ -20,7 +20,9 @@ from torch.nn import functional as F
 from modnas_fast.mgd import combine, gramian
 from modnas_fast.runtime import implementations
 from modnas_fast.spaces.nb201.mixed_cell import mixed_cell
+from modnas_fast.supernets.elastic_depthwise import elastic_depthwise
 from modnas_fast.supernets.entangled_linear import entangled_linear
+from modnas_fast.supernets.norm_activation import norm_activation
 
 DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
 #: as in test_mixed_cell_triton.py
@@ -218,8 +220,57 @@ def _largest_gap(found: Tensor, truth: Tensor) -> float:
     return float(gap) if found.isfinite().all() else float("inf")
 
 
+# ---- elastic_depthwise and norm_activation ----
+
+
+def fuzz_block(seed: int, found: Sanitizer) -> list[str]:
+    """One convolution with norm and activation, or the latter alone, with all gradients, in float64."""
+    from modnas_fast.kernels import elastic_depthwise as kernels
+
+    draw, generator = random.Random(seed), torch.Generator().manual_seed(seed)
+    batch, channels = draw.randint(1, 3), draw.choice([1, 2, 7, 8, 9, 16, 17])
+    height, width = draw.choices([1, 2, 3, 5, 6], k=2)
+    kernel, stride, activation = (
+        draw.choice([None, 3, 3, 5, 7]),
+        draw.choice([1, 2]),
+        draw.choice([None, "relu", "hswish"]),
+    )
+
+    def numbers(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    x, scale, shift, variance = numbers(batch, channels, height, width), *numbers(3, channels)
+    weight = None if kernel is None else numbers(channels, 1, kernel, kernel)
+    residual = numbers(*x.shape) if kernel is None and draw.random() < 0.5 else None
+    few = batch * (height // 2) * (width // 2) < 4  # numbers whose variance is almost that of two
+    given = (shift.flip(0), variance.abs() + 0.2) if few or draw.random() < 0.4 else None
+    leaves = [tensor for tensor in (x, scale, shift, weight, residual) if tensor is not None]
+
+    def results() -> list[Tensor]:
+        for leaf in leaves:
+            leaf.requires_grad_()
+        if weight is None:
+            y = norm_activation(x, scale, shift, activation, 1e-5, given, residual=residual)
+        else:
+            assert kernel is not None
+            y = elastic_depthwise(x, weight, None, None, kernel, stride, scale, shift, activation, 1e-5, given)
+        dy = torch.sin(torch.arange(y.numel(), dtype=torch.float64)).reshape(y.shape)
+        return [y.detach(), *torch.autograd.grad(y, leaves, dy)]
+
+    with implementations.using("reference"):
+        truth = results()
+    with interpreted("elastic_depthwise", "norm_activation") as patches, implementations.using("triton"):
+        for name, value in (("_PIXELS", draw.choice([16, 32, 64])), ("_CHANNELS", 8), ("_SLOTS", draw.choice([1, 3]))):
+            patches.setattr(kernels, name, value)
+        found_here = results()
+    # absolute, since a gradient may be zero but for rounding
+    gaps = [float((ours - true).abs().max()) for ours, true in zip(found_here, truth, strict=True)]
+    return [f"block: result {place} is off by {gap:.1e}" for place, gap in enumerate(gaps) if not gap <= 1e-9]
+
+
 FUZZ: dict[str, Callable[[int, Sanitizer], list[str]]] = {
     "mixed_cell": fuzz_cell,
     "gramian": fuzz_gramian,
     "entangled_linear": fuzz_linear,
+    "elastic_depthwise": fuzz_block,
 }

@@ -54,17 +54,21 @@ int threads_for(int threads, double numbers) {
 
 template <typename T>
 void put_together(const Moments& moments, const std::vector<std::int64_t>& rows, const Norm<T>& norm) {
-  for (std::int64_t c = 0; c < norm.channels; ++c) {
-    double mean = 0.0, squares = 0.0, seen = 0.0;
-    for (std::size_t part = 0; part < rows.size(); ++part) {
-      const std::size_t place = part * norm.channels + c;
-      const double count = static_cast<double>(rows[part]), away = moments.mean[place] - mean;
-      mean += away * count / (seen + count);
-      squares += moments.squares[place] + away * away * seen * count / (seen + count);
-      seen += count;
+  std::vector<double> mean(norm.channels), squares(norm.channels);
+  double seen = 0.0;
+  for (std::size_t part = 0; part < rows.size(); ++part) {
+    const double count = static_cast<double>(rows[part]), share = count / (seen + count), spread = seen * share;
+    const std::size_t place = part * norm.channels;
+    for (std::int64_t c = 0; c < norm.channels; ++c) {
+      const double away = moments.mean[place + c] - mean[c];
+      mean[c] += away * share;
+      squares[c] += moments.squares[place + c] + away * away * spread;
     }
-    norm.mean[c] = static_cast<T>(mean);
-    norm.variance[c] = static_cast<T>(squares / seen);
+    seen += count;
+  }
+  for (std::int64_t c = 0; c < norm.channels; ++c) {
+    norm.mean[c] = static_cast<T>(mean[c]);
+    norm.variance[c] = static_cast<T>(squares[c] / seen);
   }
 }
 
@@ -98,12 +102,14 @@ void Channels<T>::differentiate(const Norm<T>& norm, const T* dy, const T* z, in
     use.gradient_sums({dy + place, channels_}, {z + place, channels_}, parts.size(part), channels_, factors(),
                       norm.activation, scratch.data() + 2 * channels_ * worker, sums.data() + part * channels_, products.data() + part * channels_);
   });
-  for (std::int64_t c = 0; c < channels_; ++c) {
-    double sum = 0.0, product = 0.0;
-    for (std::int64_t part = 0; part < parts.count; ++part) {
-      sum += sums[part * channels_ + c];
-      product += products[part * channels_ + c];
+  for (std::int64_t part = 1; part < parts.count; ++part) {
+    for (std::int64_t c = 0; c < channels_; ++c) {
+      sums[c] += sums[part * channels_ + c];
+      products[c] += products[part * channels_ + c];
     }
+  }
+  for (std::int64_t c = 0; c < channels_; ++c) {
+    const double sum = sums[c], product = products[c];
     dshift[c] = static_cast<T>(sum);
     dscale[c] = static_cast<T>(product * inverse_[c]);
     if (norm.given) continue;

@@ -14,8 +14,11 @@ from modnas_fast.runtime.errors import InputError
 BENCHMARKS = {
     "search_step": "one whole step of a search, beside the published way and plain PyTorch",
     "gpt_step": "the supernet's part of a step among GPTs, beside the published way and sliced networks",
+    "hat_step": "the same among encoder-decoders, beside masks on the largest network",
+    "mobilenet_step": "the same among MobileNetV3s, beside one network at a time through dynamic layers",
     "mixed_cell": "the kernels of the supernet's cell",
     "entangled_linear": "linear layers with entangled weights",
+    "elastic_depthwise": "depth-wise convolution, norm and activation of mobile networks, beside torch's own",
     "min_norm": "the min-norm solver beside TorchJD and quadprog (in a source tree, with the test extras)",
     "measuring": "campaigns on this machine one after the other: how far latencies agree",
     "pick": "questions to a finished run, beside the same in torch",

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from modnas_fast.cli.measure_blocks import measure_blocks
 from modnas_fast.runtime.errors import InputError
 
 if TYPE_CHECKING:
     from modnas_fast.datasets.registry import DataSet
 
 data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+data_app.command("measure-blocks")(measure_blocks)
 
 
 @data_app.command("list")

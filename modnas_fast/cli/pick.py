@@ -139,7 +139,9 @@ def _in_words(chosen: Pick, result: Result) -> str:
             lines.append(_line("", f"not trustworthy: {cost.doubt}"))
     unit = chosen.objective.unit
     quality = "not evaluated" if chosen.quality is None else f"{chosen.quality:.2f} {unit}"
-    return "\n".join([*lines, _line(QUALITY[chosen.quality_kind].format(chosen.objective.name), quality)])
+    lines.append(_line(QUALITY[chosen.quality_kind].format(chosen.objective.name), quality))
+    lines += [_line(f"inherited {name}", f"{value:.2f}") for name, value in chosen.measures.items()]
+    return "\n".join(lines)
 
 
 def _line(words: str, value: str) -> str:

@@ -44,6 +44,7 @@ def _styles(result: Result) -> Styles:
     """The columns that may be shown; with several costs, those of each cost name it."""
     keys = [cost.key for cost in result.asked_of_devices]
     names = {cost.key: f" {cost.name}" if len(keys) > 1 else "" for cost in result.asked_of_devices}
+    measures = result.content.get("measures", {}).get("names", [])
     return {
         **{("predictor", key, "spearman"): (f"Spearman{names[key]}", ".3f", 4) for key in keys},
         **{("noise", key): (f"noise{names[key]}", ".1%", 5) for key in keys},
@@ -52,6 +53,7 @@ def _styles(result: Result) -> Styles:
         ("hypervolume_ratio",): ("of judged" if result.quality_kind == "judged" else "of exact", ".1%", 1),
         ("hypervolume_ratio_measured",): ("of measured", ".1%", 3),
         ("distinct_nondominated",): ("networks", "d", 3),
+        **{("least", name): (f"least {name}", ".2f", 4) for name in measures},
     }
 
 

@@ -40,6 +40,8 @@ Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 SMALLEST_VOCABULARY = 257
 #: the space of a configuration that names none
 DEFAULT_SPACE = "nb201"
+#: pixels of the shorter side from which on images count as photos
+PHOTO_SIDE = 64
 #: names of the tables of costs that come from the registry of benchmark data
 PUBLISHED_TABLES = (
     *("help", "hw-nas-bench-360", "hw-gpt-bench", "ofa-help"),
@@ -457,6 +459,10 @@ class EvaluationConfig(Section):
     """Preferences per device; None: 24 (paper) for two objectives, 66 for three, 120 for more."""
     batch_size: Positive = 256
     """Images at a time, where errors are computed."""
+    measured: Annotated[int, Field(ge=0)] = 200
+    """Samples of the test part by which further measures of the answers' networks are told, where the task has such, as
+    translation has BLEU, with weights inherited from the supernet; 0: none. Fronts are those of the first objective all
+    the same: it tells networks apart long before these do."""
     statistics_samples: Positive = 256
     """Training images on which batch normalisations of chosen networks compute their statistics anew, where networks
     share scale and shift of them, as those of mobilenetv3 do (published: 2,000)."""
@@ -657,7 +663,9 @@ def _preset_for(changes: Mapping[str, Any], of_images: Callable[[str], str]) -> 
     if not isinstance(task, Mapping) or task.get("data", "digits") == "digits":
         return "digits"
     tabulated = "table" in task or (isinstance(devices, Mapping) and "table" in devices)
-    plain = task.get("kind", "images") == "images" and "space" not in changes and "resize" not in task
+    resize = task.get("resize")
+    small = isinstance(resize, int) and resize < PHOTO_SIDE
+    plain = task.get("kind", "images") == "images" and "space" not in changes and not small
     return of_images(task["data"]) if plain and not tabulated and isinstance(task["data"], str) else "images"
 
 

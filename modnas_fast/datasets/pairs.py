@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import re
+import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,6 +47,7 @@ def read_pairs(source: Path | str, languages: tuple[str, str] | None = None) -> 
     - a folder with two files of lines per part, which differ in their ending alone, such as `train.en` and `train.de`,
       `val.en` and `val.de`, `test.en` and `test.de`; they may be compressed (`train.en.gz`);
     - a file with a pair in each line, separated by a tab (`*.tsv`, `*.txt`); what is behind a further tab is left out;
+      it may be the one such file in an archive (`*.zip`), beside others without a tab in their first line;
     - a parquet file with two columns of text, or one column of such with the languages as fields.
 
     Args:
@@ -140,9 +143,14 @@ def _lines(file: Path) -> list[str]:
     """The lines of a file, compressed or not; without those that follow the last text."""
     try:
         data = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
-        text = data.decode("utf-8-sig")
     except (gzip.BadGzipFile, EOFError):
         raise InputError(f"data: {file} is no whole gzip file") from None
+    return _decoded(data, file)
+
+
+def _decoded(data: bytes, file: Path) -> list[str]:
+    try:
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise InputError(f"data: {file} is no UTF-8 text; convert it") from None
     return text.replace("\r\n", "\n").rstrip("\n").split("\n")
@@ -153,12 +161,29 @@ def _lines(file: Path) -> list[str]:
 
 def _of_lines(file: Path) -> _Found:
     pairs = []
-    for number, line in enumerate(_lines(file), 1):
+    for number, line in enumerate(_of_archive(file) if file.suffix.lower() == ".zip" else _lines(file), 1):
         columns = line.split("\t")
         if len(columns) < 2:
             raise InputError(f"data: {file}, line {number}: wanted two sentences with a tab between them")
         pairs.append((columns[0], columns[1]))
     return _kept(pairs)
+
+
+def _of_archive(file: Path) -> list[str]:
+    """The lines of the one file in an archive that has pairs; nothing is unpacked to disk."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            texts = [name for name in archive.namelist() if name.lower().endswith((".tsv", ".txt"))]
+            found = [name for name in texts if b"\t" in archive.open(name).readline()]
+            if len(found) != 1:
+                raise InputError(
+                    f"data: {file} has {len(found)} files of pairs ({', '.join(found) or 'no tab in a first line'}); "
+                    "wanted one, *.tsv or *.txt"
+                )
+            data = archive.read(found[0])
+    except (zipfile.BadZipFile, zlib.error, EOFError):
+        raise InputError(f"data: {file} is no whole zip archive") from None
+    return _decoded(data, file / found[0])
 
 
 def _of_parquet(file: Path, languages: tuple[str, str] | None) -> tuple[dict[str, _Found], tuple[str, str]]:

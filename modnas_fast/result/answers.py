@@ -44,6 +44,8 @@ class Pick(Architecture):
     quality_kind: QualityKind = "inherited"
     #: the task's quality
     objective: Objective = ERROR
+    #: further ones on the test part by name, such as BLEU, of answers' networks with inherited weights
+    measures: dict[str, float] = field(default_factory=dict, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: the numbers by name, and beside them units, sources and what to be wary of."""
@@ -55,6 +57,7 @@ class Pick(Architecture):
             quality: self.quality,
             "units": {**{key: cost.unit for key, cost in self.costs.items()}, quality: self.objective.unit},
             "sources": {**{key: cost.source for key, cost in self.costs.items()}, quality: self.quality_kind},
+            **({"measures": self.measures} if self.measures else {}),
             "extrapolated": [key for key, cost in self.costs.items() if cost.extrapolated],
             "doubts": {key: cost.doubt for key, cost in self.costs.items() if cost.doubt},
         }
@@ -67,6 +70,7 @@ class Pick(Architecture):
             "architecture": self.text,
             quality: self.quality,
             f"{quality}_source": self.quality_kind,
+            **self.measures,
             **_cost_columns(self.costs),
         }
 
@@ -76,6 +80,8 @@ class FrontPoint(Point):
     """A network of a front, with where each of its costs comes from, by key."""
 
     costs: dict[str, Cost] = field(default_factory=dict, compare=False)
+    #: as of `Pick`
+    measures: dict[str, float] = field(default_factory=dict, compare=False)
 
     def to_record(self, device: str, quality: Objective, kind: QualityKind) -> dict[str, Any]:
         """One flat row of a table, as `Pick.to_record`, with the preference that led to the network."""
@@ -85,6 +91,7 @@ class FrontPoint(Point):
             "architecture": self.architecture,
             quality.key: self.values[0],
             f"{quality.key}_source": kind,
+            **self.measures,
             **_cost_columns(self.costs),
             **{f"preference_{key}": weight for key, weight in weights.items()},
         }

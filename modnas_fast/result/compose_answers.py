@@ -51,6 +51,9 @@ class _Composed:
     def whole(self, stamp: list[int]) -> tuple[dict[str, Any], dict[str, Array]]:
         """Both, of a result.json with this stamp."""
         arrays = {**self._of_devices(), **self._block("networks", self._evaluated)}
+        if names := self._queries.measures:
+            found = [self._queries.measures_of(text) for text in self._evaluated]
+            arrays["networks.measures"] = np.array([[of.get(name, math.nan) for name in names] for of in found])
         arrays["networks.order"] = np.argsort(arrays["networks.quality"], kind="stable")
         for key, predictor in self._priced.items():
             arrays |= {f"predictor.{key}.{name}": array for name, array in predictor.prices.items()}
@@ -77,6 +80,7 @@ class _Composed:
             "objectives": content["objectives"],
             "quality_kind": content["quality_kind"],
             "cost_sources": content["cost_sources"],
+            "measures": self._queries.measures,
             "sources": list(SOURCES),
             "devices": [
                 {

@@ -291,3 +291,22 @@ def verified_entry(
             for entry in entries
         },
     }
+
+
+def with_measures(content: dict[str, Any], measures: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of result.json with further measures of answers, beside them and as the least of each device.
+
+    Args:
+        content: of `result_content`.
+        measures: `names`, `samples` and values by name of `networks` by architecture; without networks nothing is told.
+    """
+    networks = measures["networks"]
+    if not networks:
+        return content
+    devices = []
+    for entry in content["devices"]:
+        told = [{**point, "measures": networks[point["architecture"]]} for point in entry["front"]]
+        least = {name: min(point["measures"][name] for point in told) for name in measures["names"]}
+        devices.append({**entry, "front": told, "least": least})
+    kept = {name: measures[name] for name in ("names", "samples", "networks")}
+    return {**content, "devices": devices, "measures": {**kept, "part": "test", "weights": "inherited"}}

@@ -8,6 +8,7 @@
     checkpoint.pt                  state of the running search
     hypernetwork.safetensors  supernet.safetensors  history.json
     evaluation.json                rays, random networks, hypervolumes
+    measures.json                  further measures of the answers' networks, such as BLEU
     verification.json              test errors of networks trained from scratch
     costs.json                     costs measured after the search
     predictor.json                 predictions beside measurements
@@ -42,6 +43,7 @@ HYPERNETWORK_FILE = "hypernetwork.safetensors"
 SUPERNET_FILE = "supernet.safetensors"
 HISTORY_FILE = "history.json"
 EVALUATION_FILE = "evaluation.json"
+MEASURES_FILE = "measures.json"
 VERIFICATION_FILE = "verification.json"
 COSTS_FILE = "costs.json"
 QUALITY_FILE = "predictor.json"

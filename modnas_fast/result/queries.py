@@ -185,7 +185,14 @@ class FileQueries:
             None if quality != quality else quality,
             self._file.header["quality_kind"],
             self._quality,
+            self._measures(row) if block == "networks" else {},
         )
+
+    def _measures(self, row: int) -> dict[str, float]:
+        """By name, of an evaluated network; empty where the run took none of it."""
+        names = self._file.header.get("measures", [])
+        values = self._file["networks.measures"][row].tolist() if names else []
+        return {name: value for name, value in zip(names, values) if value == value}
 
     @cached_property
     def _texts(self) -> list[str]:

@@ -117,7 +117,19 @@ class ReferenceQueries:
 
     def _pick(self, device: Device, architecture: Architecture, costs: dict[str, Cost]) -> Pick:
         quality, kind = self.quality_of(architecture.text), self._content["quality_kind"]
-        return Pick(architecture.indices, architecture.text, device.name, costs, quality, kind, self._objectives[0])
+        measures = self.measures_of(architecture.text)
+        return Pick(
+            architecture.indices, architecture.text, device.name, costs, quality, kind, self._objectives[0], measures
+        )
+
+    @property
+    def measures(self) -> list[str]:
+        """Names of further measures that the run took of its answers."""
+        return list(self._content.get("measures", {}).get("names", []))
+
+    def measures_of(self, text: str) -> dict[str, float]:
+        """Those of an architecture, by name; empty where the run took none of it."""
+        return dict(self._content.get("measures", {}).get("networks", {}).get(text, {}))
 
     def quality_of(self, text: str) -> float | None:
         """Quality of an architecture: as the run evaluated it, else as its table has it."""

@@ -176,6 +176,7 @@ class Result:
                     preference,
                     tuple(cost.source for cost in pick.costs.values()),
                     pick.costs,
+                    pick.measures,
                 )
                 for pick, preference in zip(chosen, preferences)
                 if pick.quality is not None

@@ -20,6 +20,7 @@ from modnas_fast.result.content import (
     objectives_on,
     result_content,
     verified_entry,
+    with_measures,
 )
 from modnas_fast.result.folder import HISTORY_FILE, QUALITY_FILE, TABLE_FILE
 from modnas_fast.result.kept_table import keep_table
@@ -39,6 +40,7 @@ def compose(
     folder: Path,
     answer: Answer,
     evaluation: dict[str, Any],
+    measures: dict[str, Any],
     verification: dict[str, Any],
     seconds: dict[str, float],
 ) -> dict[str, Any]:
@@ -49,6 +51,7 @@ def compose(
         folder: of the run.
         answer: of the search.
         evaluation: per device `rays`, `random` and `cost_bounds`.
+        measures: further ones of `networks`, by architecture and name.
         verification: `test` quality by architecture, and `samples` of what trained networks show.
         seconds: per stage.
     """
@@ -76,7 +79,7 @@ def compose(
     ]
     shown = verification.get("shown", {})
     predicted = _predicted(inputs, prepared, list(verification["test"]))
-    return result_content(
+    content = result_content(
         inputs.config,
         inputs.space,
         _task_content(inputs, prepared),
@@ -94,6 +97,7 @@ def compose(
         ],
         seconds,
     )
+    return with_measures(content, measures)
 
 
 def _benchmark(inputs: Inputs, devices: Sequence[Device]) -> Benchmark | None:

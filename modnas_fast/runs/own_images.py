@@ -17,13 +17,12 @@ from torch import nn
 
 from modnas_fast.config import Config
 from modnas_fast.config.space import keys_of
+from modnas_fast.config.tree import PHOTO_SIDE
 from modnas_fast.datasets.look import usual_side
 from modnas_fast.devices.measure import threads_restored
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.spaces import make_space
 
-#: pixels of the shorter side from which on images count as photos
-PHOTO_SIDE = 64
 SMALL, PHOTOS = "images", "mobilenet-small"
 #: the budget that decides on the size
 LATENCY_MS = "latency_ms"
@@ -95,7 +94,8 @@ def sized(config: Config, budgets: Mapping[str, float]) -> tuple[Config, str]:
 def _budget(budgets: Mapping[str, float]) -> float:
     unknown = [key for key in budgets if key != LATENCY_MS]
     if unknown or not budgets:
-        raise InputError(f"max: wanted {LATENCY_MS} alone, which decides on the size of networks, got {unknown[:1]}")
+        got = unknown[0] if unknown else "none"
+        raise InputError(f"max: wanted {LATENCY_MS} alone, which decides on the size of networks, got {got}")
     if not 0 < budgets[LATENCY_MS] < float("inf"):
         raise InputError(f"max: wanted {LATENCY_MS} above 0, got {budgets[LATENCY_MS]}")
     return budgets[LATENCY_MS]

@@ -56,6 +56,7 @@ from modnas_fast.runs.forecast import foresee
 from modnas_fast.runs.inputs import Inputs
 from modnas_fast.runs.judging import predictor_entries
 from modnas_fast.runs.kept import once, once_together, read_kept, undamaged
+from modnas_fast.runs.measures import measure_answers
 from modnas_fast.runs.preparation import Preparation, Prepared
 from modnas_fast.runs.searching import Answer, search_on, start
 from modnas_fast.runs.verification import train_chosen, verify
@@ -161,8 +162,8 @@ class Run:
         except Exception as error:  # whatever it is, hours of search are not lost for it
             self.report_fault = one_line(error)
 
-    def _run_stages(self) -> tuple[Answer, dict[str, Any], dict[str, Any]]:
-        """What was searched, evaluated and verified: what ranks do together."""
+    def _run_stages(self) -> tuple[Answer, dict[str, Any], dict[str, Any], dict[str, Any]]:
+        """What was searched, evaluated, measured and verified: what ranks do together."""
         ranks = self._ranks
         ranks.together(self.check)
         self._check_files()
@@ -173,13 +174,16 @@ class Run:
             prepared = self._prepare(mesh)
             answer = self._search(prepared)
             evaluation = once_together(self.folder / EVALUATION_FILE, lambda: self._evaluate(answer), ranks)
-            return answer, evaluation, self._verify(evaluation, prepared.devices)
+            measures = ranks.from_first(lambda: self._measure(prepared, evaluation))
+            return answer, evaluation, measures, self._verify(evaluation, prepared.devices)
 
-    def _finish(self, answer: Answer, evaluation: dict[str, Any], verification: dict[str, Any]) -> dict[str, Any]:
+    def _finish(
+        self, answer: Answer, evaluation: dict[str, Any], measures: dict[str, Any], verification: dict[str, Any]
+    ) -> dict[str, Any]:
         """The content of result.json."""
         self._measure_chosen(evaluation, answer.prepared.devices)
-        seconds = self._seconds(answer, evaluation, verification)
-        return compose(self._inputs, self.folder, answer, evaluation, verification, seconds)
+        seconds = self._seconds(answer, evaluation, measures, verification)
+        return compose(self._inputs, self.folder, answer, evaluation, measures, verification, seconds)
 
     def _check_files(self) -> None:
         """Raises InputError where a file that the configuration names is not the one that the run began with."""
@@ -393,6 +397,15 @@ class Run:
         found, quality = evaluation["devices"], self._inputs.quality
         return [front(points_of(found[device.name]["rays"], objectives_on(device, quality))) for device in devices]
 
+    def _measure(self, prepared: Prepared, evaluation: dict[str, Any]) -> dict[str, Any]:
+        """Further measures of the rays' networks, where the task has such and a supernet has weights for them."""
+        if not isinstance(prepared.objective, SupernetObjective):
+            return {"seconds": 0.0, "networks": {}}
+        texts = [ray["architecture"] for entry in evaluation["devices"].values() for ray in entry["rays"]]
+        return measure_answers(
+            self._inputs, self.folder, prepared.objective.supernet.state_dict(), texts, self._reporter
+        )
+
     def _to_verify(self, evaluation: dict[str, Any], devices: Sequence[Device], count: int) -> list[str]:
         """`count` networks spread over the fronts, and the familiar one."""
         chosen = choose_spread(self._fronts(evaluation, devices), count)
@@ -419,9 +432,12 @@ class Run:
         with undamaged(self.folder / COSTS_FILE):
             self._inputs.source.restore(content["source"])
 
-    def _seconds(self, answer: Answer, evaluation: dict[str, Any], verification: dict[str, Any]) -> dict[str, float]:
-        """Per stage; measuring chosen networks counts as verification."""
-        found = {**answer.prepared.seconds, "search": answer.seconds, "evaluate": evaluation["seconds"]}
+    def _seconds(
+        self, answer: Answer, evaluation: dict[str, Any], measures: dict[str, Any], verification: dict[str, Any]
+    ) -> dict[str, float]:
+        """Per stage; further measures count as evaluation, measuring chosen networks as verification."""
+        evaluate = evaluation["seconds"] + measures["seconds"]
+        found = {**answer.prepared.seconds, "search": answer.seconds, "evaluate": evaluate}
         costs = self.folder / COSTS_FILE
         verify = verification["seconds"] + (read_kept(costs)["seconds"] if costs.exists() else 0.0)
         return {**found, "verify": verify} if verify else found

@@ -303,7 +303,8 @@ class Search:
                 sample = self._shrinking.restricted(sample, self.finished_steps / self._config.search.warmup)
         hard = True if spread_share == 1 else self._hard
         share = self.finished_steps / (self._config.search.warmup + self._config.search.steps)
-        self._objective.train_step(sample, share, hard, None if self._ends is None else LARGEST)
+        told = {"teacher": LARGEST} if self._config.search.distillation else {}
+        self._objective.train_step(sample, share, hard, **told)
 
     def _preferences(self, devices: int) -> Tensor:
         return self._draw_preferences(devices, self._generator)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -15,7 +15,7 @@ from modnas_fast.config import SpaceKeys
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.spaces.architecture import Architecture, Choice
 from modnas_fast.spaces.counting import Counts, count
-from modnas_fast.spaces.parts import PartTable
+from modnas_fast.spaces.parts import Part, PartTable
 from modnas_fast.spaces.published import Published
 from modnas_fast.supernets.supernet import Supernet
 
@@ -143,6 +143,10 @@ class SearchSpace(ABC):
         """
         raise InputError(f"space {self.name} has no supernet: search it on a table with task.source=surrogate")
 
+    def inherited(self, shared: Mapping[str, Tensor], architecture: Architecture) -> dict[str, Tensor] | None:
+        """Weights of a standalone network out of those of the supernet, by name; None: they cannot be cut out."""
+        return None
+
     def draw(self, architecture: Architecture) -> Drawing | None:
         """A drawing for the report; None: it shows the architecture's string."""
         return None
@@ -173,6 +177,13 @@ class SearchSpace(ABC):
         Raises InputError where it is no such table, or lacks parts of the networks.
         """
         return None
+
+    def parts(self, **network: Any) -> Iterator[Part]:
+        """Every part of the networks once, to measure a table for `part_table`; `network` as in `build`.
+
+        Raises InputError where the space has no such tables.
+        """
+        raise InputError(f"space {self.name} has no tables of parts of its networks")
 
     def analytic(self, onehot: Tensor, *, input_shape: Sequence[int], **network: Any) -> dict[str, Tensor]:
         """What networks cost wherever they run: `parameters`, `flops` and `memory` (MB), float64 [...] each.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class PartTable(Protocol):
@@ -18,3 +18,11 @@ class PartTable(Protocol):
     def costs(self, device: str, onehot: Tensor) -> Tensor:
         """Costs [n, C], float64, of one-hots [n, N] on a device."""
         ...
+
+
+class Part(NamedTuple):
+    """A part of networks, or a whole one, to be measured: its name in a table, and the shape of one sample."""
+
+    key: str
+    module: nn.Module
+    input_shape: tuple[int, ...]

@@ -64,7 +64,8 @@ def elastic_depthwise(
     if name == "reference":
         y, *seen = reference.elastic_depthwise(x, taps, stride, scale, shift, activation, eps, statistics)
     else:
-        y, *seen = Block.apply(load(name), x, taps, stride, scale, shift, activation, eps, statistics, None)
+        seen = []
+        y = Block.apply(load(name), seen, x, taps, stride, scale, shift, activation, eps, statistics, None)
     if observe is not None:
         observe(*(tensor.detach() for tensor in seen))
     return y

@@ -64,19 +64,24 @@ def norm_activation(
     if name == "reference":
         y, *seen = reference.norm_activation(x, scale, shift, activation, eps, statistics, residual)
     else:
-        y, *seen = Block.apply(load(name), x, None, 1, scale, shift, activation, eps, statistics, residual)
+        seen = []
+        y = Block.apply(load(name), seen, x, None, 1, scale, shift, activation, eps, statistics, residual)
     if observe is not None:
         observe(*(tensor.detach() for tensor in seen))
     return y
 
 
 class Block(torch.autograd.Function):
-    """One of the fast implementations: a depth-wise convolution where there are taps, norm, activation, residual."""
+    """One of the fast implementations: a depth-wise convolution where there are taps, norm, activation, residual.
+
+    Appends the mean and the variance to `seen`.
+    """
 
     @staticmethod
     def forward(
         ctx: Any,
         module: Any,
+        seen: list[Tensor],
         x: Tensor,
         taps: Tensor | None,
         stride: int,
@@ -86,22 +91,20 @@ class Block(torch.autograd.Function):
         eps: float,
         statistics: Statistics | None,
         residual: Tensor | None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        found = module.forward(x, taps, stride, scale, shift, activation, eps, statistics, residual)
+    ) -> Tensor:
+        y: Tensor
+        y, mean, variance, saved = module.forward(x, taps, stride, scale, shift, activation, eps, statistics, residual)
+        seen += mean, variance
         ctx.module, ctx.options = module, (stride, activation, eps, statistics is not None)
-        ctx.save_for_backward(*found.saved)
-        ctx.mark_non_differentiable(found.mean, found.variance)
-        ctx.set_materialize_grads(False)
-        return found.y, found.mean, found.variance
+        ctx.save_for_backward(*saved)
+        return y
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, dy: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
-        if dy is None:
-            return (None,) * 10
-        _, of_x, of_taps, *_, of_residual = ctx.needs_input_grad
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        _, _, of_x, of_taps, *_, of_residual = ctx.needs_input_grad
         dx, dtaps, dscale, dshift = ctx.module.backward(dy, ctx.saved_tensors, ctx.options, of_x, of_taps)
-        return None, dx, dtaps, None, dscale, dshift, None, None, None, dy if of_residual else None
+        return None, None, dx, dtaps, None, dscale, dshift, None, None, None, dy if of_residual else None
 
 
 _MODULES = {

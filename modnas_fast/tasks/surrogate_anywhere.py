@@ -1,8 +1,8 @@
 """Queries of true qualities where any network of the space may be asked for, not those of a table alone.
 
 Which ones is chosen round by round, as in `tasks.surrogate`; but the candidates are no fixed list: they are looked for
-by mutations of the networks on the devices' fronts (Real et al. 2019), as the surrogate tells them by then. So what is
-asked lies where the answers will, which may be far from random networks.
+by mutations of the networks on the devices' fronts (Real et al. 2019), as the surrogate tells them by then,
+optimistically. So what is asked lies where the answers will, which may be far from random networks.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from modnas_fast.spaces import SearchSpace
 from modnas_fast.tasks.surrogate import (
     FIRST_SHARE,
     OPTIMISM,
-    ROUNDS,
     CountedTruth,
     ErrorSurrogate,
     Fit,
@@ -25,8 +24,12 @@ from modnas_fast.tasks.surrogate import (
     promising,
 )
 
+#: rounds after the first, random networks
+ROUNDS = 20
 #: of candidates in a round, mutations in each, and choices that they change, at most
 GENERATIONS, CHILDREN, CHANGES = 12, 600, 3
+#: standard deviations below the mean that candidates are looked for by: where little is known, too
+LOOKED_FOR = 2.0
 
 
 def query_anywhere(
@@ -85,7 +88,7 @@ def _evolved(
 ) -> Tensor:
     """Networks on the fronts of the devices, and those of the last generation, [n, N]."""
     onehot, _ = _distinct(onehot, 0)
-    error, cost = surrogate.log_error(onehot), costs(onehot)
+    error, cost = surrogate.optimistic(onehot, LOOKED_FOR)[0], costs(onehot)
     for _ in range(GENERATIONS):
         best = front_membership(error, cost).any(dim=1)
         onehot, error, cost = onehot[best], error[best], cost[best]
@@ -96,5 +99,6 @@ def _evolved(
         children = space.canonical(torch.cat(changed))
         children = children[space.viable(children) > 0.5]
         onehot = torch.cat([onehot, children])
-        error, cost = torch.cat([error, surrogate.log_error(children)]), torch.cat([cost, costs(children)])
+        told, _ = surrogate.optimistic(children, LOOKED_FOR)
+        error, cost = torch.cat([error, told]), torch.cat([cost, costs(children)])
     return onehot

@@ -65,6 +65,8 @@ class Task(ABC):
     #: what networks must know of the task: `input_shape` of one sample, and whatever else `build` and `supernet` of the
     #: spaces for this kind of task take, such as image_channels and classes; plain values
     network: dict[str, Any]
+    #: names of what `measures_of` gives; the lower, the better
+    measures: ClassVar[tuple[str, ...]] = ()
     #: whether `losses` and `counts` also take `modnas_fast.supernets.LinearOutputs`; others get their logits
     takes_linear_outputs = False
 
@@ -139,9 +141,10 @@ class Task(ABC):
         """What is timed of a network for a cost, one of `timed`: by default a whole pass over a batch."""
         return Timing(self.inputs)
 
-    def measures_of(self, network: nn.Module) -> dict[str, float]:
-        """Further measures of a trained network on the test part, by name, such as BLEU; nothing is chosen by them.
+    def measures_of(self, network: nn.Module, samples: int | None = None) -> dict[str, float]:
+        """Further measures of a trained network on the test part, by name; nothing is chosen by them.
 
+        `samples`: of so many samples alone, and in the quickest way; None: of all of them, as they are published.
         Raises InputError where they cannot be had; a run notes that and goes on.
         """
         return {}

@@ -164,7 +164,9 @@ def test_its_networks_are_drawn_and_those_of_texts_write(kind: tuple[Any, Any, P
     samples = [entry["sample"] for entry in content["verified"] if "sample" in entry]
     if run.name == "translation":
         assert [sample["prompt"].count(" of ") for sample in samples] == [1] and page.count("<blockquote>") == 1
-        assert [list(entry["measures"]) for entry in content["verified"]] == [["BLEU"]] and ">BLEU<" in page
+        assert [list(entry["measures"]) for entry in content["verified"]] == [["100 - BLEU"]]
+        assert ">100 - BLEU<" in page and "100 - BLEU, inherited" in page
+        check_measures(run, content)
         return
     if run.name != "language":
         assert samples == [] and "<blockquote>" not in page
@@ -173,6 +175,23 @@ def test_its_networks_are_drawn_and_those_of_texts_write(kind: tuple[Any, Any, P
     assert words.size == 300 and len(samples) == page.count("<blockquote>") == 1
     assert 0 < len(words.encode(samples[0]["prompt"])) <= 40 and samples[0]["continuation"]
     assert {"token_latency_ms", "cache_memory_mb"} <= set(content["cost_sources"])
+
+
+def check_measures(run: Path, content: dict[str, Any]) -> None:
+    """Every answer's network has its BLEU, and questions tell it, from answers.npz as from result.json."""
+    told, result = content["measures"], Result.load(run)
+    assert told["names"] == ["100 - BLEU"] and told["weights"] == "inherited" and told["part"] == "test"
+    assert set(told["networks"]) == {ray["architecture"] for entry in content["devices"] for ray in entry["rays"]}
+    (run / "answers.npz").rename(run / "aside.npz")
+    reference = Result.load(run)
+    for name, entry in zip(result.devices, content["devices"], strict=True):
+        assert entry["least"] == {"100 - BLEU": min(point["measures"]["100 - BLEU"] for point in entry["front"])}
+        picks = [of.pick(name, preference=[1] * len(of.objectives)) for of in (result, reference)]
+        assert picks[0].measures == picks[1].measures == picks[0].to_dict().get("measures", {})
+        for point, other in zip(result.front(name), reference.front(name), strict=True):
+            assert point.measures == other.measures == told["networks"][point.architecture]
+            assert 0 <= point.to_record(name, result.quality, "inherited")["100 - BLEU"] <= 100
+    (run / "aside.npz").rename(run / "answers.npz")
 
 
 @needs_browser

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import zipfile
 from pathlib import Path
 
 import pyarrow as pa
@@ -50,6 +51,21 @@ def test_a_tab_between_them(tmp_path: Path) -> None:
     assert found.parts == {"train": PAIRS} and found.languages == ("source", "target")
 
 
+def zipped(file: Path, members: dict[str, str]) -> Path:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in members.items():
+            archive.writestr(name, text)
+    return file
+
+
+def test_the_one_file_of_pairs_in_an_archive(tmp_path: Path) -> None:
+    lines = "\ufeff" + "".join(f"{source}\t{target}\r\n" for source, target in PAIRS)
+    found = read_pairs(zipped(tmp_path / "deu-eng.zip", {"deu.txt": lines, "_about.txt": "Where it is from\n"}))
+    assert found.name == "deu-eng" and found.parts == {"train": PAIRS} and list(tmp_path.iterdir()) == [
+        tmp_path / "deu-eng.zip"
+    ]  # fmt: skip
+
+
 def test_parquet_with_two_columns_or_one_of_fields(tmp_path: Path) -> None:
     pq.write_table(pa.table({"id": range(40), "en": ENGLISH, "de": GERMAN}), tmp_path / "two.parquet")
     assert read_pairs(tmp_path / "two.parquet").parts["train"] == PAIRS
@@ -86,6 +102,11 @@ def test_what_is_refused(tmp_path: Path) -> None:
     (two_files(tmp_path / "zip") / "train.de").unlink()
     (tmp_path / "zip" / "train.de.gz").write_bytes(gzip.compress(b"Ein Hund.")[:-4])
     refused("train.de.gz is no whole gzip file", tmp_path / "zip")
+    refused(r"has 0 files of pairs \(no tab in a first line\)", zipped(tmp_path / "none.zip", {"a.txt": "a\n"}))
+    refused(r"2 files of pairs \(a.txt, b.tsv\)", zipped(tmp_path / "two.zip", {"a.txt": "a\tb", "b.tsv": "a\tb"}))
+    refused("is no UTF-8", zipped(tmp_path / "latin.zip", {"a.txt": b"a\tH\xe4user\n"}))  # type: ignore[dict-item]
+    (tmp_path / "cut.zip").write_bytes((tmp_path / "two.zip").read_bytes()[:60])
+    refused("is no whole zip archive", tmp_path / "cut.zip")
     write(tmp_path / "one.tsv", [*(f"{s}\t{t}" for s, t in PAIRS), "alone"])
     refused("line 41: wanted two sentences with a tab", tmp_path / "one.tsv")
     (tmp_path / "bad.parquet").write_bytes(b"PAR1")

@@ -346,3 +346,10 @@ def test_the_first_of_several_frames_is_used(kind: str) -> None:
     result = decoded(content, encoded(frames[0]))
     assert result.images[0, :, 0, 0].tolist() == [255, 0, 0]
     assert result.notes == ("1 of 2 images have several frames or pages; the first is used",)
+
+
+def test_squares_have_the_shorter_side_of_the_common_size_at_most_so_many_pixels() -> None:
+    items = [Encoded(f"{size}", encoded(picture(1, size=size))) for size in [(90, 70), (90, 70), (30, 200)]]
+    assert decode(items, square=112).images.shape == (3, 3, 70, 70)
+    assert decode(items, square=48).images.shape == (3, 3, 48, 48)
+    assert decode(items, square=48, resize=20).images.shape == (3, 3, 20, 20)

@@ -7,7 +7,7 @@ import torch
 from stand_in_gpu import GPU, stand_in_gpu
 from torch import Tensor
 
-from modnas_fast.datasets.augment import augment_batch, random_crop, random_flip
+from modnas_fast.datasets.augment import augment_batch, augment_photos, random_crop, random_flip
 from modnas_fast.datasets.splits import stratified_split, stratified_subset
 from modnas_fast.datasets.task import ImageTask, Split, channel_statistics, make_task
 from modnas_fast.runtime.errors import InputError
@@ -177,3 +177,19 @@ def test_what_lies_there_is_not_copied() -> None:
     task = task_of()
     same = task.to("cpu")
     assert same.train is task.train and same.mean is task.mean
+
+
+def test_photos_are_augmented_by_parts_of_themselves() -> None:
+    """Of a slope, a part's values lie between the slope's, rise by no more than it does, and fall where mirrored."""
+    slope = torch.linspace(0, 255, 64).to(torch.uint8).expand(32, 1, 64, 64).contiguous()
+    parts = augment_photos(slope, seeded(1))
+    assert parts.shape == slope.shape and parts.dtype == torch.uint8
+    assert torch.equal(parts, augment_photos(slope, seeded(1))) and not torch.equal(
+        parts, augment_photos(slope, seeded(2))
+    )
+    rises = parts[:, 0, 0, -1].float() - parts[:, 0, 0, 0].float()
+    assert 6 < int((rises < 0).sum()) < 26  # mirrored
+    assert float(rises.abs().min()) > 100 and float(rises.abs().max()) <= 255
+    assert (augment_photos(slope, seeded(1), flip=False)[:, 0, 0].float().diff() >= 0).all()
+    upright = augment_photos(slope.mT.contiguous(), seeded(1))[:, 0, :, 0].float()
+    assert (upright.diff() >= 0).all() and len(upright[:, 0].unique()) > 10

@@ -41,6 +41,16 @@ def test_there_are_at_least_eight_settings_with_unique_names(
     assert [setting.batch for setting in settings if setting.processor != "cpu"] == [1, 32, 256] * gpus
 
 
+@pytest.mark.parametrize("threads", [1, 2, 16])
+def test_one_format_leaves_half_of_them_or_more(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
+    pretend(monkeypatch, threads, 0)
+    for name in ("float32", "bfloat16"):
+        settings = machine_settings(NOWHERE, [name])
+        assert len(settings) >= 4 and {setting.dtype for setting in settings} == {getattr(torch, name)}
+        (unseen,) = default_unseen(settings)
+        assert unseen in [setting.name for setting in settings]
+
+
 @pytest.mark.parametrize("gpus", [0, 1, 2])
 @pytest.mark.parametrize("threads", [1, 2, 16])
 def test_held_out_settings_resemble_searched_ones(monkeypatch: pytest.MonkeyPatch, threads: int, gpus: int) -> None:

@@ -8,7 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from modnas_fast.method.scalarize import SCALARIZATIONS, cosine, linear, make_scalarization, smooth_chebyshev
+from modnas_fast.method.scalarize import (
+    SCALARIZATIONS,
+    cosine,
+    linear,
+    make_scalarization,
+    smooth_chebyshev,
+    task_alone,
+)
 
 
 def inputs(*shape: int) -> tuple[Tensor, Tensor]:
@@ -101,7 +108,11 @@ def test_cosine_is_safe_for_tiny_zero_and_huge_losses(scale: float) -> None:
 @pytest.mark.parametrize(
     ("kind", "parameters", "message"),
     [
-        ("max", {}, "kind: wanted 'linear', 'smooth_chebyshev', 'cosine' or package.module:object, got 'max'"),
+        (
+            "max",
+            {},
+            "kind: wanted 'linear', 'smooth_chebyshev', 'cosine', 'task_alone' or package.module:object, got 'max'",
+        ),
         ("linear", {"mu": 0.1}, "mu: linear takes no parameter"),
         ("cosine", {"mu": 0.1}, "mu: cosine takes penalty, detach_penalty"),
         ("smooth_chebyshev", {"mu": 0.0}, "mu"),
@@ -120,3 +131,15 @@ def test_bad_parameters(kind: str, parameters: dict, message: str) -> None:
 def test_unequal_numbers_of_objectives(kind: str) -> None:
     with pytest.raises(ValueError, match="one entry per loss"):
         make_scalarization(kind)(torch.ones(4, 2), torch.ones(4, 3))
+
+
+def test_the_task_alone_knows_neither_preference_nor_cost() -> None:
+    losses = torch.rand(3, 1, 2, requires_grad=True)
+    preference = torch.rand(4, 2, requires_grad=True)
+    value = task_alone(losses, preference)
+    assert torch.equal(value, losses[..., 0].expand(3, 4))
+    (of_losses,) = torch.autograd.grad(value.sum(), losses)
+    assert of_losses.tolist() == [[[4.0, 0.0]]] * 3
+    assert torch.equal(make_scalarization("task_alone")(losses, preference), value)
+    with pytest.raises(ValueError, match="preference: wanted one entry per loss"):
+        task_alone(torch.rand(2), torch.rand(3))

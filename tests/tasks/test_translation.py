@@ -160,5 +160,8 @@ def test_bleu_is_sacrebleus() -> None:
     wanted = sacrebleu.corpus_bleu([source for source, _ in texts], [[target for _, target in texts]]).score
     assert bleu(Echo(task, silent=False), task, "test", batch_size=5) == pytest.approx(wanted) and 50 < wanted < 100
     assert bleu(Echo(task, silent=True), task, "test") == 0
+    assert task.measures_of(Echo(task, silent=False)) == {"100 - BLEU": pytest.approx(100 - wanted)}
+    first = sacrebleu.corpus_bleu([texts[0][0]], [[texts[0][1]]]).score
+    assert task.measures_of(Echo(task, silent=False), samples=1) == {"100 - BLEU": pytest.approx(100 - first)}
     with pytest.raises(InputError, match="a Linear has no method translate"):
         bleu(nn.Linear(1, 1), task, "test")

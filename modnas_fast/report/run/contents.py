@@ -48,6 +48,8 @@ class FrontPoint(Ray):
 
     test: dict[str, float] = {}
     measured: dict[str, float] = {}
+    #: further ones of the test part with inherited weights, by name
+    measures: dict[str, float] = {}
 
     def checked(self, objective: Quantity) -> float | None:
         """The value that verification found."""

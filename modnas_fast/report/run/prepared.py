@@ -88,6 +88,9 @@ def front_table(result: Result, front: Sequence[FrontPoint]) -> tuple[list[str],
             word = "Test" if objective == result.quality else "Measured"
             head.append(objective.titled(word))
             columns.append([Cell(objective.text(value)) for value in checked])
+    for name in dict.fromkeys(name for point in front for name in point.measures):
+        head.append(f"{name}, inherited")
+        columns.append([Cell(number(point.measures.get(name), 2)) for point in front])
     return head, [list(row) for row in zip(*columns, strict=True)]
 
 

@@ -338,7 +338,7 @@ class HATSpace(SearchSpace):
 
 def _shares(part: Tensor, sizes: Sequence[int]) -> Tensor:
     """Sizes as shares of the largest, of one-hots or shares [..., options]."""
-    return part @ torch.tensor([size / sizes[-1] for size in sizes]).to(part)
+    return part @ torch.tensor([size / sizes[-1] for size in sizes], dtype=torch.float64).to(part)
 
 
 def _vocabulary(task: Mapping[str, Any]) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from modnas_fast.spaces.mobilenetv3.network import MobileNetV3
     from modnas_fast.spaces.mobilenetv3.published import MobileNetV3Published
     from modnas_fast.spaces.mobilenetv3.supernet import MobileNetV3Supernet
+    from modnas_fast.spaces.parts import Part
 
 _FORM = re.compile(r"r(\d+)_k([\d.-]+)_e([\d.-]+)")
 
@@ -245,6 +246,12 @@ class MobileNetV3Space(SearchSpace):
         from modnas_fast.spaces.mobilenetv3.block_table import load_block_table
 
         return load_block_table(path, self)
+
+    def parts(self, **network: Any) -> Iterator[Part]:
+        """See `SearchSpace.parts`; of networks for `network`'s `classes`."""
+        from modnas_fast.spaces.mobilenetv3.blocks_apart import parts_of
+
+        return parts_of(self, network["classes"])
 
     def analytic(self, onehot: Tensor, *, input_shape: Sequence[int], **network: Any) -> dict[str, Tensor]:
         """By formulas, differentiable in one-hots and relaxed samples [..., N]; see `SearchSpace.analytic`.

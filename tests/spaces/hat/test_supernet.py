@@ -6,9 +6,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from modnas_fast.config import make_config
+from modnas_fast.datasets.pairs import Pairs
+from modnas_fast.datasets.vocabulary import Bytes
 from modnas_fast.spaces.hat.network import PADDING
 from modnas_fast.spaces.hat.space import HATSpace
 from modnas_fast.spaces.hat.supernet import HATSupernet
+from modnas_fast.tasks.task_objective import SupernetObjective
+from modnas_fast.tasks.translation import translation_of
 
 VOCABULARY = 13
 #: twins of the scales with their proportions
@@ -135,3 +140,25 @@ def test_keys_are_those_of_fairseq() -> None:
     assert of_layer == {f"{each}.{name}" for each in ("self_attn", "encoder_attn") for name in attention} | {
         f"{each}.{name}" for each in norms for name in ("weight", "bias")
     }
+
+
+@pytest.mark.parametrize("gradient", ["exact", "published"])
+def test_a_search_takes_the_gradient_that_it_is_asked_for(gradient: str) -> None:
+    space = tiny()
+    config = make_config(
+        preset="hat-small",
+        overrides=[f"architect.gradient={gradient}", "search.batch_size=4", "search.device=cpu", "space.reaches=[1,2]"],
+    )
+    texts = tuple((f"number {i}", f"Nummer {i}") for i in range(40))
+    parts = {"train": list(texts[:20]), "validation": list(texts[20:30]), "test": list(texts[30:])}
+    task = translation_of(Pairs("numbers", ("en", "de"), {"train": texts}), parts, Bytes(), 32)
+    objective = SupernetObjective(config, space, task)
+    objective.new_batch()
+    onehot = space.canonical(space.sample(2, seeded(5))).requires_grad_()
+    (found,) = torch.autograd.grad(objective.loss(onehot, hard=True).sum(), onehot)
+    shared, (x, y) = objective.supernet, next(task.stream("validation", 4, config.seed + 2))
+    losses = task.losses(shared.predict_from(x, onehot, hard=True, exact=gradient == "exact"), y)
+    (wanted,) = torch.autograd.grad(losses.sum(), onehot)
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
+    heads, chosen = (space.split(part.detach())[1]["encoder_heads"] for part in (found, onehot))
+    assert bool(heads[chosen == 0].any()) == (gradient == "exact")
