@@ -7,7 +7,8 @@ from typing import Any
 
 from modnas_fast.reproduction.constraints import PER_BUDGET, PER_FRONT, summary
 from modnas_fast.reproduction.ofa_plan import make_ofa_plan
-from modnas_fast.reproduction.plan import DEFAULT
+from modnas_fast.reproduction.ofa_published import published_entry
+from modnas_fast.reproduction.plan import DEFAULT, Plan
 from modnas_fast.reproduction.run import REPRODUCTION_FILE, reproduce_plan
 from modnas_fast.reproduction.trial import entries
 from modnas_fast.runtime.files import write_json
@@ -20,21 +21,21 @@ def reproduce_ofa(
 ) -> dict[str, Any]:
     """Runs what is missing in `folder` and writes reproduction.json; see `run.reproduce_with_surrogate`.
 
-    Its content has `beside` more: per method, how its answers do beside an evolution of each device's front and
-    Once-for-All's search for each budget, see `constraints`.
+    Its content has more: `beside`, per device how the answers do beside an evolution of the front and Once-for-All's
+    search for each budget, see `constraints`; and its `published` networks, see `ofa_published`.
     """
     plan = make_ofa_plan(seeds, quick)
+    benchmark = plan.main[0].benchmark()
     content = reproduce_plan(
-        folder,
-        plan,
-        plan.main[0].benchmark(),
-        {"benchmark": "ofa"},
-        jobs=jobs,
-        command=command,
-        reporter=reporter,
+        folder, plan, benchmark, {"benchmark": "ofa"}, jobs=jobs, command=command, reporter=reporter
     )
+    return _completed(folder, plan, content, published_entry(benchmark, content["methods"]))
+
+
+def _completed(folder: Path, plan: Plan, content: dict[str, Any], published: dict[str, Any]) -> dict[str, Any]:
+    """The content with what stands beside, written."""
     found = [entries(group, folder / "trials")[DEFAULT.name]["beside"] for group in plan.main]
-    content["beside"] = {**summary(found), "devices": found}
+    content = {**content, "beside": {**summary(found), "devices": found}, "published": published}
     write_json(folder / REPRODUCTION_FILE, content)
     return content
 
