@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from modnas_fast.reproduction.constraints import PER_BUDGET, PER_FRONT, summary
+from modnas_fast.reproduction.ofa_blocks import CORE_I7, REFERENCE_EVALUATIONS, find_reference, table_of_core_i7
+from modnas_fast.reproduction.ofa_blocks_plan import make_blocks_plan
 from modnas_fast.reproduction.ofa_plan import make_ofa_plan
-from modnas_fast.reproduction.ofa_published import published_entry
+from modnas_fast.reproduction.ofa_published import OTHER_WIDTH, published_entry, space_of_width
 from modnas_fast.reproduction.plan import DEFAULT, Plan
+from modnas_fast.reproduction.reference import REFERENCE_FILE
 from modnas_fast.reproduction.run import REPRODUCTION_FILE, reproduce_plan
 from modnas_fast.reproduction.trial import entries
 from modnas_fast.runtime.files import write_json
@@ -30,6 +33,21 @@ def reproduce_ofa(
         folder, plan, benchmark, {"benchmark": "ofa"}, jobs=jobs, command=command, reporter=reporter
     )
     return _completed(folder, plan, content, published_entry(benchmark, content["methods"]))
+
+
+def reproduce_blocks(
+    folder: Path, *, seeds: int, quick: bool, jobs: int, command: str, reporter: Reporter
+) -> dict[str, Any]:
+    """The same on two devices with tables of blocks, whose latencies are exact: see `reproduce_ofa`."""
+    reference = folder.absolute() / REFERENCE_FILE
+    plan = make_blocks_plan(str(reference), seeds, quick)
+    find_reference(reference, plan.main[0].config(DEFAULT), REFERENCE_EVALUATIONS, reporter)
+    benchmark = plan.main[0].benchmark()
+    content = reproduce_plan(
+        folder, plan, benchmark, {"benchmark": "ofa-blocks"}, jobs=jobs, command=command, reporter=reporter
+    )
+    others = {CORE_I7: table_of_core_i7(space_of_width(OTHER_WIDTH))}
+    return _completed(folder, plan, content, published_entry(benchmark, content["methods"], others))
 
 
 def _completed(folder: Path, plan: Plan, content: dict[str, Any], published: dict[str, Any]) -> dict[str, Any]:
