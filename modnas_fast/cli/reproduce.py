@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: what qualities of a benchmark's networks may come from
 SOURCES = {"nb201": ("surrogate", "supernet"), "gpt": ("surrogate",), "hat": ("surrogate",), "ofa": ("surrogate",)}
+#: folder within that of ofa: the reproduction on tables of blocks
+BLOCKS = "blocks"
 
 
 def reproduce(
@@ -57,8 +59,9 @@ def reproduce(
     networks; the paper's combination, its loss as published, and black-box searches with as many queries; the tables
     come by `modnas-fast data fetch hat`.
     On ofa: ImageNet error, as Once-for-All's network of accuracies tells it, and latency on the paper's 11 + 1 settings
-    of HELP, and a second split; the paper's combination, black-box searches, and Once-for-All's own search for each of
-    ten budgets; the tables come by `modnas-fast data fetch ofa`.
+    of HELP, and a second split; the paper's combination, black-box searches, Once-for-All's own search for each of ten
+    budgets, and its published networks; then the same on a Note10 and an i7-8700K, whose latencies are exact sums over
+    tables of blocks (folder `blocks`). The tables come by `modnas-fast data fetch ofa`.
     Finished parts are kept in the folder: the same command continues after a stop.
 
     Examples:
@@ -86,7 +89,7 @@ def reproduce(
     if source == "surrogate" and (data is not None or set_):
         raise InputError("--data, --set: belong to --source supernet; the surrogate's searches are fixed by the plan")
     from modnas_fast.devices.machine import available_cores
-    from modnas_fast.reproduction.ofa import budgets_table, reproduce_ofa
+    from modnas_fast.reproduction.ofa import budgets_table, reproduce_blocks, reproduce_ofa
     from modnas_fast.reproduction.run import reproduce_gpt, reproduce_hat, reproduce_with_surrogate
     from modnas_fast.reproduction.standings import headline_table
     from modnas_fast.reproduction.supernet import reproduce_with_supernet
@@ -97,6 +100,7 @@ def reproduce(
 
     part = scale if benchmark == "gpt" else source
     folder = out.expanduser() if out else Path("runs") / f"reproduce-{benchmark}-{part}{'-quick' if quick else ''}"
+    exact: dict[str, Any] | None = None
     terminal, stopper = Terminal(), Stopper()
     command = " ".join(["modnas-fast", *sys.argv[1:]])
     try:
@@ -112,9 +116,9 @@ def reproduce(
                     reporter=terminal,
                 )
             elif benchmark == "ofa":
-                content = reproduce_ofa(
-                    folder, seeds=seeds, quick=quick, jobs=jobs or available_cores(), command=command, reporter=terminal
-                )
+                options: dict[str, Any] = {"seeds": seeds, "quick": quick, "jobs": jobs or available_cores()}
+                content = reproduce_ofa(folder, **options, command=command, reporter=terminal)
+                exact = reproduce_blocks(folder / BLOCKS, **options, command=command, reporter=terminal)
             elif source == "surrogate":
                 searched = reproduce_hat if benchmark == "hat" else reproduce_with_surrogate
                 content = searched(
@@ -130,17 +134,22 @@ def reproduce(
                     reporter=terminal,
                     stopper=stopper,
                 )
-            page, fault = _page(folder, terminal)
+            found = {folder: content, **({folder / BLOCKS: exact} if exact else {})}
+            pages = [_page(each, terminal) for each in found]
     except Stopped:
         terminal.say("Stopped. The same command continues.")
         raise
-    show(headline_table(content))
-    if "beside" in content:
-        show(budgets_table(content["beside"]))
-    if fault:
-        terminal.say(f"modnas-fast: no page: {fault}. reproduction.json stands; the same command makes the page again")
-        raise typer.Exit(1)
-    print(f"Page: {page}")
+    for told in found.values():
+        show(headline_table(told))
+        if "beside" in told:
+            show(budgets_table(told["beside"]))
+    for page, fault in pages:
+        if fault:
+            terminal.say(
+                f"modnas-fast: no page: {fault}. reproduction.json stands; the same command makes the page again"
+            )
+            raise typer.Exit(1)
+        print(f"Page: {page}")
 
 
 def _page(folder: Path, terminal: Terminal) -> tuple[Path | None, str]:

@@ -17,6 +17,7 @@ from modnas_fast.evaluation.known_space import KnownSpace
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.objective import Objective
 from modnas_fast.spaces import Architecture, SearchSpace
+from modnas_fast.spaces.parts import PartTable
 from modnas_fast.spaces.published import CostTable
 from modnas_fast.spaces.rows import RowTable
 
@@ -41,6 +42,7 @@ class Benchmark:
         asks_judge: whether a search may ask for the quality of any network, which the judge tells.
         row_table: what predictors learn from where networks of the table have no costs of their own. The table then has
             the networks that a reference search found, with judged values: their front is in the place of an exact one.
+        part_table: the same where costs are sums over parts, exact and known of every network.
     """
 
     space: SearchSpace
@@ -54,6 +56,12 @@ class Benchmark:
     quality: Objective = ERROR
     asks_judge: bool = False
     row_table: RowTable | None = None
+    part_table: PartTable | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether all costs are told by judges, and the table has what a reference search found."""
+        return self.row_table is not None or self.part_table is not None
 
     @property
     def search_devices(self) -> tuple[Device, ...]:
@@ -67,7 +75,7 @@ class Benchmark:
     @cached_property
     def fronts(self) -> dict[str, ExactFront]:
         """The exact front of every device; where there is a judge, that of the table's networks as it judges them."""
-        if self.judge is None or self.table.judge is None or self.row_table is not None:
+        if self.judge is None or self.table.judge is None or self.is_open:
             return self.measured
         onehot = self.space.encode([self.space.parse(text) for text in self.table.architectures])
         errors = self.judge(onehot)
@@ -99,8 +107,8 @@ class Benchmark:
         return {text: row for row, text in enumerate(self.table.architectures)}
 
     def known_space(self) -> KnownSpace:
-        """The same for black-box searches; where there are rows, they ask the judges."""
-        if self.row_table is not None:
+        """The same for black-box searches; where it is open, they ask the judges."""
+        if self.is_open:
             judge = self.judged_points
             return KnownSpace(self.space, self.task, self.table.architectures, self.fronts, judge=judge)
         return KnownSpace(self.space, self.task, self.table.architectures, self.fronts, self.measured)

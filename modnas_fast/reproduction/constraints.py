@@ -6,6 +6,7 @@ The first is a search per device and budget, as Once-for-All does; the second an
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from statistics import fmean
@@ -23,6 +24,7 @@ from modnas_fast.method.metahypernet import logits_on_host
 from modnas_fast.method.preferences import rays
 from modnas_fast.reproduction.trial import Entry, Group
 from modnas_fast.runs.searching import Answer
+from modnas_fast.spaces import SearchSpace
 
 #: budgets per device, evenly over the range of the first cost of the table's judged front
 BUDGETS = 10
@@ -56,7 +58,7 @@ def beside_searches(benchmark: Benchmark, answer: Answer, device: Device, seed: 
     judge = partial(_judged, benchmark, device.name)
     answered = judge(_answers(benchmark, answer, device))
     front = benchmark.fronts[device.name]
-    evolved = judge(_evolved(benchmark, device.name, generator))
+    _, evolved = evolve(benchmark.space, judge, PER_FRONT, generator)
     own = front.normalize(answered.numpy())
     budgets = []
     low, high = _range(benchmark, device.name)
@@ -133,19 +135,27 @@ def _range(benchmark: Benchmark, device: str) -> tuple[float, float]:
     return float(cost.min()), float(cost.max())
 
 
-def _evolved(benchmark: Benchmark, device: str, generator: torch.Generator) -> Tensor:
-    """Networks on the front after mutations of those on it, [n, N]."""
-    space = benchmark.space
+def evolve(
+    space: SearchSpace, judge: Callable[[Tensor], Tensor], evaluations: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """An evolution of the front: the networks asked for, canonical one-hots [n, N], and their values [n, M].
+
+    Each generation mutates networks of the front of all that went before.
+
+    Args:
+        space: the search space.
+        judge: values to be minimised, float64 [n, M], of one-hots [n, N].
+        evaluations: n, a multiple of `GENERATION`.
+        generator: of everything random.
+    """
     onehot = space.canonical(space.sample(GENERATION, generator))
-    values = _judged(benchmark, device, onehot)
-    for generation in range(PER_FRONT // GENERATION - 1):
-        best = torch.from_numpy(moocore.is_nondominated(values.numpy()))
-        onehot, values = onehot[best], values[best]
-        parents = onehot[torch.randint(len(onehot), (GENERATION,), generator=generator)]
+    values = judge(onehot)
+    for generation in range(evaluations // GENERATION - 1):
+        best = onehot[torch.from_numpy(moocore.is_nondominated(values.numpy()))]
+        parents = best[torch.randint(len(best), (GENERATION,), generator=generator)]
         children = space.canonical(space.mutate(parents, 1 + generation % CHANGES, generator))
-        onehot = torch.cat([onehot, children])
-        values = torch.cat([values, _judged(benchmark, device, children)])
-    return onehot[torch.from_numpy(moocore.is_nondominated(values.numpy()))]
+        onehot, values = torch.cat([onehot, children]), torch.cat([values, judge(children)])
+    return onehot, values
 
 
 def _hypervolume(points: np.ndarray) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -27,6 +27,18 @@ def published_entry(benchmark: Benchmark, networks: Sequence[PublishedNetwork], 
     points = {device.name: benchmark.judged_points(device.name, onehot) for device in benchmark.devices}
     return {
         "networks": [f"{network.device}, {network.latency_ms:g} ms, BLEU {network.bleu:g}" for network in networks],
+        **beside_fronts(points, methods),
+    }
+
+
+def beside_fronts(points: Mapping[str, np.ndarray], methods: Sequence[Entry]) -> Entry:
+    """Published networks by device, and how many of those each method's fronts cover, one number per run.
+
+    Args:
+        points: normalised objectives [n, M] by device, of networks that may differ from one device to the next.
+        methods: entries of a reproduction, each with its `runs`.
+    """
+    return {
         "points": {name: found.round(5).tolist() for name, found in points.items()},
         "covered": {
             method["name"]: {

@@ -1,14 +1,10 @@
-"""HAT's benchmark: a reference front per device, found by evolution among judged networks, for none is known.
-
-reference.json       networks that the searches asked for, by device
-"""
+"""HAT's benchmark: a reference front per device, found by evolution among judged networks, for none is known."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,10 +14,10 @@ from modnas_fast.baselines.evolution import regularised_evolution
 from modnas_fast.baselines.open_problem import OpenProblem
 from modnas_fast.config import Config
 from modnas_fast.evaluation.benchmark import Benchmark
+from modnas_fast.reproduction.reference import is_found, reference_networks, write_reference
 from modnas_fast.reproduction.searching import source_of
 from modnas_fast.reproduction.trial import Group, Variant
 from modnas_fast.runtime.errors import InputError
-from modnas_fast.runtime.files import read_json, write_json
 from modnas_fast.runtime.progress import Reporter, Silent
 from modnas_fast.spaces import SearchSpace, make_space
 from modnas_fast.spaces.hat.published import PAPER_SEARCH, PAPER_UNSEEN, WMT14_EN_DE
@@ -29,7 +25,6 @@ from modnas_fast.spaces.published import CostJudge, CostTable, Truth
 from modnas_fast.spaces.rows import RowTable
 
 TABLE = "hat"
-REFERENCE_FILE = "reference.json"
 #: judged networks that the reference search asks for on each device
 REFERENCE_EVALUATIONS = 2000
 
@@ -63,10 +58,7 @@ def find_reference(file: Path, config: Config, evaluations: int, reporter: Repor
 
     Raises InputError where the file has a reference of other length.
     """
-    if file.exists():
-        found = _read(file)
-        if found["evaluations"] != evaluations:
-            raise InputError(f"{file} is of {found['evaluations']} evaluations, not {evaluations}; delete it")
+    if is_found(file, evaluations):
         return
     space = make_space(config.space.name, config.space.arguments)
     table, truth = published_of(space)
@@ -78,7 +70,7 @@ def find_reference(file: Path, config: Config, evaluations: int, reporter: Repor
             regularised_evolution(problem, done)
             networks[device] = problem.rows
             advance(done + 1)
-    write_json(file, {"evaluations": evaluations, "networks": networks})
+    write_reference(file, evaluations, networks)
 
 
 def _judged(truth: Truth, costs: CostJudge, device: str, onehot: Tensor) -> np.ndarray:
@@ -93,8 +85,7 @@ def hat_benchmark(config: Config, reference: Path) -> Benchmark:
     space = make_space(config.space.name, config.space.arguments)
     rows, truth = published_of(space)
     assert truth.judge is not None
-    found = _read(reference)["networks"]
-    texts = tuple(dict.fromkeys(text for device in found.values() for text in device))
+    texts = reference_networks(reference)
     onehot = space.encode([space.parse(text) for text in texts])
     splits = {**dict.fromkeys(PAPER_SEARCH, "search"), **dict.fromkeys(PAPER_UNSEEN, "unseen")}
     values = {device: rows.judge(device, onehot) for device in splits}
@@ -106,13 +97,3 @@ def hat_benchmark(config: Config, reference: Path) -> Benchmark:
     source = source_of(config, known, PAPER_SEARCH, PAPER_UNSEEN)
     source.begin(Silent())
     return known.with_devices(source.devices)
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = read_json(file)
-        if not found["networks"] or found["evaluations"] < 1:
-            raise ValueError
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f"{file} is damaged; delete it to have it made again") from None
-    return found

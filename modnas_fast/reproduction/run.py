@@ -22,9 +22,10 @@ from modnas_fast.evaluation.exact import front_of
 from modnas_fast.reproduction.compose import compose
 from modnas_fast.reproduction.covered import published_entry
 from modnas_fast.reproduction.gpt_plan import make_gpt_plan
-from modnas_fast.reproduction.hat_benchmark import REFERENCE_EVALUATIONS, REFERENCE_FILE, find_reference
+from modnas_fast.reproduction.hat_benchmark import REFERENCE_EVALUATIONS, find_reference
 from modnas_fast.reproduction.hat_plan import make_hat_plan
 from modnas_fast.reproduction.plan import DEFAULT, Plan, make_plan
+from modnas_fast.reproduction.reference import REFERENCE_FILE
 from modnas_fast.reproduction.tables import load_benchmark
 from modnas_fast.reproduction.trial import Entry, missing, run_group
 from modnas_fast.runtime.errors import InputError
@@ -221,7 +222,7 @@ def evaluations_of(plan: Plan) -> int:
 def front_points(benchmark: Benchmark, device: str, rows: Sequence[int] | Sequence[str]) -> list[list[float]]:
     """Normalised objectives of the non-dominated ones among rows of the table, or strings of judged networks."""
     table = benchmark.fronts[device]
-    if benchmark.row_table is not None:
+    if benchmark.is_open:
         onehot = benchmark.space.encode([benchmark.space.parse(str(text)) for text in rows])
         return front_of(benchmark.judged_points(device, onehot)).round(5).tolist()
     return table.values[table.front([int(row) for row in rows])].round(5).tolist()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from modnas_fast.config import Config
 from modnas_fast.devices.cost_source import CostSource
+from modnas_fast.devices.part_costs import PartCosts
 from modnas_fast.devices.row_costs import RowCosts
 from modnas_fast.devices.table_costs import TableCosts
 from modnas_fast.evaluation.benchmark import Benchmark
@@ -44,6 +45,17 @@ def source_of(config: Config, benchmark: Benchmark, search: Sequence[str], unsee
     if benchmark.row_table is not None:
         table, networks = benchmark.row_table, config.devices.networks
         return RowCosts(benchmark.space, table, benchmark.task, search, unseen, networks=networks, seed=seed)
+    if benchmark.part_table is not None:
+        return PartCosts(
+            benchmark.space,
+            benchmark.part_table,
+            ", ".join(benchmark.part_table.devices),
+            list(benchmark.table.metrics),
+            search,
+            unseen,
+            networks=config.devices.networks,
+            seed=seed,
+        )
     return TableCosts(
         benchmark.space,
         benchmark.table,

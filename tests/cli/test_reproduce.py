@@ -19,11 +19,11 @@ needs_tables = pytest.mark.skipif("MODNAS_DATA" not in os.environ, reason="MODNA
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        (("darts",), "reproduce: wanted nb201 or gpt, got 'darts'"),
-        (("gpt", "--source", "supernet"), "--source: gpt is reproduced with the surrogate alone, got 'supernet'"),
+        (("darts",), "reproduce: wanted one of nb201, gpt, hat, ofa, got 'darts'"),
+        (("gpt", "--source", "supernet"), "--source: gpt is reproduced with surrogate, got 'supernet'"),
         (("gpt", "--scale", "m"), "--scale: wanted s or l, for gpt alone, got 'm'"),
         (("nb201", "--scale", "l"), "--scale: wanted s or l, for gpt alone, got 'l'"),
-        (("nb201", "--source", "oracle"), "--source: wanted surrogate or supernet, got 'oracle'"),
+        (("nb201", "--source", "oracle"), "--source: nb201 is reproduced with surrogate or supernet, got 'oracle'"),
         (("nb201", "--data", "images"), "--data, --set: belong to --source supernet"),
         (("nb201", "--set", "seed=3"), "--data, --set: belong to --source supernet"),
         (("nb201", "--source", "supernet", "--set", "search.stepz=3"), "unknown key search.stepz"),
@@ -109,3 +109,22 @@ def test_a_page_that_fails_leaves_the_searches(command: Any, tmp_path: Path, mon
     assert ended.code == 1 and "hypervolume" in ended.out and "Page:" not in ended.out
     last = ended.err.splitlines()[-1]
     assert last.startswith("modnas-fast: no page: ") and "does not exist" in last and "the same command" in last
+
+
+def test_ofa_is_reproduced_on_both_kinds_of_tables(
+    command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def pretend(folder: Path, **settings: Any) -> dict[str, Any]:
+        asked.append((folder.name, settings["seeds"], settings["quick"]))
+        return {"devices": [], "methods": []}
+
+    monkeypatch.setattr("modnas_fast.reproduction.ofa.reproduce_ofa", pretend)
+    monkeypatch.setattr("modnas_fast.reproduction.ofa.reproduce_blocks", pretend)
+    monkeypatch.setattr("modnas_fast.report.write_reproduction", lambda folder: folder / "reproduction.html")
+    ended = command("reproduce", "ofa", "--quick", "--out", str(tmp_path / "run"))
+    assert ended.code == 0, ended.err
+    assert asked == [("run", 3, True), ("blocks", 3, True)]
+    pages = [line for line in ended.out.splitlines() if line.startswith("Page: ")]
+    assert pages == [f"Page: {tmp_path / 'run' / part / 'reproduction.html'}" for part in ("", "blocks")]

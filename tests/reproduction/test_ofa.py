@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from ofa_tables import DEVICES, write_tables
 
@@ -17,6 +18,7 @@ from modnas_fast.reproduction import constraints, ofa
 from modnas_fast.reproduction import run as module
 from modnas_fast.reproduction.compose import LABELS
 from modnas_fast.reproduction.constraints import BUDGETS, ConstrainedGroup, summary
+from modnas_fast.reproduction.covered import covered
 from modnas_fast.reproduction.ofa import budgets_table, reproduce_ofa
 from modnas_fast.reproduction.ofa_plan import BASELINES, make_ofa_plan, split_by_batch, split_by_card
 from modnas_fast.reproduction.plan import DEFAULT, Plan
@@ -91,7 +93,14 @@ def test_a_whole_reproduction_tells_what_stands_beside(tmp_path: Path, monkeypat
         assert found and found[-1] <= found[0]
     assert content["beside"]["budgets"] <= 2 * BUDGETS
     assert len(budgets_table(content["beside"]).rows) == 2
-    assert write_reproduction(tmp_path / "run").is_file()
+    published = content["published"]
+    assert len(published["networks"]) == 34 and set(published["compared"]) == {"v100_1", "v100_64"}
+    for name, points in published["points"].items():
+        assert len(points) == len(published["compared"][name]) == 6
+        for method in content["methods"]:
+            counts = [covered(run["devices"][name]["front"], np.array(points)) for run in method["runs"]]
+            assert published["covered"][method["name"]][name] == counts
+    assert "Of 6 published networks" in write_reproduction(tmp_path / "run").read_text()
 
 
 def test_a_summary_by_hand() -> None:

@@ -192,8 +192,12 @@ def _published(report: Reproduction) -> Table | None:
         ]
         for method in report.methods
     ]
-    caption = f"Of {len(published.networks)} published networks, dominated or equalled: mean ± deviation over seeds"
-    return Table(caption, ("Method", *names), [Group(rows)], "published sticky")
+    counts = {name: len(points) for name, points in published.points.items()}
+    alike = len(set(counts.values())) == 1
+    number_of = f"{next(iter(counts.values()))} " if alike else ""
+    caption = f"Of {number_of}published networks, dominated or equalled: mean ± deviation over seeds"
+    heads = names if alike else [f"{name}, of {counts.get(name, 0)}" for name in names]
+    return Table(caption, ("Method", *heads), [Group(rows)], "published sticky")
 
 
 def _counted(report: Reproduction) -> str:

@@ -65,16 +65,21 @@ def load_block_table(path: Path, space: MobileNetV3Space) -> BlockTable:
         children = [child for child in found if child.suffix in YAML or child.is_dir()]
         if not children:
             raise InputError(f"devices.table: {path} has no YAML file with latencies of blocks")
-        tables = [load_block_table(child, space) for child in children]
-        joined = BlockTable(space, {})
-        for table in tables:
-            joined.devices += table.devices
-            joined._sums.update(table._sums)
-        return joined
+        return join_block_tables(children, space)
     means = _read(path)
     names = _names(means, path)
     resolutions = [side for side in space.scale.resolutions if stem_of(names, space.scale, side) in means]
     return BlockTable(space, {_name(path): dict.fromkeys(resolutions, means)})
+
+
+def join_block_tables(paths: Sequence[Path], space: MobileNetV3Space) -> BlockTable:
+    """The devices of several tables in one, see `load_block_table`."""
+    joined = BlockTable(space, {})
+    for path in paths:
+        table = load_block_table(path, space)
+        joined.devices += table.devices
+        joined._sums.update(table._sums)
+    return joined
 
 
 def _of_folder(files: Mapping[Path, re.Match[str]], scale: Scale) -> dict[int, Means]:

@@ -31,6 +31,14 @@ CLASSES = 1000
 JUDGED = "Spearman 0.99 with the 24 published networks of width 1.0, 0.94 with 6 of width 1.2"
 
 
+def accuracy_net(space: MobileNetV3Space) -> AccuracyNet:
+    """What judges the accuracy of a space's networks, see `judge.is_judged`.
+
+    Raises InputError where its file is missing or damaged.
+    """
+    return AccuracyNet.load(locate("ofa/ofa-tutorial/acc_predictor.pth"), space)
+
+
 class MobileNetV3Published(Published):
     """What is known of a space whose options are some of Once-for-All's.
 
@@ -67,7 +75,7 @@ class MobileNetV3Published(Published):
 
     def truth(self, task: str) -> Truth:
         """Top-1 error in percent on ImageNet as Once-for-All's network of accuracies tells it: nobody trained them."""
-        judge = AccuracyNet.load(locate("ofa/ofa-tutorial/acc_predictor.pth"), self._space)
+        judge = accuracy_net(self._space)
         texts = self._networks
         onehot = self._space.encode([self._space.parse(text) for text in texts])
         side = self._space.scale.resolutions[-1]

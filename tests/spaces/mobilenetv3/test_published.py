@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import scipy.stats
 import torch
+import yaml
 from ofa_tables import latency_ms, networks, write_net, write_tables
 
 from modnas_fast.config import make_config
@@ -16,6 +17,7 @@ from modnas_fast.devices.table import load_costs, usual_split
 from modnas_fast.runs.sources import find_truth
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.spaces.mobilenetv3.judge import AccuracyNet
+from modnas_fast.spaces.mobilenetv3.published_networks import NETWORKS
 from modnas_fast.spaces.mobilenetv3.space import MobileNetV3Space
 
 DATA = os.environ.get("MODNAS_DATA")
@@ -135,14 +137,31 @@ def test_the_published_tables_are_read_and_judged_closely(monkeypatch: pytest.Mo
 def test_the_judge_ranks_the_published_networks(width: float, count: int, spearman: float, points: float) -> None:
     space = MobileNetV3Space("published", width=width, resolutions=tuple(range(128, 225, 4)))
     judge = AccuracyNet.load(Path(str(DATA)) / "ofa/ofa-tutorial/acc_predictor.pth", space)
-    with open(Path(str(DATA)) / "ofa/ofa_specialized.csv", encoding="utf-8") as file:
-        rows = [r for r in csv.DictReader(file) if float(r["width_mult"]) == width and int(r["image_size"]) <= 224]
-    texts = ["ks: {}\ne: {}\nd: {}\nr: {}".format(*(list(map(int, r[k])) for k in ("ks", "e", "d")), r["image_size"])
-             for r in rows]  # fmt: skip
-    told = 100 - judge(space.encode([space.parse(text) for text in texts]))
-    known = torch.tensor([float(r["imagenet_top1"]) for r in rows], dtype=torch.float64)
-    assert len(rows) == count and scipy.stats.spearmanr(told, known).statistic > spearman
+    networks = [network for network in NETWORKS if network.fits(space.scale)]
+    told = 100 - judge(space.encode([space.parse(network.architecture) for network in networks]))
+    known = torch.tensor([network.top1 for network in networks], dtype=torch.float64)
+    assert len(networks) == count and scipy.stats.spearmanr(told, known).statistic > spearman
     assert float((told - known).abs().mean()) < points
+
+
+@needs_data
+def test_the_published_networks_are_those_of_their_configurations() -> None:
+    with open(Path(str(DATA)) / "ofa/ofa_specialized.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    keys = ("device", "cost", "cost_unit", "imagenet_top1", "width_mult", "image_size", "ks", "e", "d")
+    assert {tuple(row[key] for key in keys) for row in rows} == {tuple(map(str, network)) for network in NETWORKS}
+    assert len(rows) == len(NETWORKS)
+
+
+def test_published_networks_are_read_from_their_digits() -> None:
+    for network in NETWORKS:
+        space = MobileNetV3Space("published", width=network.width, resolutions=(network.resolution,))
+        content = {"ks": network.kernels, "e": network.expansions, "d": network.depths}
+        form = yaml.safe_dump(
+            {key: list(map(int, digits)) for key, digits in content.items()} | {"r": network.resolution}
+        )
+        assert space.parse(form).text == network.architecture and network.fits(space.scale), network.words
+    assert sum(network.fits(SPACE.scale) for network in NETWORKS) == 6
 
 
 def test_made_up_networks_of_accuracies_are_refused_for_no_reason(tmp_path: Path) -> None:
