@@ -162,8 +162,8 @@ class Run:
         except Exception as error:  # whatever it is, hours of search are not lost for it
             self.report_fault = one_line(error)
 
-    def _run_stages(self) -> tuple[Answer, dict[str, Any], dict[str, Any]]:
-        """What was searched, evaluated and verified: what ranks do together."""
+    def _run_stages(self) -> tuple[Answer, dict[str, Any], dict[str, Any], dict[str, Any]]:
+        """What was searched, evaluated, measured and verified: what ranks do together."""
         ranks = self._ranks
         ranks.together(self.check)
         self._check_files()
@@ -174,12 +174,13 @@ class Run:
             prepared = self._prepare(mesh)
             answer = self._search(prepared)
             evaluation = once_together(self.folder / EVALUATION_FILE, lambda: self._evaluate(answer), ranks)
-            return answer, evaluation, self._verify(evaluation, prepared.devices)
+            measures = ranks.from_first(lambda: self._measure(prepared, evaluation))
+            return answer, evaluation, measures, self._verify(evaluation, prepared.devices)
 
-    def _finish(self, answer: Answer, evaluation: dict[str, Any], verification: dict[str, Any]) -> dict[str, Any]:
+    def _finish(
+        self, answer: Answer, evaluation: dict[str, Any], measures: dict[str, Any], verification: dict[str, Any]
+    ) -> dict[str, Any]:
         """The content of result.json."""
-        with self._search_threads():
-            measures = self._measure(answer.prepared, evaluation)
         self._measure_chosen(evaluation, answer.prepared.devices)
         seconds = self._seconds(answer, evaluation, measures, verification)
         return compose(self._inputs, self.folder, answer, evaluation, measures, verification, seconds)

@@ -18,6 +18,9 @@ from torch.nn import functional as F
 #: logits that exist at a time on a CPU, whose caches hold them, and elsewhere; at least _ROWS tokens have theirs
 _LOGITS_ON_CPU, _LOGITS = 2**20, 2**26
 _ROWS = 64
+#: classes per token up to which a network's gradient by the weight is kept: beside a token's activations, which are more
+#: than ten times its hidden states, so much is little
+_CLASSES_PER_TOKEN = 8
 
 
 class LinearOutputs:
@@ -94,13 +97,13 @@ class _Losses(torch.autograd.Function):
     """Nats [S] of weight [V, E], labels [R] with shares [R] and S times hidden states [R, e_s].
 
     Their gradients are computed with them, up to the cotangent of each. That by the weight is kept for each of
-    the networks where it is no larger than the hidden states; else probabilities are computed once more for it.
+    the networks where it is small beside their activations; else probabilities are computed once more for it.
     """
 
     @staticmethod
     def forward(ctx: Any, enabled: bool, weight: Tensor, y: Tensor, shares: Tensor, *hidden: Tensor) -> Tensor:
         by_weight, by_hidden = enabled and ctx.needs_input_grad[1], enabled and any(ctx.needs_input_grad[4:])
-        at_once = by_weight and len(weight) <= len(y)
+        at_once = by_weight and keeps_gradient(len(y), len(weight))
         losses = torch.zeros(len(hidden), dtype=_wide(weight), device=weight.device)
         of_hidden = [torch.empty_like(part) for part in hidden] if by_hidden else []
         of_weight = [weight.new_zeros(len(weight), part.shape[1]) for part in hidden] if at_once else []
@@ -173,6 +176,15 @@ def logits_at_a_time(rows: int, vocabulary: int, kind: str) -> int:
     (1000, 3200000)
     """
     return min(rows, _step(vocabulary, kind)) * vocabulary
+
+
+def keeps_gradient(rows: int, vocabulary: int) -> bool:
+    """Whether the losses of R tokens keep each network's gradient by the weight, which has the size of the weight.
+
+    >>> keeps_gradient(1000, 2000), keeps_gradient(1000, 50_000)
+    (True, False)
+    """
+    return vocabulary <= _CLASSES_PER_TOKEN * rows
 
 
 def _step(vocabulary: int, kind: str) -> int:

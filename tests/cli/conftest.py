@@ -100,7 +100,7 @@ class Cli:
     def __call__(self, *arguments: str | Path, memory: int | None = None) -> Ended:
         """A command run to its end."""
         process = self.start(*arguments, memory=memory)
-        out, err = process.communicate(timeout=300)
+        out, err = process.communicate(timeout=900)
         return Ended(process.returncode, out, err)
 
     def search(self, run: str, *arguments: str | Path, memory: int | None = None, **changes: Any) -> Ended:

@@ -36,7 +36,7 @@ KINDS: dict[str, tuple[str, ...]] = {
         "space.decoder_widths=[8,16]", "--set", "space.encoder_ffns=[8,16]", "--set", "space.decoder_ffns=[8,16]",
         "--set", "space.inner=16", "--set", "space.encoder_depths=[2]", "--set", "space.decoder_depths=[1,2]",
         "--set", "space.encoder_heads=[2]", "--set", "space.cross_heads=[2]", "--set", "space.reaches=[1,2]",
-        "--set", "task.vocabulary=bytes",
+        "--set", "task.vocabulary=bytes", "--set", "devices.formats=[float32]",
         "--set", "search.refine_networks=16", "--set", "objectives=[loss,latency,parameters]",
     ),
     "photos": (

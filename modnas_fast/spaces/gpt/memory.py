@@ -18,7 +18,7 @@ from typing import NamedTuple
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.free_memory import SHARE
 from modnas_fast.spaces.gpt.scales import Scale
-from modnas_fast.supernets.linear_outputs import logits_at_a_time
+from modnas_fast.supernets.linear_outputs import keeps_gradient, logits_at_a_time
 from modnas_fast.supernets.supernet import Plan
 
 #: bytes that networks computed one after the other keep, at most: more leaves a CPU's caches and gains little
@@ -68,7 +68,7 @@ def activation_bytes(given: Pass, recompute: bool = False) -> tuple[int, int]:
     width = given.sizes[0]
     kept = layers * (given.rows * width if recompute else layer)
     kept += given.rows * (5 * width + 2 if given.prefixes else 8 * width + 8)
-    if given.by_weights and given.vocabulary <= given.rows:
+    if given.by_weights and keeps_gradient(given.rows, given.vocabulary):
         kept += given.vocabulary * width
     return kept * given.itemsize, (_working(given) + (layer if recompute else 0)) * given.itemsize
 

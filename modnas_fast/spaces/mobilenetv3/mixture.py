@@ -7,7 +7,6 @@ network that they name, exactly. Resolutions have no such form: outputs at sever
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -17,6 +16,7 @@ from torch.nn import functional as F
 from modnas_fast.spaces.mobilenetv3.prefixes import Norms, beginning, ending
 from modnas_fast.spaces.mobilenetv3.scales import middle_channels, squeezed_channels
 from modnas_fast.spaces.mobilenetv3.shared import ElasticKernels, SharedWeights, SqueezeExcite
+from modnas_fast.supernets.prefixes import prefixes
 
 
 class Shares(NamedTuple):
@@ -54,9 +54,9 @@ def _bottleneck(
     taps = _mixed_kernel(depthwise.conv, shares.kernels[stage, layer], widths[-1])
     y = norms.depthwise(y, taps, stride, depthwise.norm, scale.activations[stage])
     share = shares.expansions[stage, layer]
-    y = y * (share @ _prefixes(widths, y))[:, None, None]
+    y = y * (share @ prefixes(widths, y))[:, None, None]
     if depthwise.excite is not None:
-        inner = share @ _prefixes([squeezed_channels(width) for width in widths], y)
+        inner = share @ prefixes([squeezed_channels(width) for width in widths], y)
         y = _excited(depthwise.excite, y, inner)
     return norms(F.conv2d(y, point.weight), point.norm)
 
@@ -75,9 +75,3 @@ def _excited(layer: SqueezeExcite, x: Tensor, inner: Tensor) -> Tensor:
     """Squeeze-and-excite of channels that are masked already; `inner` masks those between."""
     y = F.relu(F.linear(x.mean((2, 3)), layer.reduce.weight.flatten(1), layer.reduce.bias)) * inner
     return x * F.hardsigmoid(F.linear(y, layer.expand.weight.flatten(1), layer.expand.bias))[:, :, None, None]
-
-
-def _prefixes(sizes: Sequence[int], like: Tensor) -> Tensor:
-    """[options, largest]: 1 where a channel is among the first of each size."""
-    counts = torch.tensor(sizes, device=like.device)
-    return (torch.arange(sizes[-1], device=like.device) < counts[:, None]).to(like)
