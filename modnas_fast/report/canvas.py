@@ -19,6 +19,8 @@ from modnas_fast.runtime.files import replacing
 DPI = 150
 PANEL = (3.3, 2.75)
 """Width and height of one small multiple, in inches."""
+LEGEND_COLUMN = 2.3
+"""Width in inches that a name of a legend takes at most."""
 GRID_COLOUR = "#e8ebef"
 UNSEEN_FACE = "#f6f7f9"
 
@@ -107,7 +109,7 @@ def legend_right(canvas: Canvas, figures: Sequence[Figure]) -> None:
 def legend_below(canvas: Canvas, figures: Sequence[Figure]) -> None:
     """What the traces of the figures are called, below all axes."""
     if entries := handles(figures):
-        columns = min(4, len(entries))
+        columns = min(4, len(entries), max(1, int(canvas.get_figwidth() / LEGEND_COLUMN)))
         canvas.legend(handles=entries, loc="outside lower center", frameon=False, fontsize=9, ncols=columns)
 
 

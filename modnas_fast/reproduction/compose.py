@@ -84,6 +84,7 @@ def head(source: str, benchmark: Benchmark, command: str, seconds: float, about:
         "front": about.front,
         "task": benchmark.task,
         "judged": benchmark.judge is not None,
+        "exact_cost": benchmark.part_table is not None,
         "quality": vars(benchmark.quality),
         "cost": vars(cost),
         "seconds": seconds,

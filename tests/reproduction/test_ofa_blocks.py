@@ -94,7 +94,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def small(*arguments: Any) -> Plan:
     """The plan with every search as small as it goes."""
     plan = make_blocks_plan(*arguments)
-    parts = {
+    parts: dict[str, Any] = {
         name: tuple(replace(group, overrides=(*group.overrides, *TINY)) for group in getattr(plan, name))
         for name in ("main", "paper")
     }
@@ -123,6 +123,7 @@ def test_a_whole_reproduction_has_exact_latencies(home: Path, monkeypatch: pytes
         (run,) = content["methods"][0]["runs"]
         assert published["covered"]["modnas"][name] == [covered(run["devices"][name]["front"], np.array(points))]
     page = write_reproduction(folder).read_text()
+    assert "judged error" in page and "judged latency" not in page
     assert "i7-8700K, of 30" in page and "note10, of 6" in page and "reference search&#39;s front" in page
 
     config = small(str(folder / REFERENCE_FILE), 1, True).main[0].config(DEFAULT)

@@ -217,6 +217,8 @@ class Reproduction(Part):
     task: str = ""
     #: whether fronts are of values that a model tells, those of the exact front too
     judged: bool = False
+    #: whether the cost is nevertheless exact
+    exact_cost: bool = False
     quality: Measure = Measure(name="error", unit="%")
     cost: Measure = Measure(name="latency", unit="ms")
     seeds: list[int] = []

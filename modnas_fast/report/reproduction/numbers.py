@@ -155,10 +155,10 @@ def first_front(method: Method, device: ReproducedDevice) -> list[tuple[float, f
 
 def axis_titles(report: Reproduction, device: ReproducedDevice) -> tuple[str, str]:
     """Titles of the axes of a device's fronts, as `in_units` gives them."""
-    judged = "judged " * report.judged
+    quality, cost = "judged " * report.judged, "judged " * (report.judged and not report.exact_cost)
     if has_units(device):
-        return judged + report.cost.titled, judged + report.quality.titled
-    return f"{judged}{report.cost.name} (normalised)", f"{judged}{report.quality.name} (normalised)"
+        return cost + report.cost.titled, quality + report.quality.titled
+    return f"{cost}{report.cost.name} (normalised)", f"{quality}{report.quality.name} (normalised)"
 
 
 def radar_values(method: Method, devices: Sequence[ReproducedDevice]) -> list[float | None]:
