@@ -48,7 +48,8 @@ def parse(words: list[str]) -> None:
         command = command.commands[name]
     given = command.make_context(name, words).params
     if "set_" in given:
-        make_config(preset=given.get("preset"), overrides=given["set_"] or ())
+        space = {"space": {"name": "mobilenetv3"}} if name == "measure-blocks" else {}
+        make_config(space, preset=given.get("preset"), overrides=given["set_"] or ())
     if name == "bench" and given["name"] != "NAME":
         assert given["name"] in available()
 
