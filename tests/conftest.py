@@ -1,7 +1,22 @@
 """Settings of all tests."""
 
+import os
+
+import pytest
 from hypothesis import settings
 
 # A busy machine is no failure: what a property costs is not what its test is about.
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
+
+
+#: tests of many minutes altogether, left out unless MODNAS_FAST_LONG_TESTS=1
+LONG = ("reproduction/test_ofa", "reproduction/test_hat", "distributed/")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leaves out the long tests unless they are asked for."""
+    if os.environ.get("MODNAS_FAST_LONG_TESTS") != "1":
+        for item in items:
+            if any(f"/tests/{part}" in item.path.as_posix() for part in LONG):
+                item.add_marker(pytest.mark.skip(reason="takes long: set MODNAS_FAST_LONG_TESTS=1"))
