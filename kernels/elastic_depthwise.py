@@ -10,29 +10,20 @@ where the last two terms are left out if mean and variance are constants.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from modnas_fast.kernels.fused_block import ACTIVATIONS, Found
+
 #: pixels and channels of a program
 _PIXELS, _CHANNELS = 64, 32
 #: programs that sums over pixels are divided among, at most
 _SLOTS = 64
-_ACTIVATIONS = {None: 0, "relu": 1, "hswish": 2}
 _LAST = torch.channels_last
-
-
-class Found(NamedTuple):
-    """The result of a block."""
-
-    y: Tensor
-    mean: Tensor
-    variance: Tensor
-    saved: tuple[Tensor | None, ...]
-    """What `backward` needs: x, taps, scale, shift, mean, variance, z."""
 
 
 def forward(
@@ -59,7 +50,7 @@ def forward(
         y = torch.empty_like(z)
         added = z if residual is None else residual.contiguous(memory_format=_LAST)
         _normalise[_grid(z)](
-            z, factor, offset, added, y, _pixels(z), z.shape[1], ACTIVATION=_ACTIVATIONS[activation],
+            z, factor, offset, added, y, _pixels(z), z.shape[1], ACTIVATION=ACTIVATIONS[activation],
             ADD=residual is not None, **_tile(z),
         )  # fmt: skip
     saved = x, taps, scale, shift, mean, variance, None if taps is None else z
@@ -80,7 +71,7 @@ def backward(
     z, dy = x if z is None else z, dy.contiguous(memory_format=_LAST)
     factor, offset, inverse = _factors(scale, shift, mean, variance, eps)
     rows, channels = _pixels(z), z.shape[1]
-    of = {"ACTIVATION": _ACTIVATIONS[activation], **_tile(z)}
+    of = {"ACTIVATION": ACTIVATIONS[activation], **_tile(z)}
     with torch.cuda.device_of(x):
         each, slots = _slots(rows)
         sums = torch.empty((2, slots, channels), dtype=z.dtype, device=z.device)

@@ -5,25 +5,15 @@ The backward pass keeps the convolution's result alone, and computes the normali
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from modnas_fast.kernels.fused_block import ACTIVATIONS, Found
 from modnas_fast.runtime import implementations
 
-_ACTIVATIONS = {None: 0, "relu": 1, "hswish": 2}
 _LAST = torch.channels_last
-
-
-class Found(NamedTuple):
-    """The result of a block."""
-
-    y: Tensor
-    mean: Tensor
-    variance: Tensor
-    saved: tuple[Tensor | None, ...]
-    """What `backward` needs: x, taps, scale, shift, mean, variance, z."""
 
 
 def forward(
@@ -50,7 +40,7 @@ def forward(
     else:
         mean, variance = (tensor.contiguous() for tensor in statistics)
     _call("forward", x)(
-        _sizes(x, taps, stride), _ACTIVATIONS[activation], eps, statistics is not None, x.data_ptr(), _address(taps),
+        _sizes(x, taps, stride), ACTIVATIONS[activation], eps, statistics is not None, x.data_ptr(), _address(taps),
         scale.data_ptr(), shift.data_ptr(), _address(residual), torch.get_num_threads(), mean.data_ptr(),
         variance.data_ptr(), _address(z), y.data_ptr(),
     )  # fmt: skip
@@ -73,7 +63,7 @@ def backward(
     dtaps = torch.empty_like(taps) if taps is not None and of_taps else None
     dscale, dshift = torch.empty_like(scale), torch.empty_like(shift)
     _call("backward", x)(
-        _sizes(x, taps, stride), _ACTIVATIONS[activation], eps, given, dy.data_ptr(), x.data_ptr(), _address(taps),
+        _sizes(x, taps, stride), ACTIVATIONS[activation], eps, given, dy.data_ptr(), x.data_ptr(), _address(taps),
         scale.data_ptr(), shift.data_ptr(), mean.data_ptr(), variance.data_ptr(), _address(z),
         torch.get_num_threads(), _address(dx), _address(dtaps), dscale.data_ptr(), dshift.data_ptr(),
     )  # fmt: skip
