@@ -37,7 +37,7 @@ test: $(VENV)/installed-tests
 	  -DMODNAS_FAST_SANITIZE=ON
 	$(BIN)/cmake --build $(CORE_TESTS)
 	$(BIN)/ctest --test-dir $(CORE_TESTS) --output-on-failure
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile --durations=40
 
 docs: $(VENV)/installed-docs
 	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -d build/docs-cache docs build/docs

@@ -96,15 +96,16 @@ def search(
     sections, budgets = _command_line_sections(data, verify), budget_of(most)
     if show_config and resume is None:
         from modnas_fast.config import make_config, to_yaml, with_absolute_paths
-        from modnas_fast.runs.own_images import preset_of_images, sized
 
         if seed is not None:
             sections["seed"] = seed
         file = config and config.expanduser()
         shown = make_config(
-            preset=preset, file=file, overrides=set_ or (), preset_of_images=preset_of_images, **sections
+            preset=preset, file=file, overrides=set_ or (), preset_of_images=_preset_of_images, **sections
         )
         if budgets:
+            from modnas_fast.runs.own_images import sized
+
             shown, _ = sized(shown, budgets)
         print(to_yaml(with_absolute_paths(shown)), end="")
         return
@@ -154,6 +155,13 @@ class _Started:
 
     def __call__(self, run: Run) -> None:
         self.run = run
+
+
+def _preset_of_images(place: str) -> str:
+    """Looks at images of one's own, and loads what that takes only then."""
+    from modnas_fast.runs.own_images import preset_of_images
+
+    return preset_of_images(place)
 
 
 def _command_line_sections(data: str | None, verify: int | None) -> dict[str, Any]:

@@ -40,7 +40,7 @@ KINDS: dict[str, tuple[str, ...]] = {
         "--set", "search.refine_networks=16", "--set", "objectives=[loss,latency,parameters]",
     ),
     "photos": (
-        "--preset", "mobilenet-small", "--data", "pets", "--set", "space.width=0.1", "--set",
+        "--preset", "mobilenet-small", "--data", "own-pets", "--set", "space.width=0.1", "--set",
         "space.resolutions=[32,40]", "--set", "space.kernels=[3,5]", "--set", "space.expansions=[1,2]", "--set",
         "space.depths=[1]", "--set", "search.refine_networks=16", "--set", "search.batch_size=8",
         "--set", "search.steps=20", "--set", "devices.unseen=[cpu_t1_b32_fp32,cpu_t1_b128_fp32]",
@@ -79,12 +79,12 @@ def kind(cli: Any, request: pytest.FixtureRequest) -> tuple[Any, str, Path]:
     write_own_table(cli.folder / "own.csv")
     write_pairs(cli.folder / "pairs.tsv")
     for seed, name in enumerate(("cat", "dog")):
-        fill(cli.folder / "pets" / name, 24, size=(48, 40), seed=100 * seed)
+        fill(cli.folder / "own-pets" / name, 24, size=(48, 40), seed=100 * seed)
     options = [*cli.settings(), *KINDS[request.param]]
     if {"gpt-small", "hat-small", "mobilenet-small"} & set(options):
         options.remove("space.channels=2")
         options.remove("--set")
-    folder = cli.folder / request.param.replace(" ", "-").replace(",", "")
+    folder = cli.folder / "kinds" / request.param.replace(" ", "-").replace(",", "")
     ended = cli("search", "--out", folder, *options)
     assert ended.code == 0, ended.err
     return cli, options, folder
