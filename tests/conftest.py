@@ -1,6 +1,7 @@
 """Settings of all tests."""
 
 import os
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -11,12 +12,25 @@ settings.load_profile("unhurried")
 
 
 #: tests of many minutes altogether, left out unless MODNAS_FAST_LONG_TESTS=1
-LONG = ("reproduction/test_ofa", "reproduction/test_hat", "distributed/")
+LONG = (
+    "reproduction/test_ofa",
+    "reproduction/test_hat",
+    "distributed/",
+    "cli/test_reproduce.py::test_the_quick_reproduction_of_the_real_tables",
+)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """What `--dist loadfile` is here."""
+    from scheduling import ByFile
+
+    return ByFile(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leaves out the long tests unless they are asked for."""
     if os.environ.get("MODNAS_FAST_LONG_TESTS") != "1":
         for item in items:
-            if any(f"/tests/{part}" in item.path.as_posix() for part in LONG):
+            if any(f"tests/{part}" in item.nodeid for part in LONG):
                 item.add_marker(pytest.mark.skip(reason="takes long: set MODNAS_FAST_LONG_TESTS=1"))

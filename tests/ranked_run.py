@@ -33,7 +33,7 @@ OVERRIDES = (
     "devices.unseen=[hub]", THREE, "space.channels=2", "space.cells=1", "task.limit=120", "predictor.steps=30",
     "search.steps=12", "search.warmup_steps=3", "search.refine_steps=3", "search.refine_preferences=3",
     "search.refine_networks=24", "search.batch_size=15", "search.evaluations=1", "search.checkpoint_every=4",
-    "search.log_every=2", "evaluation.rays=6", "verify.networks=3", "verify.epochs=1",
+    "search.log_every=2", "evaluation.rays=6", "verify.networks=3", "verify.epochs=1", "report.plots=false",
 )  # fmt: skip
 TABLE = "own.csv"
 

@@ -23,6 +23,7 @@ TINY_TABLE = {
     "search.evaluations": 2,
     "search.checkpoint_every": 2,
     "evaluation.rays": 8,
+    "report.plots": False,
 }
 
 

@@ -74,7 +74,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def without_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("modnas_fast.report.write_report", lambda run: None)
+    monkeypatch.setattr("modnas_fast.report.write_report", lambda *_: None)
 
 
 def called(monkeypatch: pytest.MonkeyPatch, name: str) -> list[None]:
@@ -126,7 +126,7 @@ def test_an_example_searches(section: str, tables: Path, tmp_path: Path, monkeyp
 DEPTHS = {
     "task": {"limit": 120},
     "space": {"channels": 2, "cells": 1},
-    "devices": {"networks": 30},
+    "devices": {"networks": 30, "heldout": 6, "repeats": 2},
     "predictor": {"kind": "additive", "steps": 40},
     "search": {"steps": 6, "warmup_steps": 2, "refine_steps": 2, "refine_networks": 20, "evaluations": 0},
     "evaluation": {"rays": 6},

@@ -489,6 +489,13 @@ class VerifyConfig(Section):
     """Of that SGD."""
 
 
+class ReportConfig(Section):
+    """What is written to be looked at."""
+
+    plots: bool = True
+    """PNG files beside the page; false: the page alone, in a third of the time. `modnas-fast report` writes both."""
+
+
 class Config(Section):
     """Everything that determines a run."""
 
@@ -510,6 +517,7 @@ class Config(Section):
     search: SearchConfig = SearchConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     verify: VerifyConfig = VerifyConfig()
+    report: ReportConfig = ReportConfig()
 
     @property
     def num_rays(self) -> int:

@@ -85,14 +85,15 @@ def breakable(architecture: str) -> Markup:
     return Markup(re.sub(r"(?<=[+])|(?<=[0-9][|])(?=[a-z])", "<wbr>", str(escape(architecture))))
 
 
-def write_page(path: Path, page: Callable[[], str], plots: Callable[[Path], object]) -> Path:
-    """The path of a page, written by rename after the PNG files that `plots` writes to the folder beside it.
+def write_page(path: Path, page: Callable[[], str], plots: Callable[[Path], object] | None) -> Path:
+    """The path of a page, written by rename after the PNG files that `plots` writes to the folder beside it, if given.
 
     Raises InputError with the remedy where the operating system refuses to write.
     """
     try:
-        with own_style():
-            plots(path.parent / "plots")
+        if plots is not None:
+            with own_style():
+                plots(path.parent / "plots")
         write_text(path, page())
     except OSError as error:
         raise InputError(

@@ -158,7 +158,7 @@ class Run:
 
             with self._reporter.stage("Writing the report", 1):
                 keep_drawings(self.folder)
-                write_report(self.folder)
+                write_report(self.folder, self.config.report.plots)
         except Exception as error:  # whatever it is, hours of search are not lost for it
             self.report_fault = one_line(error)
 

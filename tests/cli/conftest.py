@@ -38,6 +38,7 @@ TINY = {
     "evaluation.rays": 6,
     "verify.networks": 1,
     "verify.epochs": 1,
+    "report.plots": False,
 }
 
 

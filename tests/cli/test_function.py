@@ -34,7 +34,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def here(tables: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MODNAS_DATA", str(tables))
-    monkeypatch.setattr("modnas_fast.report.write_report", lambda run: None)
+    monkeypatch.setattr("modnas_fast.report.write_report", lambda *_: None)
 
 
 def content(run: str | Path) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def test_bad_arguments_are_told_before_anything_is_written(
 
 
 def test_a_missing_report_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(run: Path) -> None:
+    def fail(run: Path, with_plots: bool) -> None:
         raise RuntimeError("no ink")
 
     monkeypatch.setattr("modnas_fast.report.write_report", fail)

@@ -21,33 +21,37 @@ from modnas_fast.spaces import NB201Space
 SPACE = NB201Space()
 DEVICES = {"phone": "search", "board": "search", "hub": "unseen"}
 THREE = "objectives=[error,latency,energy]"
+#: of this machine's settings half, which is enough wherever both number formats are not the point
+FEW = ("--set", "devices.formats=[float32]", "--set", "devices.unseen=[cpu_t1_b32_fp32]")
 #: per kind, what makes it; `energy` and `latency` come from a table of 40 networks
 KINDS: dict[str, tuple[str, ...]] = {
-    "measured here, parameters by a formula": ("--set", "objectives=[error,latency,parameters]"),
+    "measured here, parameters by a formula": (
+        "--set", "objectives=[error,latency,parameters]", "--set", "report.plots=true",
+    ),
     "a table of some networks": ("--set", "devices.table=own.csv", "--set", "devices.unseen=[hub]", "--set", THREE),
     "formulas alone": ("--set", "objectives=[error,parameters,flops]"),
     "language": (
         "--preset", "gpt-small", "--set", "space.widths=[8,16]", "--set", "space.depths=[1,2]", "--set",
         "space.heads=[1,2]", "--set", "task.test_limit=40", "--set", "search.refine_networks=16",
-        "--set", "task.vocabulary=300", "--set", "objectives=[perplexity,latency,token_latency,cache_memory]",
+        "--set", "task.vocabulary=300", "--set", "objectives=[perplexity,token_latency,cache_memory]", *FEW,
     ),
     "translation": (
         "--preset", "hat-small", "--data", "pairs.tsv", "--set", "space.encoder_widths=[8,16]", "--set",
         "space.decoder_widths=[8,16]", "--set", "space.encoder_ffns=[8,16]", "--set", "space.decoder_ffns=[8,16]",
         "--set", "space.inner=16", "--set", "space.encoder_depths=[2]", "--set", "space.decoder_depths=[1,2]",
         "--set", "space.encoder_heads=[2]", "--set", "space.cross_heads=[2]", "--set", "space.reaches=[1,2]",
-        "--set", "task.vocabulary=bytes", "--set", "devices.formats=[float32]",
-        "--set", "search.refine_networks=16", "--set", "objectives=[loss,latency,parameters]",
+        "--set", "task.vocabulary=bytes", "--set", "search.refine_networks=16",
+        "--set", "objectives=[loss,latency,parameters]", *FEW,
     ),
     "photos": (
         "--preset", "mobilenet-small", "--data", "own-pets", "--set", "space.width=0.1", "--set",
         "space.resolutions=[32,40]", "--set", "space.kernels=[3,5]", "--set", "space.expansions=[1,2]", "--set",
         "space.depths=[1]", "--set", "search.refine_networks=16", "--set", "search.batch_size=8",
-        "--set", "search.steps=20", "--set", "devices.unseen=[cpu_t1_b32_fp32,cpu_t1_b128_fp32]",
+        "--set", "search.steps=20", *FEW,
     ),
     "measured here, judged by a truth": (
         "--preset", "nb201", "--set", "devices.table=null", "--set", "task.queries=20", "--set", "space.cells=1",
-        "--set", "search.warmup_steps=0",
+        "--set", "search.warmup_steps=0", *FEW,
     ),
 }  # fmt: skip
 

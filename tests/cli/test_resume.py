@@ -137,7 +137,7 @@ def test_a_damaged_file_is_named(
 def test_a_report_that_fails_leaves_the_answer(
     command: Any, copied: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception, told: str
 ) -> None:
-    def fail(run: Path) -> None:
+    def fail(run: Path, with_plots: bool) -> None:
         raise fault
 
     before = (copied / "result.json").read_bytes()

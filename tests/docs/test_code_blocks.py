@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import re
 import shlex
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ import torch
 import typer
 from docs.surroundings import SURROUNDINGS
 
+import modnas_fast
 from modnas_fast.cli.app import app
 from modnas_fast.cli.bench import available
 from modnas_fast.config import make_config
@@ -23,6 +26,12 @@ PAGES = {
     path.relative_to(ROOT).as_posix(): path for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 }
 FENCE = re.compile(r"^```(\S*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+#: a search of a page takes minutes; here it goes the same way in seconds
+SHORT = (
+    "devices.networks=8", "devices.heldout=6", "devices.repeats=2", "predictor.steps=50", "search.steps=12",
+    "search.warmup_steps=8", "search.refine_steps=4", "search.refine_preferences=3", "search.refine_networks=24",
+    "search.evaluations=1", "evaluation.rays=6", "verify.networks=1", "verify.epochs=1", "report.plots=false",
+)  # fmt: skip
 LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")
 
 
@@ -61,6 +70,8 @@ def parse(words: list[str]) -> None:
 )
 def test_python_blocks_run_in_turn(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    if os.environ.get("MODNAS_FAST_LONG_TESTS") != "1":
+        monkeypatch.setattr(modnas_fast, "search", functools.partial(modnas_fast.search, overrides=SHORT))
     try:
         names = SURROUNDINGS[page]() if page in SURROUNDINGS else {}
         for line, code in blocks(PAGES[page].read_text(encoding="utf-8")):

@@ -49,8 +49,8 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 @pytest.mark.parametrize(
     "environment",
-    [{"MPLBACKEND": INLINE}, {"MPLBACKEND": "nonsense"}, {"MPLBACKEND": "TkAgg"}, {"MPLBACKEND": ""},
-     {"MPLCONFIGDIR": "/proc/nothing"}, {"HOME": "/proc/nothing", "XDG_CACHE_HOME": "", "XDG_CONFIG_HOME": ""}],
+    [{"MPLBACKEND": INLINE}, {"MPLBACKEND": "nonsense", "MPLCONFIGDIR": "/proc/nothing"}, {"MPLBACKEND": "TkAgg"},
+     {"MPLBACKEND": "", "HOME": "/proc/nothing", "XDG_CACHE_HOME": "", "XDG_CONFIG_HOME": ""}],
     ids=str,
 )  # fmt: skip
 def test_the_environment_changes_nothing(tmp_path: Path, plain: dict[str, bytes], environment: dict[str, str]) -> None:
@@ -61,9 +61,16 @@ def test_the_environment_changes_nothing(tmp_path: Path, plain: dict[str, bytes]
     assert pictures(tmp_path / "run") == plain
 
 
-@pytest.mark.parametrize("place", ["here", "variable", "home"])
 @pytest.mark.parametrize(
-    "content", [DARK.encode(), b"nonsense\nbackend: x\n:::\n", b"\xff\xfe\x80\x81"], ids=["dark", "broken", "binary"]
+    ("place", "content"),
+    [
+        ("here", DARK.encode()),
+        ("variable", DARK.encode()),
+        ("home", DARK.encode()),
+        ("here", b"nonsense\nbackend: x\n:::\n"),
+        ("variable", b"\xff\xfe\x80\x81"),
+    ],
+    ids=["dark-here", "dark-variable", "dark-home", "broken-here", "binary-variable"],
 )
 def test_a_matplotlibrc_changes_nothing(tmp_path: Path, plain: dict[str, bytes], place: str, content: bytes) -> None:
     cwd = tmp_path / "cwd"

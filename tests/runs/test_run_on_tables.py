@@ -58,7 +58,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> Result:
 @pytest.fixture
 def without_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs write no page: it takes longer than all else."""
-    monkeypatch.setattr("modnas_fast.report.write_report", lambda run: None)
+    monkeypatch.setattr("modnas_fast.report.write_report", lambda *_: None)
 
 
 def twin(result: Result, name: str) -> Device:
@@ -260,7 +260,7 @@ THREE = {
 @pytest.fixture(scope="module")
 def three(tmp_path_factory: pytest.TempPathFactory) -> Result:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("modnas_fast.report.write_report", lambda run: None)
+        patch.setattr("modnas_fast.report.write_report", lambda *_: None)
         return executed(tmp_path_factory.mktemp("three") / "run", table_config(**THREE))
 
 
@@ -348,7 +348,7 @@ def part(tables: Benchmark, tmp_path_factory: pytest.TempPathFactory) -> tuple[R
     folder = tmp_path_factory.mktemp("part")
     texts = own_table(tables, folder / "own.csv", 60)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("modnas_fast.report.write_report", lambda run: None)
+        patch.setattr("modnas_fast.report.write_report", lambda *_: None)
         changes = {"devices__table": folder / "own.csv", "predictor__kind": "additive", "predictor__steps": 300}
         return executed(folder / "run", table_config(**changes)), texts
 

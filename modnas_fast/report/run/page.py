@@ -10,8 +10,8 @@ from modnas_fast.report.run.figures import all_figures
 from modnas_fast.report.run.prepared import prepare
 
 
-def write_report(run: Path | str) -> Path:
-    """The path of `report.html`, written anew with the PNG files under `plots/`, each by rename.
+def write_report(run: Path | str, with_plots: bool = True) -> Path:
+    """The path of `report.html`, written anew with the PNG files under `plots/` if wanted, each by rename.
 
     `run` is the folder of a finished run: `result.json` is needed; where `history.json` or
     `predictor.json` is absent, the page says so in the place of their figures. The page needs no network.
@@ -25,7 +25,7 @@ def write_report(run: Path | str) -> Path:
 
         write_plots(contents, folder)
 
-    return write_page(Path(run) / "report.html", lambda: page_html(contents), plots)
+    return write_page(Path(run) / "report.html", lambda: page_html(contents), plots if with_plots else None)
 
 
 def page_html(contents: RunContents) -> str:
