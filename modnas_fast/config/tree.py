@@ -413,6 +413,9 @@ class SearchConfig(Section):
     """Where w and Φ are trained, errors computed and chosen networks verified. `auto`: a GPU where torch sees one and
     all it sees are of compute capability 8.0 or more, else the CPU. With `task.source=surrogate` there is nothing to
     train but Φ, and the CPU serves."""
+    devices_per_step: Positive | None = 32
+    """Searched devices in a step at most, drawn anew for every one where there are more: time per step then does not
+    grow with their number, and nothing is lost (docs/large-searches.md). None: all (paper)."""
     device_chunk: Positive | None = None
     """Devices that are computed side by side; gradients are exact whatever it is. None: as many as fit into the free
     memory of a GPU; on a CPU, where each thread has its own, as many as stay within 256 MB, which is faster."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from modnas_fast.devices.device import Device
-from modnas_fast.devices.table_file import TableFile, read_table_file
+from modnas_fast.devices.table_file import Names, TableFile, read_table_file
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.suggestions import did_you_mean
 from modnas_fast.spaces import SearchSpace
@@ -116,38 +118,58 @@ def load_cost_file(file: Path, space: SearchSpace) -> CostTable:
         )
     if not table.places:
         raise InputError(f"{file}: wanted a row per network and device below the heading, it has no rows")
-    row_of = _row_of(table, space)
+    architectures, row_of = _row_of(table, space)
     columns = [table.positive_numbers(column) for column in metrics]
-    costs = torch.tensor(columns, dtype=torch.float64).T  # [rows, C]
-    architectures = tuple(sorted(next(iter(row_of.values()))))
-    values = {device: costs[[rows[text] for text in architectures]] for device, rows in row_of.items()}
+    costs = torch.from_numpy(np.stack(columns, axis=-1))  # [rows, C]
+    values = {device: costs[torch.from_numpy(rows)] for device, rows in row_of.items()}
     return CostTable(architectures, dict(metrics.values()), values)
 
 
-def _row_of(table: TableFile, space: SearchSpace) -> dict[str, dict[str, int]]:
-    """Row by device and architecture. Raises InputError where a device has a network twice or lacks one."""
-    parsed: dict[str, str] = {}
-    found: dict[str, dict[str, int]] = {}
-    for row, (written, device) in enumerate(zip(table.texts("architecture"), table.texts("device"))):
-        if written not in parsed:
-            try:
-                parsed[written] = space.parse(written).text
-            except InputError as error:
-                raise InputError(f"{table.at(row)}: {error}") from None
-        rows, text = found.setdefault(device, {}), parsed[written]
-        if text in rows:
-            first = table.places[rows[text]]
-            raise InputError(f"{table.at(row)}: device {device} has {text} already in {table.place} {first}; keep one")
-        rows[text] = row
-    for device, rows in found.items():
-        for other, others in found.items():
-            lacking = next((text for text in others if text not in rows), None)
-            if lacking is not None:
-                raise InputError(
-                    f"{table.file}: device {device} lacks {lacking}, which {other} has in {table.place} "
-                    f"{table.places[others[lacking]]}; every device needs the same networks"
-                )
-    return found
+def _row_of(table: TableFile, space: SearchSpace) -> tuple[tuple[str, ...], dict[str, NDArray[np.int64]]]:
+    """Networks in the order of their strings, and the row of each by device.
+
+    Raises InputError where a device has a network twice or lacks one.
+    """
+    networks, devices = _networks(table, space), table.names("device")
+    rows = np.full((len(devices.distinct), len(networks.distinct)), -1)
+    cells = devices.codes * rows.shape[1] + networks.codes
+    _, first = np.unique(cells, return_index=True)
+    if len(first) < len(cells):
+        row = int(np.setdiff1d(np.arange(len(cells)), first)[0])
+        device, text = devices.distinct[devices.codes[row]], networks.distinct[networks.codes[row]]
+        before = table.places[int(np.flatnonzero(cells == cells[row])[0])]
+        raise InputError(f"{table.at(row)}: device {device} has {text} already in {table.place} {before}; keep one")
+    rows[devices.codes, networks.codes] = np.arange(len(cells))
+    if (rows < 0).any():
+        raise InputError(_what_lacks(table, devices.distinct, networks.distinct, rows))
+    order = sorted(range(len(networks.distinct)), key=networks.distinct.__getitem__)
+    found = {device: rows[place][order] for place, device in enumerate(devices.distinct)}
+    return tuple(networks.distinct[place] for place in order), found
+
+
+def _networks(table: TableFile, space: SearchSpace) -> Names:
+    """The networks of the rows, by their strings in the space. Raises InputError that names a row without one."""
+    written = table.names("architecture")
+    place: dict[str, int] = {}
+    codes = []
+    for row, text in zip(written.first_rows(), written.distinct, strict=True):
+        try:
+            codes.append(place.setdefault(space.parse(text).text, len(place)))
+        except InputError as error:
+            raise InputError(f"{table.at(row)}: {error}") from None
+    return Names(list(place), np.array(codes, np.int64)[written.codes])
+
+
+def _what_lacks(table: TableFile, devices: Sequence[str], networks: Sequence[str], rows: NDArray[np.int64]) -> str:
+    """Which device lacks the network that another has first."""
+    device = int(np.flatnonzero((rows < 0).any(axis=1))[0])
+    other = next(place for place in range(len(devices)) if ((rows[place] >= 0) & (rows[device] < 0)).any())
+    lacking = np.flatnonzero((rows[other] >= 0) & (rows[device] < 0))
+    network = int(lacking[rows[other][lacking].argmin()])
+    return (
+        f"{table.file}: device {devices[device]} lacks {networks[network]}, which {devices[other]} has in "
+        f"{table.place} {table.places[int(rows[other, network])]}; every device needs the same networks"
+    )
 
 
 def _metric_columns(names: Sequence[str]) -> dict[str, tuple[str, str]]:

@@ -7,9 +7,12 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.files import read_text
@@ -22,12 +25,12 @@ class TableFile:
     """Columns of a file by heading, in small letters, and where its rows stand.
 
     Cells of CSV are text as it stands there. Cells of parquet are Python's values of whatever the column is stored as:
-    any kind of text, dictionary-encoded or not, is `str`.
+    any kind of text, dictionary-encoded or not, is `str`. Millions of rows are read without a Python object for each.
     """
 
     file: Path
     headings: tuple[str, ...]
-    columns: tuple[list[object], ...]
+    columns: tuple[list[object] | pa.Array, ...]
     #: number of each row: the line of a CSV file, counted with the heading; the row of a parquet file from 1 on
     places: Sequence[int]
     #: what the numbers count
@@ -35,6 +38,10 @@ class TableFile:
 
     def column(self, heading: str) -> list[object]:
         """The cells below a heading. Raises InputError where two columns have it."""
+        stored = self._stored(heading)
+        return stored if isinstance(stored, list) else stored.to_pylist()
+
+    def _stored(self, heading: str) -> list[object] | pa.Array:
         if self.headings.count(heading) > 1:
             raise InputError(f"{self.file}: two columns are called {heading}; keep one")
         return self.columns[self.headings.index(heading)]
@@ -43,11 +50,23 @@ class TableFile:
         """`FILE, line 7`, for messages."""
         return f"{self.file}, {self.place} {self.places[row]}"
 
-    def texts(self, heading: str) -> list[str]:
+    def names(self, heading: str) -> Names:
         """The cells of a column as names; whole numbers of a parquet file by their digits, blanks around left off.
 
         Raises InputError, with its place, for an empty cell and for what is no name.
         """
+        stored = self._stored(heading)
+        if isinstance(stored, pa.Array) and not stored.null_count:
+            coded = stored if pa.types.is_dictionary(stored.type) else stored.dictionary_encode()
+            distinct = [_as_text(value) for value in coded.dictionary.to_pylist()]
+            if all(distinct) and not coded.indices.null_count:
+                return _in_order(distinct, np.asarray(coded.indices))
+        texts = self._texts(heading)
+        place: dict[str, int] = {}
+        codes = np.fromiter((place.setdefault(text, len(place)) for text in texts), np.int64, len(texts))
+        return Names(list(place), codes)
+
+    def _texts(self, heading: str) -> list[str]:
         found = [_as_text(value) for value in self.column(heading)]
         for row, text in enumerate(found):
             if text is None:
@@ -57,8 +76,13 @@ class TableFile:
                 raise InputError(f"{self.at(row)}: every row needs its {heading}, this cell is empty")
         return [text or "" for text in found]
 
-    def positive_numbers(self, heading: str) -> list[float]:
+    def positive_numbers(self, heading: str) -> NDArray[np.float64]:
         """The cells of a column as numbers. Raises InputError, with its place, for what is no positive number."""
+        stored = self._stored(heading)
+        if isinstance(stored, pa.Array) and pa.types.is_floating(stored.type) and not stored.null_count:
+            values = np.asarray(stored).astype(np.float64)
+            if bool(((values > 0) & (values < np.inf)).all()):
+                return values
         numbers = [_as_number(value) for value in self.column(heading)]
         for row, number in enumerate(numbers):
             if not 0 < number < float("inf"):
@@ -66,7 +90,30 @@ class TableFile:
                 got = "an empty cell" if value in (None, "") else repr(value)
                 hint = "; write decimals with a point" if isinstance(value, str) and "," in value else ""
                 raise InputError(f"{self.at(row)}: {heading} must be a positive number, got {got}{hint}")
-        return numbers
+        return np.array(numbers, np.float64)
+
+
+class Names(NamedTuple):
+    """A column of names."""
+
+    #: in the order of their first rows
+    distinct: list[str]
+    #: place among them per row
+    codes: NDArray[np.int64]
+
+    def first_rows(self) -> list[int]:
+        """Of each distinct name."""
+        return [int(row) for row in np.unique(self.codes, return_index=True)[1]]
+
+
+def _in_order(written: Sequence[str | None], codes: NDArray[np.int64]) -> Names:
+    """Distinct names in the order of their first rows; several of `written` may be one name, some may not occur."""
+    used, first = np.unique(codes, return_index=True)
+    place: dict[str, int] = {}
+    new = np.zeros(len(written), np.int64)
+    for code in used[np.argsort(first)].tolist():
+        new[code] = place.setdefault(written[code] or "", len(place))
+    return Names(list(place), new[codes])
 
 
 def read_table_file(file: Path) -> TableFile:
@@ -89,8 +136,14 @@ def _is_parquet(file: Path) -> bool:
 def _read_parquet(file: Path) -> TableFile:
     table = pq.read_table(file, partitioning=None)  # folders called a=b would become columns
     headings = tuple(_heading(name) for name in table.column_names)
-    columns = tuple(column.to_pylist() for column in table.columns)
+    columns = tuple(_in_one_piece(column) for column in table.columns)
     return TableFile(file, headings, columns, range(1, len(table) + 1), "row")
+
+
+def _in_one_piece(column: pa.ChunkedArray) -> pa.Array:
+    """The column as one array; dictionaries of its pieces are unified first."""
+    found = column.unify_dictionaries().combine_chunks()
+    return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
 
 
 def _read_csv(file: Path) -> TableFile:

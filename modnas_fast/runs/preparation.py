@@ -39,6 +39,8 @@ FRONT_SHARE = 1 / 9
 FRONT_ROUNDS = 4
 #: networks whose predicted costs decide which others to measure, and that queries are chosen from
 CANDIDATES = 20_000
+#: devices, evenly among all, whose mean cost the networks that are measured are spread over
+SPREAD_DEVICES = 32
 
 
 @dataclass
@@ -188,19 +190,21 @@ class Preparation:
 
     def _cost_spread(self) -> CostSpread:
         onehot, target = self._source.training_table()
-        width, devices = len(self._space.references), len(self._d)
+        width = len(self._space.references)
+        some = torch.linspace(0, len(self._d) - 1, min(len(self._d), SPREAD_DEVICES)).round().long()
+        d, target = self._d[some, :width], target[:, some]
         predictor = MetaPredictor(self._space, width, generator=self._generator)
         train_metapredictor(
             predictor,
-            onehot.repeat_interleave(devices, dim=0),
-            self._d[:, :width].repeat(len(onehot), 1),
+            onehot.repeat_interleave(len(d), dim=0),
+            d.repeat(len(onehot), 1),
             target[..., 0].flatten(),
             steps=200,
             learning_rate=1e-2,
         )
         candidates = self._source.candidates(CANDIDATES, self._generator)
         with torch.no_grad():
-            cost = predictor(candidates[:, None], self._d[:, :width]).mean(dim=1)
+            cost = predictor(candidates[:, None], d).mean(dim=1)
         return CostSpread(candidates, cost)
 
     def _untrained(self, generator: torch.Generator) -> CostModel:

@@ -201,7 +201,7 @@ class Search:
 
     def _hyper_step(self, log: bool) -> None:
         self._objective.new_batch()
-        for group in device_groups(self._scheme, len(self._d), self._generator):
+        for group in self._device_groups():
             chosen = self._to_device(group)
             d = self._d[chosen]
             r = self._to_device(self._preferences(len(d)))
@@ -211,15 +211,15 @@ class Search:
             loss = loss - self._entropy_weight() * self._architect.entropy(leaf)
             (cotangents,) = torch.autograd.grad(loss.sum(), leaf)
             combination = self._descend(logits, cotangents, r, d)
-        if log and len(d) == len(self._d):
-            self._log(task_loss, cost, combination)
+        if log and len(group) == self._devices_at_once:
+            self._log(group, task_loss, cost, combination)
 
     def _refine_step(self) -> None:
         """Raises the probability of the best networks known for random preferences of every device."""
         options = self._config.search
         done = (self._phi_steps - options.steps) / options.refine_steps
         set_learning_rate(self._hyper_optimizer, cosine_decay(options.hyper_learning_rate, 0.0, done))
-        for chosen in device_groups(self._scheme, len(self._d), self._generator):
+        for chosen in self._device_groups():
             d = self._d[self._to_device(chosen)][:, None].expand(-1, options.refine_preferences, -1)  # [t, R, E]
             preferences = torch.stack([self._preferences(len(d)) for _ in range(options.refine_preferences)], dim=1)
             r = self._to_device(preferences)
@@ -230,10 +230,38 @@ class Search:
             loss = -(elites * self._sampler.log_probabilities(leaf)).sum(-1).mean(-1)
             (cotangents,) = torch.autograd.grad(loss.sum(), leaf)
             combination = self._descend(logits, cotangents, r, d)
-        if len(d) == len(self._d) and (self._phi_steps - options.steps) % options.log_every == 0:
+        if len(chosen) == self._devices_at_once and (self._phi_steps - options.steps) % options.log_every == 0:
             weights, cosine = _conflict(*to_host(combination.weights, combination.cosines))
-            entry = {"step": self.finished_steps, "mgd_weights": weights, "gradient_cosine": cosine}
+            row = self._on_all(chosen, weights, 0.0)
+            entry = {"step": self.finished_steps, "mgd_weights": row, "gradient_cosine": cosine}
             self.history.refinement.append(entry)
+
+    @property
+    def _devices_at_once(self) -> int:
+        """Devices whose gradients are combined in a step where an update is one for all of them."""
+        return min(len(self._d), self._config.search.devices_per_step or len(self._d))
+
+    def _device_groups(self) -> list[Tensor]:
+        """Devices of each update of a step, as index tensors; where there are more than at once, of some of them."""
+        count = self._devices_at_once
+        groups = device_groups(self._scheme, count, self._generator)
+        if count == len(self._d):
+            return groups
+        some = self._some_devices()
+        return [some[group] for group in groups]
+
+    def _some_devices(self) -> Tensor:
+        """As many as are taken at once, drawn without replacement, in rising order."""
+        return torch.randperm(len(self._d), generator=self._generator)[: self._devices_at_once].sort().values
+
+    def _on_all(self, chosen: Tensor, values: Sequence[Any], others: Any) -> list[Any]:
+        """Values of the chosen devices among those of all, `others` for the rest."""
+        if len(values) == len(self._d):
+            return list(values)
+        row = [others] * len(self._d)
+        for device, value in zip(chosen.tolist(), values, strict=True):
+            row[device] = value
+        return row
 
     def _descend(self, logits: Tensor, cotangents: Tensor, r: Tensor, d: Tensor) -> Combination:
         """One update of Φ from ∂ℓ_t/∂logits_t of the devices."""
@@ -292,7 +320,10 @@ class Search:
         if not (self._objective.trains and self._config.search.train_weights):
             return
         with torch.no_grad():
-            logits = self.hypernet(self._to_device(self._preferences(len(self._d))), self._d)
+            d = self._d
+            if self._devices_at_once < len(d):
+                d = d[self._to_device(self._some_devices())]
+            logits = self.hypernet(self._to_device(self._preferences(len(d))), d)
             sample = self._architect(logits, generator=self._generator)
             spread = torch.rand(len(sample), 1, generator=self._generator) < spread_share
             even = self._spread.sample(len(sample), self._generator)
@@ -309,14 +340,14 @@ class Search:
     def _preferences(self, devices: int) -> Tensor:
         return self._draw_preferences(devices, self._generator)
 
-    def _log(self, task_loss: Tensor, cost: Tensor, combination: Combination) -> None:
+    def _log(self, chosen: Tensor, task_loss: Tensor, cost: Tensor, combination: Combination) -> None:
         history = self.history
         task_loss, cost, *conflict = to_host(task_loss, cost, combination.weights, combination.cosines)
         weights, cosine = _conflict(*conflict)
         history.step.append(self.finished_steps)
-        history.task_loss.append(task_loss.tolist())
-        history.costs.append(cost.tolist())
-        history.mgd_weights.append(weights)
+        history.task_loss.append(self._on_all(chosen, task_loss.tolist(), None))
+        history.costs.append(self._on_all(chosen, cost.tolist(), [None] * (self._num_objectives - 1)))
+        history.mgd_weights.append(self._on_all(chosen, weights, 0.0))
         history.gradient_cosine.append(cosine)
         history.learning_rate_w.append(self._objective.learning_rate)
 

@@ -15,12 +15,12 @@ class History:
 
     devices: list[str]
     step: list[int] = field(default_factory=list)
-    task_loss: list[list[float]] = field(default_factory=list)
-    """On the validation minibatch, per device."""
-    costs: list[list[list[float]]] = field(default_factory=list)
-    """Predicted, in the device's normalised ranges, per device and cost."""
+    task_loss: list[list[float | None]] = field(default_factory=list)
+    """On the validation minibatch, per device; None for one that was not in the step (`search.devices_per_step`)."""
+    costs: list[list[list[float | None]]] = field(default_factory=list)
+    """Predicted, in the device's normalised ranges, per device and cost; None as above."""
     mgd_weights: list[list[float]] = field(default_factory=list)
-    """γ per device."""
+    """γ per device; 0 for one that was not in the step."""
     gradient_cosine: list[float | None] = field(default_factory=list)
     """Mean over pairs of devices; None for a single one."""
     learning_rate_w: list[float] = field(default_factory=list)
