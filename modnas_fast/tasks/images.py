@@ -22,6 +22,7 @@ class ImageClassification(Task):
     """
 
     quality = QUALITY
+    computes = "logits [batch, classes] of images [batch, channels, height, width] with values as in training"
 
     def __init__(self, images: ImageTask) -> None:
         self.images = images
