@@ -83,7 +83,7 @@ def pick(
         texts = list(result.references)
         return print(json.dumps(texts) if as_json else "\n".join(texts))
     target = _target(result, device, embedding)
-    weights, budget = _weights(preference), budget_of(max_)
+    weights, budget = weights_of(preference), budget_of(max_)
     if (weights is None) == (budget is None):
         raise InputError("pick: give either --preference W1,W2 or --max METRIC=VALUE")
     if top is not None and budget is None:
@@ -94,7 +94,7 @@ def pick(
         else:
             chosen = [result.pick(target, preference=weights, max=budget)]
     except InputError as error:
-        raise _on_the_command_line(error) from None
+        raise on_the_command_line(error) from None
     if csv:
         print(as_csv([pick.to_record() for pick in chosen]), end="")
     elif as_json:
@@ -119,10 +119,10 @@ def _target(result: Result, device: str | None, embedding: Path | None) -> Devic
     try:
         return result.device(device or "")
     except InputError as error:
-        raise _on_the_command_line(error) from None
+        raise on_the_command_line(error) from None
 
 
-def _on_the_command_line(error: InputError) -> InputError:
+def on_the_command_line(error: InputError) -> InputError:
     """The same error with the argument of `Result.pick` that it names written as an option: they share names."""
     text = str(error)
     return InputError(f"--{text}" if text.startswith(("device:", "preference:", "max:")) else text)
@@ -157,7 +157,8 @@ def _number_of(value: float) -> str:
     return f"{value:,.0f}" if value.is_integer() and value >= 1000 else f"{value:.4g}"
 
 
-def _weights(text: str | None) -> list[float] | None:
+def weights_of(text: str | None) -> list[float] | None:
+    """Numbers of an option such as 0.3,0.7; None for none. Raises InputError for others."""
     if text is None:
         return None
     try:

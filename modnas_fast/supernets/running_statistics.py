@@ -15,7 +15,9 @@ def compute_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None:
     In each batch the layers before are normalised by the batch itself. The network is left in evaluation mode; one
     without batch normalisations is not run. Raises ValueError where there is none of the batches.
     """
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d) and module.track_running_stats]
+    norms = [
+        module for module in network.modules() if isinstance(module, nn.BatchNorm2d) and module.track_running_stats
+    ]
     if not norms:
         network.eval()
         return

@@ -54,8 +54,9 @@ class Translation(Task):
     takes_linear_outputs = True
     varying = {2: "length"}
     computes = (
-        "logits [batch, length, vocabulary] of the next target token behind each place, of token ids [batch, 2, length]: the "
-        "source, and the target so far behind the end token; both end in padding. It decodes nothing by itself"
+        "logits [batch, length, vocabulary] of the next target token behind each place, of token ids "
+        "[batch, 2, length]: the source, and the target so far behind the end token; both end in padding. "
+        "It decodes nothing by itself"
     )
 
     def __init__(
