@@ -103,7 +103,7 @@ def _in_words(deployment: Deployment) -> str:
         lines.append(f"{key:<21}{cost['source']} {cost['value']:.4g}{beside}")
     on = content["timed_on"]
     for name, facts in content["files"].items():
-        took = f"{facts['latency_ms']:.4g} ms on {on['name']}" if "latency_ms" in facts else "weights alone"
+        took = f"{facts['pass_ms']:.4g} ms a pass on {on['name']}" if "pass_ms" in facts else "weights alone"
         tested = f", test {quality['name']} {facts['test']:.2f} {quality['unit']}" if "test" in facts else ""
         lines.append(f"{deployment.folder / name}: {took}{tested}")
     return "\n".join(lines)

@@ -80,4 +80,4 @@ def _milliseconds(call: Callable[[], Any]) -> float:
 
 def _summary(values: Sequence[float]) -> dict[str, float]:
     median = statistics.median(values)
-    return {"latency_ms": median, "noise": statistics.median(abs(value - median) for value in values) / median}
+    return {"pass_ms": median, "noise": statistics.median(abs(value - median) for value in values) / median}

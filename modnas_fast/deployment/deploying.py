@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from modnas_fast.datasets.home import VOCABULARY_FILE
 from modnas_fast.datasets.registry import sha256_of
 from modnas_fast.deployment.checks import check_outputs, latencies_ms
 from modnas_fast.deployment.finetuning import FineTuning, finetune
@@ -23,6 +24,7 @@ from modnas_fast.result.answers import Cost
 from modnas_fast.result.folder import SUPERNET_FILE, open_run
 from modnas_fast.runs.inputs import Inputs
 from modnas_fast.runtime.errors import InputError
+from modnas_fast.runtime.files import read_text, write_text
 from modnas_fast.runtime.lock import locked
 from modnas_fast.runtime.progress import Reporter, Silent
 from modnas_fast.runtime.stopping import Stopper
@@ -181,6 +183,8 @@ class _Deploying:
         with self._reporter.stage("Writing files", 1):
             names = save(network, batches[0], task.varying, self._formats, folder)
             differences = check_outputs(network, [folder / name for name in names], batches)
+        if (self._run / VOCABULARY_FILE).exists():  # what the ids are
+            write_text(folder / VOCABULARY_FILE, read_text(self._run / VOCABULARY_FILE))
         qualities = {}
         if self._int8:
             save_int8(folder / "network.onnx", folder / "network.int8.onnx")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +21,8 @@ from modnas_fast.tasks.task import Task
 
 #: of the learning rate with which networks are trained from scratch
 SHARE_OF_RATE = 0.1
-#: steps between checkpoints, at most; at the end of an epoch there is one as well
-CHECKPOINT_EVERY = 50
+#: between checkpoints; at the end there is one as well
+CHECKPOINT_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,7 @@ def finetune(
         done = _restored(load_checkpoint(path), parts, about, path)
     told_by = teacher().eval() if options.distill else None
     network.train()
+    kept = time.monotonic()
     with reporter.stage("Fine-tuning", options.epochs * steps, done) as advance:
         while done < options.epochs * steps:
             x, y = next(stream)
@@ -106,7 +108,9 @@ def finetune(
             schedule.step()
             done += 1
             advance(done)
-            if done % CHECKPOINT_EVERY == 0 or done % steps == 0 or stopper.requested:
+            due = time.monotonic() - kept >= CHECKPOINT_SECONDS
+            if due or done == options.epochs * steps or stopper.requested:
+                kept = time.monotonic()
                 state = {name: part.state_dict() for name, part in parts.items()}  # type: ignore[attr-defined]
                 save_checkpoint(path, {"done": done, "about": about, **state})
             stopper.check()

@@ -72,6 +72,7 @@ def write_manifest(folder: Path, facts: Facts) -> dict[str, Any]:
         "measured": facts.measured,
         "timed_on": facts.timed_on,
         "computes": task.computes,
+        "preparation": task.preparation(),
         "input": {
             "name": INPUT,
             "dtype": str(example.dtype).removeprefix("torch."),
@@ -120,6 +121,7 @@ def card(content: dict[str, Any]) -> str:
         f"It computes {content['computes']}. Input `{content['input']['name']}`: {content['input']['dtype']} "
         f"{content['input']['shape']}; output `{content['output']}`.",
         "",
+        *_prepared(content["preparation"]),
         f"| {name}, test part | |",
         "|---|---|",
         f"| inherited weights | {quality['inherited_test']:.4g} |",
@@ -136,9 +138,14 @@ def card(content: dict[str, Any]) -> str:
         lines.append(f"| {key} | {cost['value']:.4g} {cost['unit']} ({cost['source']}) | {measured} |")
     on = content["timed_on"]
     where = f"{on['name']}, the device itself" if on["is_device"] else f"{on['name']} of this machine, not the device"
-    lines += ["", f"Files, timed on {where}:", "", "| file | ms | test | largest difference |", "|---|---|---|---|"]
+    lines += ["", f"Files, timed on {where}:", "", "| file | ms per pass | test | largest difference |", "|---|---|---|---|"]
     for file, facts in content["files"].items():
-        parts = [facts.get(part) for part in ("latency_ms", "test", "largest_difference")]
+        parts = [facts.get(part) for part in ("pass_ms", "test", "largest_difference")]
         lines.append(f"| {file} | " + " | ".join("–" if part is None else f"{part:.4g}" for part in parts) + " |")
     lines += ["", "SHA-256 of data and files, versions and the seed stand in manifest.json."]
     return "\n".join(lines) + "\n"
+
+
+def _prepared(preparation: dict[str, Any]) -> list[str]:
+    """Lines of how inputs are made and outputs read."""
+    return [*(f"- {name}: {value}" for name, value in preparation.items()), ""] if preparation else []

@@ -160,6 +160,10 @@ class Task(ABC):
         """
         return None
 
+    def preparation(self) -> dict[str, Any]:
+        """How somebody makes x of raw data and reads outputs, plain values for JSON; empty: nothing is to be told."""
+        return {}
+
     def description(self) -> dict[str, Any]:
         """The section `task` of result.json, plain values; a task adds what is worth telling of it."""
         return {
