@@ -138,7 +138,13 @@ def card(content: dict[str, Any]) -> str:
         lines.append(f"| {key} | {cost['value']:.4g} {cost['unit']} ({cost['source']}) | {measured} |")
     on = content["timed_on"]
     where = f"{on['name']}, the device itself" if on["is_device"] else f"{on['name']} of this machine, not the device"
-    lines += ["", f"Files, timed on {where}:", "", "| file | ms per pass | test | largest difference |", "|---|---|---|---|"]
+    lines += [
+        "",
+        f"Files, timed on {where}:",
+        "",
+        "| file | ms per pass | test | largest difference |",
+        "|---|---|---|---|",
+    ]
     for file, facts in content["files"].items():
         parts = [facts.get(part) for part in ("pass_ms", "test", "largest_difference")]
         lines.append(f"| {file} | " + " | ".join("–" if part is None else f"{part:.4g}" for part in parts) + " |")
