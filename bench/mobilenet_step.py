@@ -52,7 +52,7 @@ class Problem(NamedTuple):
 def problem(devices: int, batch: int, side: int, width: float, dtype: torch.dtype = torch.float32) -> Problem:
     """The same for the same arguments."""
     generator = torch.Generator().manual_seed(0)
-    space = MobileNetV3Space("small", width=width, resolutions=(side,))
+    space = MobileNetV3Space("small", width=width, resolutions=(side,), expansions=(3, 4, 6), depths=(2, 3, 4))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         supernet = MobileNetV3Supernet(space, CLASSES).to(dtype)

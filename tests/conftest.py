@@ -12,12 +12,7 @@ settings.load_profile("unhurried")
 
 
 #: tests of many minutes altogether, left out unless MODNAS_FAST_LONG_TESTS=1
-LONG = (
-    "reproduction/test_ofa",
-    "reproduction/test_hat",
-    "distributed/",
-    "cli/test_reproduce.py::test_the_quick_reproduction_of_the_real_tables",
-)
+LONG = ("cli/test_reproduce.py::test_the_quick_reproduction_of_the_real_tables",)
 
 
 @pytest.hookimpl(optionalhook=True)

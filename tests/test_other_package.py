@@ -25,6 +25,8 @@ SMALL = {
     "devices.networks": 12,
     "devices.heldout": 6,
     "devices.repeats": 2,
+    "devices.formats": "[float32]",
+    "devices.unseen": "[cpu_t1_b32_fp32]",
     "predictor.steps": 100,
     "search.steps": 60,
     "search.warmup_steps": 60,

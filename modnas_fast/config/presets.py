@@ -118,18 +118,19 @@ PRESETS: dict[str, dict[str, Any]] = {
         "devices": {"formats": ["float32"], "minutes": 4.0},
         "search": {
             "threads": None,
-            "warmup_steps": 500,
-            "steps": 50,
+            "warmup_steps": 1800,
+            "steps": 60,
             "refine_steps": 150,
             "refine_networks": 120,
             "batch_size": 32,
             "weight_learning_rate": 0.1,
+            "weight_warmup": 0.05,
             "sandwich": True,
             "evaluations": 1,
             "checkpoint_every": 10,
         },
         "evaluation": {"statistics_samples": 128},
-        "verify": {"networks": 1, "epochs": 10},
+        "verify": {"networks": 1, "epochs": 25},
     },
     # searches on tables: nothing is measured or trained but the predictor and Φ
     "nb201": {

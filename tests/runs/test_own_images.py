@@ -54,7 +54,7 @@ def made_up(config: Config, keys: Mapping[str, Any], side: int) -> own_images.Si
 
 
 @pytest.mark.parametrize(
-    ("budget", "width", "said"), [(1, 0.25, "For 1 ms"), (5, 0.5, "0.5"), (12, 0.75, "2 ms"), (99, 1.0, "no use for")]
+    ("budget", "width", "said"), [(1, 0.25, "For 1 ms"), (4, 0.5, "0.5"), (12, 0.75, "2 ms"), (99, 1.0, "no use for")]
 )
 def test_the_budget_decides_on_the_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, budget: float, width: float, said: str

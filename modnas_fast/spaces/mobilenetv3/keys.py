@@ -22,7 +22,7 @@ class MobileNetV3Keys(SpaceKeys):
 
     sizes: ClassVar[tuple[Mapping[str, Any], ...]] = (
         {"width": 0.25, "resolutions": (48, 64, 80)},
-        {"width": 0.5, "resolutions": (64, 80, 96, 112)},
+        {"width": 0.5, "resolutions": (48, 64, 80, 96)},
         {"width": 0.75, "resolutions": (80, 96, 112, 128)},
         {"width": 1.0, "resolutions": (96, 128, 160)},
         {"width": 1.2, "resolutions": (128, 160, 192, 224)},
@@ -37,9 +37,9 @@ class MobileNetV3Keys(SpaceKeys):
     kernels: Sizes | None = None
     """Sides of a block's depth-wise kernel, rising and odd (3, 5, 7)."""
     expansions: Sizes | None = None
-    """Channels inside a block as multiples of those it takes, rising (3, 4, 6)."""
+    """Channels inside a block as multiples of those it takes, rising (published: 3, 4, 6; small: 2, 3, 4)."""
     depths: Sizes | None = None
-    """Blocks of a stage, rising (2, 3, 4)."""
+    """Blocks of a stage, rising (published: 2, 3, 4; small: 1, 2, 3)."""
     checkpoint: Annotated[str, Field(min_length=1)] | None = None
     """A file with the weights of a pretrained supernet of this scale, by the official keys in either spelling: what
     torch.save wrote, or .safetensors; None: w begins at random. Where its classes are others in number, the classifier

@@ -37,7 +37,7 @@ def kept_numbers(scale: Scale, masks: bool) -> int:
 
     >>> from modnas_fast.spaces.mobilenetv3.scales import SCALES
     >>> kept_numbers(SCALES["small"], masks=False)
-    4506112
+    1775232
     """
     of_middle, of_output = (6, 3) if masks else (4, 2)
     side = -(-scale.resolutions[-1] // 2)

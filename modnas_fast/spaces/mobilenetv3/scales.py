@@ -154,6 +154,6 @@ def squeezed_channels(middle: int) -> int:
 
 #: published is Once-for-All's for ImageNet; small is for a CPU
 SCALES = {
-    "small": Scale(width=0.5, resolutions=(64, 80, 96, 112)),
+    "small": Scale(width=0.5, resolutions=(48, 64, 80, 96), expansions=(2, 3, 4), depths=(1, 2, 3)),
     "published": Scale(width=1.2, resolutions=tuple(range(128, 225, 4))),
 }

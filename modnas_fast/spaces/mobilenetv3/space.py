@@ -62,7 +62,7 @@ class MobileNetV3Space(SearchSpace):
     >>> space.num_options, len(space.choices)
     (160, 46)
     >>> MobileNetV3Space("small").references[0]
-    'r64_k3.3-3.3-3.3-3.3-3.3_e3.3-3.3-3.3-3.3-3.3'
+    'r48_k3-3-3-3-3_e2-2-2-2-2'
     """
 
     name = "mobilenetv3"

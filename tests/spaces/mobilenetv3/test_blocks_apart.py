@@ -8,7 +8,7 @@ from torch import nn
 from modnas_fast.spaces.mobilenetv3.block_names import TUTORIAL, blocks, fixed_parts
 from modnas_fast.spaces.mobilenetv3.space import MobileNetV3Space
 
-SPACE = MobileNetV3Space("small", resolutions=(64, 72), width=0.25)
+SPACE = MobileNetV3Space("small", resolutions=(64, 72), width=0.25, expansions=(3, 4, 6), depths=(2, 3, 4))
 
 
 def test_every_part_of_the_sums_is_there_once_and_runs() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from modnas_fast.report.drawings import Box
 from modnas_fast.spaces.mobilenetv3.space import MobileNetV3Space
 
-SPACE = MobileNetV3Space("small")
+SPACE = MobileNetV3Space("small", expansions=(3, 4, 6), depths=(2, 3, 4))
 
 
 def test_every_block_is_a_piece_and_absent_ones_are_outlines() -> None:

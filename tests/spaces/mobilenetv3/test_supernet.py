@@ -142,7 +142,7 @@ def test_passes_give_the_same_on_any_number_of_threads(threads: int) -> None:
 def test_ranks_hardly_depend_on_the_images_of_the_statistics() -> None:
     """Losses of chosen networks with the statistics of two other sets of images, after a few steps of training."""
     torch.manual_seed(0)
-    space = MobileNetV3Space("small", width=0.25, resolutions=(32, 48), depths=(1, 2))
+    space = MobileNetV3Space("small", width=0.25, resolutions=(32, 48), expansions=(3, 4, 6), depths=(1, 2))
     shared = MobileNetV3Supernet(space, 4)
     labels = torch.arange(256) % 4
     patterns = torch.randn(4, 3, 48, 48, generator=seeded(1))
