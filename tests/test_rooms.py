@@ -15,6 +15,7 @@ ROOT = Path(modnas_fast.__file__).parent
 ROOMS = (
     "cli",
     "reproduction",
+    "deployment",
     "runs",
     "result",
     "search",

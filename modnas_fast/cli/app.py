@@ -1,4 +1,4 @@
-"""The command line: search, pick, front, report, reproduce, baselines, bench, data, doctor."""
+"""The command line: search, pick, front, export, kit, devices, report, reproduce, baselines, bench, data, doctor."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ import typer
 from modnas_fast.cli.baselines import baselines
 from modnas_fast.cli.bench import add_to as add_bench_to
 from modnas_fast.cli.data import data_app
+from modnas_fast.cli.devices import devices_app
 from modnas_fast.cli.doctor import doctor
+from modnas_fast.cli.export import export
 from modnas_fast.cli.front import front
+from modnas_fast.cli.kit import kit
 from modnas_fast.cli.pick import pick
 from modnas_fast.cli.report import report
 from modnas_fast.cli.reproduce import reproduce
@@ -29,7 +32,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(data_app, name="data", help="Benchmark data: list, fetch, verify, convert.")
-for command in (search, pick, front, report, baselines, reproduce):
+app.add_typer(devices_app, name="devices", help="Devices measured by a kit: add.")
+for command in (search, pick, front, export, kit, report, baselines, reproduce):
     app.command()(command)
 add_bench_to(app)
 app.command()(doctor)

@@ -51,6 +51,13 @@ def pick(
     top: Annotated[
         int | None, typer.Option(min=1, metavar="K", help="With --max: the K best within the budget, not one.")
     ] = None,
+    confidence: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="With --max, such as 0.9: predicted costs are bounded so that so many networks are within the budget.",
+        ),
+    ] = None,
     devices: Annotated[bool, typer.Option("--devices", help="List the run's devices and exit.")] = False,
     references: Annotated[
         bool, typer.Option("--references", help="List the reference networks to measure on a new device and exit.")
@@ -69,6 +76,8 @@ def pick(
 
       modnas-fast pick runs/digits-001 --device cpu_t1_b1_fp32 --max latency_ms=0.8 --top 10 --csv
 
+      modnas-fast pick runs/digits-001 --device cpu_t1_b1_fp32 --max latency_ms=0.8 --confidence 0.9
+
       modnas-fast pick runs/digits-001 --embedding phone.txt --preference 0.3,0.7 --json
     """
     from modnas_fast.cli.records import as_csv
@@ -83,24 +92,47 @@ def pick(
         texts = list(result.references)
         return print(json.dumps(texts) if as_json else "\n".join(texts))
     target = _target(result, device, embedding)
-    weights, budget = _weights(preference), budget_of(max_)
+    weights, budget = weights_of(preference), budget_of(max_)
     if (weights is None) == (budget is None):
         raise InputError("pick: give either --preference W1,W2 or --max METRIC=VALUE")
     if top is not None and budget is None:
         raise InputError("--top: goes with --max; a preference has one network")
+    if confidence is not None:
+        return _confident(result, device, budget, confidence, top is not None or csv, as_json)
     try:
         if budget is not None and top is not None:
             chosen = result.top(target, max=budget, count=top)
         else:
             chosen = [result.pick(target, preference=weights, max=budget)]
     except InputError as error:
-        raise _on_the_command_line(error) from None
+        raise on_the_command_line(error) from None
     if csv:
         print(as_csv([pick.to_record() for pick in chosen]), end="")
     elif as_json:
         print(json.dumps([pick.to_dict() for pick in chosen] if top is not None else chosen[0].to_dict()))
     else:
         print("\n\n".join(_in_words(pick, result) for pick in chosen))
+
+
+def _confident(
+    result: Result, device: str | None, budget: dict[str, float] | None, confidence: float, more: bool, as_json: bool
+) -> None:
+    """Prints the network that is within the budget with a confidence."""
+    from modnas_fast.result.confident import confident_pick
+
+    if budget is None or device is None or more:
+        raise InputError("--confidence: goes with --device and --max, without --top and --csv")
+    try:
+        found = confident_pick(result, device, budget, confidence)
+    except InputError as error:
+        raise on_the_command_line(error) from None
+    if as_json:
+        return print(json.dumps(found.to_dict()))
+    print(_in_words(found.pick, result))
+    for key, bound in found.bounds.items():
+        count, factor = found.held_out.get(key, (0, 1.0))
+        why = f"{confidence:g} of cases, {factor:.3f} of the prediction, by {count} networks" if count else "known"
+        print(_line(f"{key} at most", f"{_number_of(bound)} ({why})"))
 
 
 def _list_devices(result: Result, as_json: bool) -> None:
@@ -119,13 +151,13 @@ def _target(result: Result, device: str | None, embedding: Path | None) -> Devic
     try:
         return result.device(device or "")
     except InputError as error:
-        raise _on_the_command_line(error) from None
+        raise on_the_command_line(error) from None
 
 
-def _on_the_command_line(error: InputError) -> InputError:
+def on_the_command_line(error: InputError) -> InputError:
     """The same error with the argument of `Result.pick` that it names written as an option: they share names."""
     text = str(error)
-    return InputError(f"--{text}" if text.startswith(("device:", "preference:", "max:")) else text)
+    return InputError(f"--{text}" if text.startswith(("device:", "preference:", "max:", "confidence:")) else text)
 
 
 def _in_words(chosen: Pick, result: Result) -> str:
@@ -157,7 +189,8 @@ def _number_of(value: float) -> str:
     return f"{value:,.0f}" if value.is_integer() and value >= 1000 else f"{value:.4g}"
 
 
-def _weights(text: str | None) -> list[float] | None:
+def weights_of(text: str | None) -> list[float] | None:
+    """Numbers of an option such as 0.3,0.7; None for none. Raises InputError for others."""
     if text is None:
         return None
     try:

@@ -83,7 +83,7 @@ class Inputs:
     def source(self) -> CostSource:
         """Of the costs, not begun."""
         timed = timed_of_task(self.config) if self.trains else (LATENCY,)
-        return make_source(self.config, self.space, self._profiler, lambda: self.network, timed)
+        return make_source(self.config, self.space, self.profiler, lambda: self.network, timed)
 
     @cached_property
     def truth(self) -> Truth | None:
@@ -143,7 +143,7 @@ class Inputs:
         """What `space.build` and `space.analytic` are told."""
         return network_arguments(self.config, self._told)
 
-    def _profiler(self, cost: str) -> Profiler:
+    def profiler(self, cost: str) -> Profiler:
         """What measures a cost of this machine; costs that are measured share the minutes."""
         timing = self.task.timing(cost) if self.trains else Timing(normals_of(self._told["input_shape"]))
         family: dict[str, object] = {

@@ -22,6 +22,7 @@ class ImageClassification(Task):
     """
 
     quality = QUALITY
+    computes = "logits [batch, classes] of images [batch, channels, height, width], (value / 255 - mean) / std"
 
     def __init__(self, images: ImageTask) -> None:
         self.images = images
@@ -75,6 +76,11 @@ class ImageClassification(Task):
     def quality_of(self, counts: Tensor, part: Part) -> Tensor:
         """Error in percent [S], float64."""
         return 100 * counts.double() / self.size(part)
+
+    def preparation(self) -> dict[str, Any]:
+        """`mean` and `std` per channel of values divided by 255, and names of the `classes` in the logits' order."""
+        images = self.images
+        return {"mean": images.mean.tolist(), "std": images.std.tolist(), "classes": list(images.classes)}
 
     def description(self) -> dict[str, Any]:
         """As for every task, and `classes`, how many there are, and `image`, [channels, height, width]."""

@@ -45,6 +45,8 @@ class LanguageModelling(Task):
 
     quality = Objective("perplexity")
     takes_linear_outputs = True
+    varying = {1: "length"}
+    computes = "logits [batch, length, vocabulary] of the next token behind each of the token ids [batch, length]"
     timed = (LATENCY, TOKEN_LATENCY)
 
     def __init__(

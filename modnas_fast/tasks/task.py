@@ -67,6 +67,10 @@ class Task(ABC):
     network: dict[str, Any]
     #: names of what `measures_of` gives; the lower, the better
     measures: ClassVar[tuple[str, ...]] = ()
+    #: dimensions of x behind the first that a deployed network shall take in any size, with what they are
+    varying: ClassVar[dict[int, str]] = {}
+    #: in words, what a network gives for x
+    computes: ClassVar[str] = "outputs of inputs x"
     #: whether `losses` and `counts` also take `modnas_fast.supernets.LinearOutputs`; others get their logits
     takes_linear_outputs = False
 
@@ -155,6 +159,10 @@ class Task(ABC):
         `seed` fixes what is drawn. Raises InputError where it cannot be shown here.
         """
         return None
+
+    def preparation(self) -> dict[str, Any]:
+        """How somebody makes x of raw data and reads outputs, plain values for JSON; empty: nothing is to be told."""
+        return {}
 
     def description(self) -> dict[str, Any]:
         """The section `task` of result.json, plain values; a task adds what is worth telling of it."""

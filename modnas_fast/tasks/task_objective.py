@@ -269,14 +269,17 @@ def supernet_errors(config: Config, supernet: Supernet, task: Task) -> SupernetE
     batch = even_batch_size(task.size("validation"), config.evaluation.batch_size)
     count = supernet.networks_at_a_time(task.inputs(batch, "meta"), free_memory(task.device))
     return SupernetErrors(
-        supernet, task, "validation", config.evaluation.batch_size, count, _seen(config, supernet, task)
+        supernet,
+        task,
+        "validation",
+        config.evaluation.batch_size,
+        count,
+        statistics_inputs(config, task) if supernet.calibrates else [],
     )
 
 
-def _seen(config: Config, supernet: Supernet, task: Task) -> list[Tensor]:
-    """Minibatches of training samples, always the same, for the statistics of chosen networks, where they want any."""
-    if not supernet.calibrates:
-        return []
+def statistics_inputs(config: Config, task: Task) -> list[Tensor]:
+    """Minibatches of training samples, always the same, for the statistics of chosen networks."""
     samples = min(config.evaluation.statistics_samples, task.size("train"))
     batch = even_batch_size(samples, config.search.batch_size)
     stream = task.stream("train", batch, config.seed + 7)

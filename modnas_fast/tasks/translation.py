@@ -52,6 +52,12 @@ class Translation(Task):
     quality = Objective("loss", "nats")
     measures = (SHORT_OF_BLEU,)
     takes_linear_outputs = True
+    varying = {2: "length"}
+    computes = (
+        "logits [batch, length, vocabulary] of the next target token behind each place, of token ids "
+        "[batch, 2, length]: the source, and the target so far behind the end token; both end in padding. "
+        "It decodes nothing by itself"
+    )
 
     def __init__(
         self,

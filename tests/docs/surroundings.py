@@ -123,6 +123,7 @@ def answers() -> dict[str, Any]:
 SURROUNDINGS = {
     "README.md": readme,
     "docs/answers.md": answers,
+    "docs/deploy.md": answers,
     "docs/predictor.md": predictor,
     "docs/solver.md": training,
     "docs/supernet.md": supernet,

@@ -243,6 +243,12 @@ class GPTSpace(SearchSpace):
             load_pretrained(supernet, checkpoint, TIED)
         return supernet
 
+    def inherited(self, shared: Mapping[str, Tensor], architecture: Architecture) -> dict[str, Tensor]:
+        """Weights of a standalone network out of those of the supernet, by name: prefixes."""
+        from modnas_fast.spaces.gpt.weights import inherited
+
+        return inherited(shared, self.shape(architecture.indices), self.scale.head_size)
+
     def shape(self, indices: Sequence[int]) -> Shape:
         """What the network with option `indices[g]` in choice g is."""
         scale = self.scale

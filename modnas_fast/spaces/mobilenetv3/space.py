@@ -289,7 +289,7 @@ class MobileNetV3Space(SearchSpace):
     def inherited(self, shared: Mapping[str, Tensor], architecture: Architecture) -> dict[str, Tensor]:
         """Weights of a standalone network, out of those of the supernet, or of an official checkpoint, by name.
 
-        The statistics of its batch normalisations are to be computed anew: `weights.compute_statistics`.
+        The statistics of its batch normalisations are to be computed anew: `supernets.running_statistics`.
         """
         from modnas_fast.spaces.mobilenetv3.weights import inherited
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from modnas_fast.spaces.mobilenetv3.network import MobileNetV3
 from modnas_fast.spaces.mobilenetv3.scales import Scale, Shape, middle_channels, squeezed_channels
 from modnas_fast.spaces.mobilenetv3.shared import SharedWeights, smaller_kernel
 from modnas_fast.spaces.pretrained import load_pretrained
@@ -57,7 +56,7 @@ def inherited(shared: Mapping[str, Tensor], shape: Shape, scale: Scale) -> dict[
     """The weights of `MobileNetV3`: of every shared weight the part that the network uses.
 
     The statistics of batch normalisations are the largest network's, and no use before they are computed anew
-    (`compute_statistics`).
+    (`supernets.running_statistics`).
 
     Args:
         shared: in either spelling of the official names, as a supernet or a checkpoint has them.
@@ -110,32 +109,3 @@ def _kernel(block: Mapping[str, Tensor], kernel: int, middle: int) -> Tensor:
         _, matrix = matrices[weight.shape[-1]]
         weight = smaller_kernel(weight, matrix)
     return weight
-
-
-@torch.no_grad()
-def compute_statistics(network: MobileNetV3, batches: Iterable[Tensor]) -> None:
-    """Sets the statistics of all batch normalisations to means over batches of training images, as published.
-
-    In each batch the layers before are normalised by the batch itself. The network is left in evaluation mode.
-    """
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    sums = [torch.zeros(2, norm.num_features).to(norm.weight) for norm in norms]
-
-    def note(norm: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-        variance, mean = torch.var_mean(inputs[0], (0, 2, 3), correction=0)
-        sums[norms.index(norm)] += torch.stack([mean, variance])  # type: ignore[arg-type]
-
-    hooks = [norm.register_forward_hook(note) for norm in norms]
-    network.train()
-    count = 0
-    for batch in batches:
-        network(batch)
-        count += 1
-    for hook in hooks:
-        hook.remove()
-    if not count:
-        raise ValueError("batches: wanted at least one batch of images, got none")
-    for norm, total in zip(norms, sums):
-        mean, variance = (total / count).unbind()
-        norm.running_mean, norm.running_var = mean, variance
-    network.eval()

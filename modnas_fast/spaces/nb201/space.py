@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -199,6 +199,15 @@ class NB201Space(SearchSpace):
         from modnas_fast.spaces.nb201.supernet import NB201Supernet  # made of this space
 
         return NB201Supernet(**task)
+
+    def inherited(self, shared: Mapping[str, Tensor], architecture: Architecture) -> dict[str, Tensor]:
+        """Weights of a standalone network out of those of the supernet, by name.
+
+        The statistics of its batch normalisations are to be computed anew: `supernets.running_statistics`.
+        """
+        from modnas_fast.spaces.nb201.weights import inherited
+
+        return inherited(shared, self.indices(self.canonical(self.encode([architecture])))[0].tolist())
 
 
 def _constant_like(constant: Tensor, other: Tensor) -> Tensor:

@@ -17,13 +17,8 @@ from modnas_fast.spaces.nb201 import mixed_cell_composed as composed
 from modnas_fast.spaces.nb201.mixed_cell import implementation, mixed_cell
 from modnas_fast.spaces.nb201.network import (
     EDGES,
-    KERNEL_SIZES,
     OPERATIONS,
-    Cell,
-    NB201Network,
-    PoolReduction,
     ReductionKind,
-    ResidualReduction,
 )
 from modnas_fast.spaces.nb201.shared_layers import Norm, SharedCell, SharedPool, SharedResidual, convolve
 from modnas_fast.spaces.nb201.space import NB201Space
@@ -195,38 +190,3 @@ class NB201Supernet(Supernet):
         # as a pooling its gradient keeps the layout of the images in memory; that of a mean does not
         pooled = F.avg_pool2d(features, features.shape[-2:]).flatten(1)
         return self.classifier(pooled.to(self.classifier.weight.dtype))
-
-
-@torch.no_grad()
-def inherit_weights(supernet: NB201Supernet, network: NB201Network) -> None:
-    """Copies the supernet's shared weights into a standalone network of the same C and N.
-
-    Batch-norm layers take scale and shift where the supernet has them and keep 1 and 0 elsewhere; their running
-    statistics must be estimated on data afterwards.
-    """
-    network.get_parameter("stem.0.weight").copy_(supernet.stem.weight)
-    _inherit_norm(supernet, "stem_norm", network, "stem.1")
-    _inherit_norm(supernet, "final_norm", network, "final_norm")
-    network.classifier.load_state_dict(supernet.classifier.state_dict())
-    for shared, layer in zip(supernet.layers, network.layers):
-        if isinstance(layer, ResidualReduction):
-            _inherit_norm(shared, "reduce_norm", layer, "body.0.2")
-            _inherit_norm(shared, "refine_norm", layer, "body.1.2")
-            layer.get_parameter("body.0.1.weight").copy_(shared.get_parameter("reduce.weight"))
-            layer.get_parameter("body.1.1.weight").copy_(shared.get_parameter("refine.weight"))
-            layer.project.weight.copy_(shared.get_parameter("project.weight"))
-        elif isinstance(layer, PoolReduction):
-            _inherit_norm(shared, "project_norm", layer, "2")
-            layer.get_parameter("1.weight").copy_(shared.get_parameter("project.weight"))
-        elif isinstance(layer, Cell):
-            assert isinstance(shared, SharedCell)  # layer by layer both are made alike
-            for name, operation in layer.operations.items():
-                if isinstance(operation, nn.Sequential):
-                    weight = operation.get_parameter("1.weight")
-                    kind = {size: op for op, size in KERNEL_SIZES.items()}[weight.shape[-1]]
-                    weight.copy_(shared.kernel(EDGES.index((int(name[0]), int(name[2]))), kind))
-
-
-def _inherit_norm(shared: nn.Module, name: str, layer: nn.Module, own: str) -> None:
-    """Copies scale and shift of a supernet's norm into the batch norm of a network."""
-    layer.get_submodule(own).load_state_dict(shared.get_submodule(name).state_dict(), strict=False)

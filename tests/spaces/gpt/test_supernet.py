@@ -41,12 +41,9 @@ def cut_out(space: GPTSpace, shared: GPTSupernet, onehot: Tensor) -> torch.nn.Mo
     (architecture,) = space.decode(onehot[None])
     network = space.build(architecture, vocabulary=VOCABULARY).double()
     weights = shared.state_dict()
-    network.load_state_dict(
-        {
-            name: weights[name][tuple(slice(size) for size in value.shape)]
-            for name, value in network.state_dict().items()
-        }
-    )
+    network.load_state_dict(space.inherited(weights, architecture))
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, weights[name][tuple(slice(size) for size in value.shape)]), name
     return network
 
 

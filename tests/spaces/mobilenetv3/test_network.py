@@ -16,7 +16,7 @@ from modnas_fast.spaces.mobilenetv3.network import MobileNetV3
 from modnas_fast.spaces.mobilenetv3.scales import SCALES, Shape
 from modnas_fast.spaces.mobilenetv3.space import MobileNetV3Space
 from modnas_fast.spaces.mobilenetv3.supernet import MobileNetV3Supernet
-from modnas_fast.spaces.mobilenetv3.weights import compute_statistics
+from modnas_fast.supernets.running_statistics import compute_statistics
 
 SPACE = MobileNetV3Space("small", width=0.1, resolutions=(32, 40), depths=(1, 2))
 #: stages of one or two blocks, kernels 3 and 5: small enough for derivatives by differences

@@ -12,8 +12,8 @@ from modnas_fast.spaces.mobilenetv3 import memory
 from modnas_fast.spaces.mobilenetv3.network import MobileNetV3
 from modnas_fast.spaces.mobilenetv3.space import MobileNetV3Space
 from modnas_fast.spaces.mobilenetv3.supernet import MobileNetV3Supernet
-from modnas_fast.spaces.mobilenetv3.weights import compute_statistics
 from modnas_fast.supernets.passes import Passes
+from modnas_fast.supernets.running_statistics import compute_statistics
 
 
 def supernet(space: MobileNetV3Space = SPACE) -> MobileNetV3Supernet:

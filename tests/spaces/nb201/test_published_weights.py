@@ -16,7 +16,7 @@ from modnas_fast.spaces import NB201Space
 from modnas_fast.spaces.nb201.network import EDGES
 from modnas_fast.spaces.nb201.published_weights import load_published
 from modnas_fast.spaces.nb201.shared_layers import Norm, SharedCell
-from modnas_fast.spaces.nb201.supernet import NB201Supernet, inherit_weights
+from modnas_fast.spaces.nb201.supernet import NB201Supernet
 
 space = NB201Space()
 
@@ -207,7 +207,7 @@ def test_a_network_inherits_scale_and_shift(reduction: str) -> None:
     architecture = space.architecture([3, 2, 1, 4, 3, 2])
     network = space.build(architecture, image_channels=3, classes=5, channels=4, cells=2, reduction=reduction)
     network = network.double().train()
-    inherit_weights(ours, network)
+    network.load_state_dict(space.inherited(ours.state_dict(), architecture))
     x = torch.randn(6, 3, 8, 8, dtype=torch.float64)
     wanted = ours.predict(x, space.encode([architecture]).double())[0]
     torch.testing.assert_close(network(x), wanted, rtol=1e-9, atol=1e-9)

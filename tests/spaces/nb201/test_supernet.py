@@ -15,7 +15,7 @@ from modnas_fast.runtime import implementations
 from modnas_fast.spaces.nb201 import mixed_cell_composed as module
 from modnas_fast.spaces.nb201.network import CONV_1X1, CONV_3X3, Cell, NB201Network, PoolReduction, ResidualReduction
 from modnas_fast.spaces.nb201.shared_layers import SharedCell
-from modnas_fast.spaces.nb201.supernet import NB201Supernet, inherit_weights
+from modnas_fast.spaces.nb201.supernet import NB201Supernet
 
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 
@@ -68,7 +68,7 @@ def one_at_a_time(
     losses = []
     for architecture in space.decode(onehot):
         network = space.build(architecture, **task).double().train()
-        inherit_weights(supernet, network)
+        network.load_state_dict(space.inherited(supernet.state_dict(), architecture))
         loss = F.cross_entropy(network(x), y)
         loss.backward()
         losses.append(loss.detach())
@@ -180,7 +180,7 @@ def test_predict_gives_the_logits_of_the_standalone_networks() -> None:
     assert outputs.shape == (4, 5, 4)
     for architecture, output in zip(space.decode(onehot), outputs, strict=True):
         network = space.build(architecture, image_channels=3, classes=4, channels=2, cells=1).double().train()
-        inherit_weights(supernet, network)
+        network.load_state_dict(space.inherited(supernet.state_dict(), architecture))
         torch.testing.assert_close(output, network(x), atol=1e-10, rtol=1e-10)
 
 
@@ -401,9 +401,10 @@ def test_a_common_prefix_runs_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_inherited_networks_keep_neutral_batch_norm() -> None:
     supernet = make()
-    network = space.build(space.architecture([3] * 6), image_channels=3, classes=4, channels=2, cells=1).double()
+    architecture = space.architecture([3] * 6)
+    network = space.build(architecture, image_channels=3, classes=4, channels=2, cells=1).double()
     before = {name: p.clone() for name, p in network.named_parameters()}
-    inherit_weights(supernet, network)
+    network.load_state_dict(space.inherited(supernet.state_dict(), architecture))
     pairs = list(shared_of(supernet, network))
     assert len(pairs) == 3 + 3 * 6 + 2 * 3
     assert all(torch.equal(shared[place], own) for shared, place, own in pairs)

@@ -1,0 +1,81 @@
+"""`modnas-fast export`: whole, continued, refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from modnas_fast import Result
+from modnas_fast.datasets.registry import sha256_of
+
+ANY = ("--preference", "0.5,0.5")
+
+
+def device_of(run: Path) -> str:
+    return next(iter(Result.load(run).devices))
+
+
+def test_files_are_whole_tested_measured_and_told(command: Any, run: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    out, device = tmp_path / "out", device_of(run)
+    formats = ("--to", "onnx", "--to", "pt2", "--to", "safetensors", "--int8")
+    ended = command("export", run, out, "--device", device, *ANY, "--finetune", "1", *formats)
+    assert ended.code == 0, ended.err
+    manifest = json.loads((out / "manifest.json").read_text())
+    result = Result.load(run)
+    pick = result.pick(device, preference=[0.5, 0.5])
+    assert manifest["architecture"] == pick.text and manifest["seed"] == 0 and manifest["opset"] == 20
+    assert manifest["promised"]["latency_ms"]["value"] == pick.costs["latency_ms"].value
+    assert manifest["measured"]["latency_ms"]["value"] > 0 and manifest["timed_on"] == {
+        "name": device,
+        "is_device": True,
+    }
+    assert set(manifest["files"]) == {"network.onnx", "network.int8.onnx", "network.pt2", "network.safetensors"}
+    for name, facts in manifest["files"].items():
+        assert facts["sha256"] == sha256_of(out / name)
+    assert manifest["files"]["network.onnx"]["test"] == pytest.approx(manifest["quality"]["test"])
+    assert {"mean", "std", "classes"} == set(manifest["preparation"])
+    network = result.build(pick)
+    network.load_state_dict(load_file(out / "network.safetensors"))
+    x = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(torch.export.load(out / "network.pt2").module()(x), network.eval()(x), atol=1e-4, rtol=0)
+    assert pick.text in (out / "README.md").read_text() and not (out / "finetuning.pt").exists()
+    again = command("export", run, out, "--device", device, *ANY, "--finetune", "1", *formats)
+    assert again.code == 0 and again.out == ended.out and "Fine-tuning" not in again.err
+    other = command("export", run, out, "--device", device, *ANY)
+    assert other.code == 2 and f"OUT: {out} already holds another export" in other.err
+
+
+def test_the_whole_front(command: Any, run: Path, tmp_path: Path) -> None:
+    device = device_of(run)
+    ended = command("export", run, tmp_path / "out", "--device", device, "--all", "--to", "safetensors")
+    assert ended.code == 0, ended.err
+    texts = [json.loads(path.read_text())["architecture"] for path in sorted(tmp_path.glob("out/*/manifest.json"))]
+    assert texts == [point.architecture for point in Result.load(run).front(device)]
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("--max", "latency_ms=1e-9"), "--max: no evaluated network has latency_ms of at most 1e-09"),
+        ((), "export: give either --max METRIC=VALUE, --preference W1,W2 or --all"),
+        ((*ANY, "--all"), "--all: exports the whole front"),
+        ((*ANY, "--to", "tflite"), "--to: wanted onnx, pt2, safetensors, got tflite"),
+        ((*ANY, "--to", "pt2", "--int8"), "--int8: quantises ONNX; add --to onnx"),
+        ((*ANY, "--to", "pt2", "--finetune", "1", "--distill", "0.5"), "--distill: space nb201 has no largest network"),
+    ],
+)
+def test_bad_input(command: Any, run: Path, tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
+    ended = command("export", run, tmp_path / "out", "--device", device_of(run), *arguments)
+    assert ended.code == 2 and message in ended.err and "Traceback" not in ended.err
+
+
+def test_a_run_without_weights_is_told(command: Any, copied: Path, tmp_path: Path) -> None:
+    (copied / "supernet.safetensors").unlink()
+    ended = command("export", copied, tmp_path / "out", "--device", device_of(copied), *ANY)
+    assert ended.code == 2 and "supernet.safetensors is missing; make the weights again" in ended.err
