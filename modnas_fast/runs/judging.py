@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from modnas_fast.devices import Device, embeddings
-from modnas_fast.devices.cost_source import CostSource
+from modnas_fast.devices.cost_source import CostSource, Judging
 from modnas_fast.predictors.metapredictor import CostModel, predictor_quality
 from modnas_fast.runtime.objective import costs_of
 
 #: networks per device whose predicted and true costs are kept for the report, at most
 SHOWN_NETWORKS = 200
+#: devices whose costs are predicted at once
+TOGETHER = 64
 
 
 @torch.no_grad()
@@ -27,16 +30,34 @@ def predictor_entries(source: CostSource, devices: Sequence[Device], model: Cost
         model: trained.
         seed: of the sample, where there are many networks.
     """
-    return {
-        device.name: {"split": device.split, "costs": _costs_entry(source, device, model, seed)} for device in devices
-    }
+    judged = {device.name: source.judged_by(device.name) for device in devices}
+    found = {}
+    for alike in _judged_alike(devices, judged):
+        texts, onehot, values = judged[alike[0].name]
+        columns = model.on_devices(onehot, embeddings(alike)) if texts else onehot.new_empty(0, len(alike), values.shape[-1])
+        for device, predicted in zip(alike, columns.unbind(1), strict=True):
+            values = judged[device.name][2]
+            found[device.name] = _costs_entry(source, device, texts, predicted.double(), values, seed)
+    return {device.name: {"split": device.split, "costs": found[device.name]} for device in devices}
 
 
-def _costs_entry(source: CostSource, device: Device, model: CostModel, seed: int) -> dict[str, Any]:
-    texts, onehot, values = source.judged_by(device.name)
-    predicted = torch.empty_like(values)
-    if texts:
-        predicted = model.on_devices(onehot, embeddings([device]))[:, 0].double()
+def _judged_alike(devices: Sequence[Device], judged: Mapping[str, Judging]) -> list[list[Device]]:
+    """Devices that the same networks judge, next to each other and `TOGETHER` at most: one pass predicts them all."""
+    groups: list[list[Device]] = []
+    for device in devices:
+        own, last = judged[device.name], judged[groups[-1][0].name] if groups else None
+        alike = last is not None and last.names == own.names and torch.equal(last.onehot, own.onehot)
+        if alike and len(groups[-1]) < TOGETHER:
+            groups[-1].append(device)
+        else:
+            groups.append([device])
+    return groups
+
+
+def _costs_entry(
+    source: CostSource, device: Device, texts: Sequence[str], predicted: Tensor, values: Tensor, seed: int
+) -> dict[str, Any]:
+    """Of one device: costs [n, C] as predicted, in its normalised ranges, and as known."""
     shown = _sample(len(texts), seed)
     found = {}
     for column, cost in enumerate(costs_of(device.metrics)):
