@@ -34,7 +34,9 @@ def predictor_entries(source: CostSource, devices: Sequence[Device], model: Cost
     found = {}
     for alike in _judged_alike(devices, judged):
         texts, onehot, values = judged[alike[0].name]
-        columns = model.on_devices(onehot, embeddings(alike)) if texts else onehot.new_empty(0, len(alike), values.shape[-1])
+        columns = onehot.new_empty(0, len(alike), values.shape[-1])
+        if texts:
+            columns = model.on_devices(onehot, embeddings(alike))
         for device, predicted in zip(alike, columns.unbind(1), strict=True):
             values = judged[device.name][2]
             found[device.name] = _costs_entry(source, device, texts, predicted.double(), values, seed)
