@@ -1,0 +1,159 @@
+"""The space that a module with elastic layers declares."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from modnas_fast.runtime.errors import InputError
+from modnas_fast.spaces import architecture as spaces
+from modnas_fast.spaces.base import SearchSpace
+from modnas_fast.spaces.module import layers
+from modnas_fast.spaces.module.width import SHARES
+from modnas_fast.supernets.supernet import Supernet
+
+#: which options, by the name of their choice, make a layer be there
+Guards = tuple[tuple[str, frozenset[int]], ...]
+
+
+class ModuleSpace(SearchSpace):
+    """All networks in a module that has layers of `modnas_fast.spaces.module`; strings such as `hidden=64,blocks=2`.
+
+    Args:
+        model: the largest network; it is copied, and gives networks their weights.
+
+    Raises:
+        InputError: where nothing is to be chosen, or one name has two lists of options.
+    """
+
+    name = "module"
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = copy.deepcopy(model)
+        options: dict[str, tuple[str, ...]] = {}
+        self._uses: dict[str, list[Guards]] = {}
+        for name, wanted, guards in _declared(self.model, ()):
+            if options.setdefault(name, wanted) != wanted:
+                raise InputError(f"model: {name} is declared as {options[name]} and as {wanted}; give one another name")
+            self._uses.setdefault(name, []).append(guards)
+        if not options:
+            raise InputError("model: it has nothing to choose; give a layer a width(name, 16, 32)")
+        self.choices = tuple(spaces.Choice(name, wanted) for name, wanted in options.items())
+        between = self.decode(self.canonical(self.sample(8, torch.Generator().manual_seed(0))))
+        self.references = tuple(network.text for network in (*self.ends, *between))
+
+    @property
+    def ends(self) -> tuple[spaces.Architecture, spaces.Architecture]:
+        smallest = self.encode([self.architecture([0] * len(self.choices))])
+        largest = self.architecture([size - 1 for size in self.group_sizes])
+        return self.decode(self.canonical(smallest))[0], largest
+
+    def format(self, indices: Sequence[int]) -> str:
+        self._check_indices(indices)
+        return ",".join(f"{choice.name}={choice.options[index]}" for choice, index in zip(self.choices, indices))
+
+    def parse(self, text: str) -> spaces.Architecture:
+        parts = dict(part.partition("=")[::2] for part in text.split(","))
+        try:
+            indices = [choice.options.index(parts.pop(choice.name)) for choice in self.choices]
+        except (KeyError, ValueError):
+            parts["?"] = ""
+        if parts:
+            raise InputError(f"architecture: wanted a string such as {self.ends[0].text}, got {text!r}")
+        return self.architecture(indices)
+
+    def canonical(self, onehot: Tensor) -> Tensor:
+        """Choices of which no layer is there stand at their first option."""
+        shares = self.shares(onehot)
+        kept = []
+        for choice in self.choices:
+            absent = torch.ones_like(onehot[..., 0])
+            for guards in self._uses[choice.name]:
+                there = torch.ones_like(absent)
+                for name, allowed in guards:
+                    there = there * shares[name][..., sorted(allowed)].sum(-1)
+                absent = absent * (1 - there)
+            share = shares[choice.name]
+            first = torch.eye(share.shape[-1]).to(share)[0]
+            kept.append(torch.lerp(share, first.expand_as(share), absent[..., None]))
+        return torch.cat(kept, dim=-1)
+
+    def shares(self, onehot: Tensor) -> dict[str, Tensor]:
+        """One-hots [..., N] by the names of choices."""
+        groups = onehot.split(self.group_sizes, dim=-1)
+        return {choice.name: group for choice, group in zip(self.choices, groups)}
+
+    def build(self, architecture: spaces.Architecture, **task: Any) -> nn.Module:
+        """A plain torch module with the first units of the model's weights, on torch's default device."""
+        chosen = {choice.name: index for choice, index in zip(self.choices, architecture.indices)}
+        return _standalone(self.model, chosen).to(torch.empty(0).device)  # also inside `with torch.device`
+
+    def analytic(self, onehot: Tensor, *, input_shape: Sequence[int], **network: Any) -> dict[str, Tensor]:
+        """As in every space. Raises InputError for a model that is not of float32, in which costs are counted."""
+        if any(p.dtype != torch.float32 for p in self.model.parameters()):
+            raise InputError("model: costs are counted in float32; declare the space of model.float()")
+        return super().analytic(onehot, input_shape=input_shape, **network)
+
+    def supernet(self, **task: Any) -> Supernet:
+        return SharedModule(self)
+
+    def inherited(self, shared: Mapping[str, Tensor], architecture: spaces.Architecture) -> dict[str, Tensor]:
+        wide = ModuleSpace(self.model)
+        wide.model.load_state_dict({name.removeprefix("model."): weight for name, weight in shared.items()})
+        return wide.build(architecture).state_dict()
+
+
+class SharedModule(Supernet):
+    """The largest network, in which a smaller one is the first units and layers."""
+
+    def __init__(self, space: ModuleSpace) -> None:
+        super().__init__()
+        self._space, self.model = space, copy.deepcopy(space.model)
+
+    def predict(self, x: Tensor, onehot: Tensor) -> Tensor:
+        """Outputs [S, B, ...] of samples [S, N], differentiable in both. Batch norms take those of x."""
+        return torch.stack([self._one(x, row) for row in onehot])
+
+    def _one(self, x: Tensor, row: Tensor) -> Tensor:
+        token = SHARES.set(self._space.shares(row))
+        try:
+            return self.model(x)  # type: ignore[no-any-return]
+        finally:
+            SHARES.reset(token)
+
+
+def _declared(module: nn.Module, guards: Guards) -> Iterator[tuple[str, tuple[str, ...], Guards]]:
+    inner = [guards] * len(list(module.children()))
+    children = list(module.children())
+    if isinstance(module, layers.Elastic):
+        for size in module.widths():
+            yield size.name, tuple(map(str, size.sizes)), guards
+    elif isinstance(module, layers.Sequential):
+        yield module.name, tuple(map(str, module.depth)), guards
+        for k in range(len(children)):
+            deep = frozenset(i for i, depth in enumerate(module.depth) if depth > k)
+            inner[k] = (*guards, (module.name, deep))
+    elif isinstance(module, layers.Choice):
+        yield module.name, tuple(module.options), guards
+        children = list(module.options.values())
+        inner = [(*guards, (module.name, frozenset({k}))) for k in range(len(children))]
+    for child, of_child in zip(children, inner):
+        yield from _declared(child, of_child)
+
+
+def _standalone(module: nn.Module, chosen: Mapping[str, int]) -> nn.Module:
+    if isinstance(module, layers.Elastic):
+        return module.twin(chosen)
+    if isinstance(module, layers.Sequential):
+        taken = list(module)[: module.depth[chosen[module.name]]]
+        return nn.Sequential(*(_standalone(layer, chosen) for layer in taken))
+    if isinstance(module, layers.Choice):
+        return _standalone(list(module.options.values())[chosen[module.name]], chosen)
+    built = copy.deepcopy(module)
+    for name, child in module.named_children():
+        setattr(built, name, _standalone(child, chosen))
+    return built
