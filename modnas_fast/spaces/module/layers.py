@@ -55,8 +55,8 @@ class Linear(nn.Linear, Elastic):
         return _kept(super().forward(x), self.sizes[1])
 
     def twin(self, chosen: Mapping[str, int]) -> nn.Module:
-        sizes = (chosen_size(size, chosen) for size in self.sizes)
-        return _sliced(nn.Linear(*sizes, bias=self.bias is not None, dtype=self.weight.dtype), self)
+        inputs, outputs = (chosen_size(size, chosen) for size in self.sizes)
+        return _sliced(nn.Linear(inputs, outputs, bias=self.bias is not None, dtype=self.weight.dtype), self)
 
 
 class Conv2d(nn.Conv2d, Elastic):
@@ -147,7 +147,7 @@ class Sequential(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         shares = SHARES.get()
         if shares is None:
-            return super().forward(x)  # type: ignore[no-any-return]
+            return super().forward(x)
         taken: list[Tensor] = []
         for number, layer in enumerate(self, start=1):
             x = layer(x)
@@ -173,6 +173,6 @@ class Choice(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         shares, modules = SHARES.get(), list(self.options.values())
         if shares is None:
-            return modules[-1](x)  # type: ignore[no-any-return]
+            return modules[-1](x)
         share = shares[self.name].to(x)
         return torch.stack([share[k] * module(x) for k, module in enumerate(modules)]).sum(0)

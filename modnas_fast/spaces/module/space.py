@@ -121,7 +121,7 @@ class SharedModule(Supernet):
     def _one(self, x: Tensor, row: Tensor) -> Tensor:
         token = SHARES.set(self._space.shares(row))
         try:
-            return self.model(x)  # type: ignore[no-any-return]
+            return self.model(x)
         finally:
             SHARES.reset(token)
 
