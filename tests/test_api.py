@@ -40,6 +40,18 @@ PUBLIC = {
         "plan_campaign",
         "threads_restored",
     ],
+    "modnas_fast.elastic": [
+        "BatchNorm2d",
+        "Choice",
+        "Conv2d",
+        "Embedding",
+        "LayerNorm",
+        "Linear",
+        "ModuleSpace",
+        "Sequential",
+        "Width",
+        "width",
+    ],
     "modnas_fast.mgd": [
         "Combination",
         "MGDWeights",

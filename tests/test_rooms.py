@@ -35,6 +35,8 @@ ROOMS = (
 )
 #: folders of the sources that are installed as rooms; kernels serve the room of their operation, benchmarks use all
 BESIDE = ("bench", "kernels")
+#: modules of the root: public names, each of the rooms below it
+FLAT = ("__init__.py", "__main__.py", "elastic.py", "errors.py")
 
 
 def modules() -> list[Path]:
@@ -67,12 +69,12 @@ def upward(room: str, source: str) -> list[str]:
 @pytest.mark.parametrize("path", modules(), ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_imports_point_downwards(path: Path) -> None:
     room = path.relative_to(ROOT).parts[0]
-    if room not in ("__init__.py", "__main__.py", "errors.py"):
+    if room not in FLAT:
         assert upward(room, path.read_text(encoding="utf-8")) == []
 
 
 def test_nothing_lies_flat_in_the_root_but_public_names() -> None:
-    assert sorted(path.name for path in ROOT.glob("*.py")) == ["__init__.py", "__main__.py", "errors.py"]
+    assert sorted(path.name for path in ROOT.glob("*.py")) == sorted(FLAT)
     folders = {path.parent.name for path in ROOT.glob("*/__init__.py")} - set(BESIDE)
     assert folders == set(ROOMS)
 

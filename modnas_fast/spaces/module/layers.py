@@ -1,0 +1,178 @@
+"""Layers that read as their torch twins, with sizes that may be chosen.
+
+In a pass of shared weights, units beyond the chosen size are zero: a narrow layer is the first units of the widest.
+"""
+
+from __future__ import annotations
+
+import itertools
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from modnas_fast.runtime.errors import InputError
+from modnas_fast.spaces.module.width import SHARES, Size, Width, chosen_size, largest, share_of_units
+
+
+class Elastic:
+    """What a layer with chosen sizes tells of itself."""
+
+    sizes: tuple[Size, ...]
+
+    @abstractmethod
+    def twin(self, chosen: Mapping[str, int]) -> nn.Module:
+        """The torch layer of the chosen sizes, with the first units of the weights."""
+
+    def widths(self) -> Iterator[Width]:
+        """The sizes that are chosen."""
+        return (size for size in self.sizes if isinstance(size, Width))
+
+
+def _sliced(twin: nn.Module, wide: nn.Module) -> nn.Module:
+    shared = wide.state_dict()
+    for name, values in twin.state_dict().items():
+        values.copy_(shared[name][tuple(slice(size) for size in values.shape)])
+    return twin.train(wide.training)
+
+
+def _kept(x: Tensor, size: Size, trailing: int = 0) -> Tensor:
+    share = share_of_units(size, x)
+    return x if share is None else x * share.view(-1, *[1] * trailing)
+
+
+class Linear(nn.Linear, Elastic):
+    """As `torch.nn.Linear`."""
+
+    def __init__(self, in_features: Size, out_features: Size, bias: bool = True) -> None:
+        super().__init__(largest(in_features), largest(out_features), bias)
+        self.sizes = (in_features, out_features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _kept(super().forward(x), self.sizes[1])
+
+    def twin(self, chosen: Mapping[str, int]) -> nn.Module:
+        inputs, outputs = (chosen_size(size, chosen) for size in self.sizes)
+        return _sliced(nn.Linear(inputs, outputs, bias=self.bias is not None, dtype=self.weight.dtype), self)
+
+
+class Conv2d(nn.Conv2d, Elastic):
+    """As `torch.nn.Conv2d` with one group; keywords such as stride and padding are its own."""
+
+    def __init__(self, in_channels: Size, out_channels: Size, kernel_size: int | tuple[int, int], **how: Any) -> None:
+        if how.get("groups", 1) != 1:
+            raise InputError(f"groups: an elastic Conv2d has one, got {how['groups']}; take torch.nn.Conv2d if fixed")
+        super().__init__(largest(in_channels), largest(out_channels), kernel_size, **how)
+        self.sizes, self._how = (in_channels, out_channels), how
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _kept(super().forward(x), self.sizes[1], trailing=2)
+
+    def twin(self, chosen: Mapping[str, int]) -> nn.Module:
+        inputs, outputs = (chosen_size(size, chosen) for size in self.sizes)
+        how = self._how | {"dtype": self.weight.dtype}
+        return _sliced(nn.Conv2d(inputs, outputs, self.kernel_size, **how), self)  # type: ignore[arg-type]
+
+
+class BatchNorm2d(nn.BatchNorm2d, Elastic):
+    """As `torch.nn.BatchNorm2d`; shared weights take the minibatch's statistics and keep none."""
+
+    def __init__(self, num_features: Size, eps: float = 1e-5, momentum: float = 0.1) -> None:
+        super().__init__(largest(num_features), eps, momentum)
+        self.sizes = (num_features,)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if SHARES.get() is None:
+            return super().forward(x)
+        normal = F.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.eps)
+        return _kept(normal, self.sizes[0], trailing=2)
+
+    def twin(self, chosen: Mapping[str, int]) -> nn.Module:
+        size = chosen_size(self.sizes[0], chosen)
+        return _sliced(nn.BatchNorm2d(size, self.eps, self.momentum, dtype=self.weight.dtype), self)
+
+
+class LayerNorm(nn.LayerNorm, Elastic):
+    """As `torch.nn.LayerNorm` over the last axis; the statistics are those of the units that are there."""
+
+    def __init__(self, normalized_shape: Size, eps: float = 1e-5) -> None:
+        super().__init__(largest(normalized_shape), eps)
+        self.sizes = (normalized_shape,)
+
+    def forward(self, x: Tensor) -> Tensor:
+        share = share_of_units(self.sizes[0], x)
+        if share is None:
+            return super().forward(x)
+        mean = (x * share).sum(-1, keepdim=True) / share.sum()
+        variance = ((x - mean).square() * share).sum(-1, keepdim=True) / share.sum()
+        return ((x - mean) * (variance + self.eps).rsqrt() * self.weight + self.bias) * share
+
+    def twin(self, chosen: Mapping[str, int]) -> nn.Module:
+        return _sliced(nn.LayerNorm(chosen_size(self.sizes[0], chosen), self.eps, dtype=self.weight.dtype), self)
+
+
+class Embedding(nn.Embedding, Elastic):
+    """As `torch.nn.Embedding`."""
+
+    def __init__(self, num_embeddings: int, embedding_dim: Size) -> None:
+        super().__init__(num_embeddings, largest(embedding_dim))
+        self.sizes = (embedding_dim,)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _kept(super().forward(x), self.sizes[0])
+
+    def twin(self, chosen: Mapping[str, int]) -> nn.Module:
+        size = chosen_size(self.sizes[0], chosen)
+        return _sliced(nn.Embedding(self.num_embeddings, size, dtype=self.weight.dtype), self)
+
+
+class Sequential(nn.Sequential):
+    """As `torch.nn.Sequential`, of whose layers the first few are taken; later ones must keep the shape.
+
+    Args:
+        layers: in order.
+        name: of the choice.
+        depth: numbers of layers to choose from, ascending, the last one all of them.
+    """
+
+    def __init__(self, *layers: nn.Module, name: str, depth: tuple[int, ...]) -> None:
+        super().__init__(*layers)
+        if not depth or depth[0] < 1 or depth[-1] != len(layers) or any(a >= b for a, b in itertools.pairwise(depth)):
+            raise InputError(f"depth: {name} wants ascending numbers from 1 to its {len(layers)} layers, got {depth}")
+        self.name, self.depth = name, depth
+
+    def forward(self, x: Tensor) -> Tensor:
+        shares = SHARES.get()
+        if shares is None:
+            return super().forward(x)
+        taken: list[Tensor] = []
+        for number, layer in enumerate(self, start=1):
+            x = layer(x)
+            if number in self.depth:
+                taken.append(shares[self.name][self.depth.index(number)].to(x) * x)
+        return torch.stack(taken).sum(0)
+
+
+class Choice(nn.Module):
+    """One of several modules, whose outputs have one shape.
+
+    Args:
+        name: of the choice.
+        options: the modules by the names of the options; without a pass of shared weights the last one is taken.
+    """
+
+    def __init__(self, name: str, **options: nn.Module) -> None:
+        super().__init__()
+        if not options:
+            raise InputError(f"options: choice {name} wants modules by name, such as Choice({name!r}, relu=nn.ReLU())")
+        self.name, self.options = name, nn.ModuleDict(options)
+
+    def forward(self, x: Tensor) -> Tensor:
+        shares, modules = SHARES.get(), list(self.options.values())
+        if shares is None:
+            return modules[-1](x)
+        share = shares[self.name].to(x)
+        return torch.stack([share[k] * module(x) for k, module in enumerate(modules)]).sum(0)

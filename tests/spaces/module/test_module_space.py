@@ -1,0 +1,101 @@
+"""Modules with elastic layers as spaces."""
+
+import pytest
+import torch
+from torch import nn
+
+from modnas_fast.errors import InputError
+from modnas_fast.spaces import module as elastic
+
+FIT = {"input_shape": (3, 4, 4), "classes": 20}
+
+
+def small_cnn() -> nn.Module:
+    stem, hidden = elastic.width("stem", 2, 4), elastic.width("hidden", 3, 6)
+    block = [nn.Sequential(elastic.Conv2d(stem, stem, 3, padding=1), nn.ReLU()) for _ in range(2)]
+    return nn.Sequential(
+        elastic.Conv2d(3, stem, 3, padding=1),
+        elastic.BatchNorm2d(stem),
+        elastic.Sequential(*block, name="blocks", depth=(1, 2)),
+        elastic.Choice("act", relu=nn.ReLU(), gelu=nn.GELU()),
+        nn.Flatten(),
+        elastic.Linear(stem * 16, hidden),
+        elastic.LayerNorm(hidden),
+        elastic.Linear(hidden, 5),
+    ).double()
+
+
+def test_every_network_of_the_shared_weights_equals_the_standalone_one() -> None:
+    torch.manual_seed(0)
+    space = elastic.ModuleSpace(small_cnn())
+    supernet, x = space.supernet(), torch.randn(4, 3, 4, 4, dtype=torch.float64)
+    onehot = space.enumerate()
+    outputs = supernet.predict(x, onehot.double())
+    assert len(onehot) == 16
+    for architecture, output in zip(space.decode(onehot), outputs):
+        network = space.build(architecture).train()
+        network.load_state_dict(space.inherited(supernet.state_dict(), architecture))
+        torch.testing.assert_close(output, network(x), rtol=1e-10, atol=1e-12)
+        assert not any(isinstance(part, elastic.layers.Elastic) for part in network.modules())
+
+
+def test_the_largest_network_is_the_model_bit_for_bit() -> None:
+    model = small_cnn()
+    x = torch.randn(2, 3, 4, 4, dtype=torch.float64)
+    model(x)  # running statistics of the batch norm
+    space = elastic.ModuleSpace(model.eval())
+    assert torch.equal(space.build(space.ends[1]).eval()(x), model(x))
+
+
+def test_losses_are_differentiable_in_samples_and_only_in_weights_that_are_there() -> None:
+    space = elastic.ModuleSpace(small_cnn())
+    supernet = space.supernet()
+    onehot = space.encode([space.ends[0]]).double().requires_grad_()
+    supernet.predict(torch.randn(4, 3, 4, 4, dtype=torch.float64), onehot).square().sum().backward()
+    weight = supernet.get_parameter("model.0.weight").grad
+    assert onehot.grad is not None and bool(onehot.grad.any())
+    assert weight is not None and bool(weight[:2].any()) and not bool(weight[2:].any())
+
+
+def test_choices_of_absent_layers_are_canonical() -> None:
+    inner = elastic.width("inner", 2, 4)
+    extra = nn.Sequential(elastic.Linear(3, inner), elastic.Linear(inner, 3))
+    space = elastic.ModuleSpace(elastic.Sequential(nn.Linear(3, 3), extra, name="depth", depth=(1, 2)))
+    onehot = space.encode([space.parse("depth=1,inner=4"), space.parse("depth=2,inner=4")])
+    assert [network.text for network in space.decode(space.canonical(onehot))] == [
+        "depth=1,inner=2",
+        "depth=2,inner=4",
+    ]
+
+
+def test_costs_are_those_of_the_standalone_network() -> None:
+    space = elastic.ModuleSpace(small_cnn().float())
+    networks = list(space.ends)
+    counted = space.analytic(space.encode(networks), input_shape=(3, 4, 4))["parameters"]
+    assert counted.tolist() == [sum(p.numel() for p in space.build(network).parameters()) for network in networks]
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: elastic.width("a", 4, 2), "ascending"),
+        (lambda: elastic.ModuleSpace(nn.Linear(2, 2)), "nothing to choose"),
+        (lambda: elastic.ModuleSpace(lambda: 3), "wanted a torch.nn.Module"),
+        (lambda: elastic.ModuleSpace(nn.Sequential(*[elastic.Linear(2, 2)] * 2)), "0.weight and 1.weight are one"),
+        (
+            lambda: elastic.ModuleSpace(small_cnn()).build(elastic.ModuleSpace(small_cnn()).ends[0], **FIT),
+            r"outputs \[1, 5\] .* of 20 classes",
+        ),
+        (lambda: elastic.ModuleSpace(small_cnn()).analytic(torch.ones(8), input_shape=(3, 4, 4)), "float32"),
+        (lambda: elastic.ModuleSpace(small_cnn()).parse("stem=3"), "wanted a string"),
+        (
+            lambda: elastic.ModuleSpace(
+                nn.Sequential(elastic.Linear(1, elastic.width("a", 1, 2)), elastic.Linear(elastic.width("a", 2), 1))
+            ),
+            "another name",
+        ),
+    ],
+)
+def test_bad_input_is_told(make: object, told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        make()  # type: ignore[operator]
