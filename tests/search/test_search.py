@@ -231,3 +231,27 @@ def test_initial_networks_are_those_of_the_seed() -> None:
     assert_same(snapshot(search._objective.supernet), snapshot(initial_supernet(options, space, task)))
     assert_same(snapshot(search.hypernet), snapshot(initial_hypernet(options, space, 10)))
     assert torch.equal(state, torch.get_rng_state())
+
+
+def test_steps_take_some_of_many_devices() -> None:
+    """All take turns; where no device is left out, nothing is different."""
+    options = {"search": {"devices_per_step": 2, "steps": 8, "refine_steps": 4, "log_every": 1}}
+    search = make_search(config(**options), devices=3)
+    while not search.done:
+        search.step()
+    history = search.history
+    for losses, costs, weights in zip(history.task_loss, history.costs, history.mgd_weights, strict=True):
+        assert sum(loss is None for loss in losses) == sum(cost == [None] for cost in costs) == 1
+        assert weights[losses.index(None)] == 0 and sum(weights) == pytest.approx(1)
+    assert len({losses.index(None) for losses in history.task_loss}) > 1
+    assert all(len(entry["mgd_weights"]) == 3 for entry in history.refinement) and len(history.refinement) == 4
+    found = []
+    for count in (3, 40, None):
+        search = make_search(config(search={**options["search"], "devices_per_step": count}), devices=3)
+        while not search.done:
+            search.step()
+        found.append(search)
+    for other in found[1:]:
+        assert other.history == found[0].history
+        for name, value in other.hypernet.state_dict().items():
+            assert torch.equal(value, found[0].hypernet.state_dict()[name]), name
