@@ -137,6 +137,12 @@ def test_doctor_for_machines(cli: Any) -> None:
     assert content["packages"]["modnas-fast"] == modnas_fast.__version__
 
 
+def test_doctor_for_ranks_says_how_to_start_them(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    ended = command("doctor", "--distributed")
+    assert ended.code == 2 and "torchrun --standalone" in ended.err and ended.err.count("\n") == 1
+
+
 def test_report_is_built_again(command: Any, copied: Path) -> None:
     (copied / "report.html").unlink()
     assert not (copied / "plots").exists()
