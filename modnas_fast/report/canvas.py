@@ -10,6 +10,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
+from matplotlib.lines import Line2D
 
 from modnas_fast.report.drawing import draw, handles
 from modnas_fast.report.marks import plain
@@ -21,6 +22,8 @@ PANEL = (3.3, 2.75)
 """Width and height of one small multiple, in inches."""
 LEGEND_COLUMN = 2.3
 """Width in inches that a name of a legend takes at most."""
+LEGEND_ROWS, LEGEND_COLUMNS = 18, 3
+"""Of a legend beside the axes; further names are left out, and counted."""
 GRID_COLOUR = "#e8ebef"
 UNSEEN_FACE = "#f6f7f9"
 
@@ -101,7 +104,9 @@ def dress(axes: Axes, title: str = "", size: float = 10) -> None:
 def legend_right(canvas: Canvas, figures: Sequence[Figure]) -> None:
     """What the traces of the figures are called, to the right of all axes, where it covers no data."""
     entries = handles(figures)
-    columns = math.ceil(len(entries) / 18)
+    if (further := len(entries) - LEGEND_ROWS * LEGEND_COLUMNS) > 0:
+        entries = [*entries[: -further - 1], Line2D([], [], linestyle="", label=f"and {further + 1} more")]
+    columns = math.ceil(len(entries) / LEGEND_ROWS)
     canvas.set_figwidth(canvas.get_figwidth() + 2.9 * columns)
     canvas.legend(handles=entries, loc="outside right upper", frameon=False, fontsize=8, ncols=columns)
 

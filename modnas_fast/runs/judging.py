@@ -14,8 +14,9 @@ from modnas_fast.devices.cost_source import CostSource, Judging
 from modnas_fast.predictors.metapredictor import CostModel, predictor_quality
 from modnas_fast.runtime.objective import costs_of
 
-#: networks per device whose predicted and true costs are kept for the report, at most
-SHOWN_NETWORKS = 200
+#: networks per device whose predicted and true costs are kept for the report, at most; of many devices together, and
+#: of each of them still
+SHOWN_NETWORKS, SHOWN_ALTOGETHER, LEAST_SHOWN = 200, 40_000, 20
 #: devices whose costs are predicted at once
 TOGETHER = 64
 
@@ -30,6 +31,7 @@ def predictor_entries(source: CostSource, devices: Sequence[Device], model: Cost
         model: trained.
         seed: of the sample, where there are many networks.
     """
+    most = max(LEAST_SHOWN, min(SHOWN_NETWORKS, SHOWN_ALTOGETHER // max(1, len(devices))))
     judged = {device.name: source.judged_by(device.name) for device in devices}
     found = {}
     for alike in _judged_alike(devices, judged):
@@ -39,7 +41,8 @@ def predictor_entries(source: CostSource, devices: Sequence[Device], model: Cost
             columns = model.on_devices(onehot, embeddings(alike))
         for device, predicted in zip(alike, columns.unbind(1), strict=True):
             values = judged[device.name][2]
-            found[device.name] = _costs_entry(source, device, texts, predicted.double(), values, seed)
+            shown = _sample(len(texts), most, seed)
+            found[device.name] = _costs_entry(source, device, texts, predicted.double(), values, shown)
     return {device.name: {"split": device.split, "costs": found[device.name]} for device in devices}
 
 
@@ -57,10 +60,9 @@ def _judged_alike(devices: Sequence[Device], judged: Mapping[str, Judging]) -> l
 
 
 def _costs_entry(
-    source: CostSource, device: Device, texts: Sequence[str], predicted: Tensor, values: Tensor, seed: int
+    source: CostSource, device: Device, texts: Sequence[str], predicted: Tensor, values: Tensor, shown: Sequence[int]
 ) -> dict[str, Any]:
-    """Of one device: costs [n, C] as predicted, in its normalised ranges, and as known."""
-    shown = _sample(len(texts), seed)
+    """Of one device: costs [n, C] as predicted, in its normalised ranges, and as known; `shown` are listed."""
     found = {}
     for column, cost in enumerate(costs_of(device.metrics)):
         if source.kinds[cost.name] != "exact":
@@ -76,11 +78,11 @@ def _costs_entry(
     return found
 
 
-def _sample(count: int, seed: int) -> list[int]:
+def _sample(count: int, most: int, seed: int) -> list[int]:
     """Which of `count` networks are shown."""
-    if count <= SHOWN_NETWORKS:
+    if count <= most:
         return list(range(count))
-    return torch.randperm(count, generator=torch.Generator().manual_seed(seed))[:SHOWN_NETWORKS].tolist()
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed))[:most].tolist()
 
 
 def _quality(predicted: Sequence[float], known: Sequence[float]) -> dict[str, float | None]:

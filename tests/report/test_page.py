@@ -13,7 +13,9 @@ from report.reading import HOSTILE, Page, check_loads_nothing, read_page, read_p
 
 import modnas_fast.report
 from modnas_fast.report import write_report
+from modnas_fast.report.canvas import small_multiples
 from modnas_fast.report.marks import preference_colour
+from modnas_fast.report.run import plots
 from modnas_fast.report.run.contents import read_run
 from modnas_fast.report.run.page import page_html
 from modnas_fast.runtime.errors import InputError
@@ -221,6 +223,27 @@ def test_thirty_devices(tmp_path: Path) -> None:
     drawn = [t for t in page.figures["hypervolume"]["data"] if t["mode"] == "lines+markers"]
     looks = {(t["marker"]["color"], t["marker"]["symbol"], t["line"]["dash"]) for t in drawn}
     assert len(looks) == 30
+
+
+def test_of_hundreds_of_devices_the_plots_show_the_worst(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    search = tuple(f"device_{i}" for i in range(60))
+    result = make_result(search, ())
+    for place, device in enumerate(result["devices"]):
+        device["hypervolume"] = 0.5 + 0.001 * ((7 * place) % 60)
+    run = write_run(tmp_path / "run", result, make_history(search, ()), make_predictor(search, ()))
+    drawn: list[tuple[str, list[str]]] = []
+
+    def multiples(title: str, panels: list[tuple[str, bool, dict[str, object]]]) -> Any:
+        drawn.append((title, [head.partition("\n")[0] for head, *_ in panels]))
+        return small_multiples(title, panels[:1])
+
+    monkeypatch.setattr(plots, "small_multiples", multiples)
+    write_report(run)
+    worst = [f"device_{i}" for i in range(60) if (7 * i) % 60 < plots.MOST_PANELS]
+    assert drawn and all(names == worst for _, names in drawn)
+    assert all(title.endswith("of 60 devices the 36 with the least hypervolume") for title, _ in drawn)
+    width, _, _ = read_png(run / "plots" / "hypervolume.png")
+    assert width < 150 * 24
 
 
 def broken(tmp_path: Path, name: str, text: str | bytes) -> str:
