@@ -120,7 +120,7 @@ def _per_device(title: str, result: Result, shown: dict[int, Figure], second: Ca
 
 
 def _worst(result: Result, indices: Sequence[int]) -> list[int]:
-    """The devices of a grid in order: all of few, else those of the least hypervolume or ratio of one."""
+    """The devices of a grid in order: all of few, else those of the least hypervolume (ratio, where that is known)."""
     if len(indices) <= MOST_PANELS:
         return list(indices)
 
