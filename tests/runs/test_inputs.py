@@ -25,13 +25,13 @@ def test_each_time_has_a_profiler_and_a_cache_of_its_own(tmp_path: Path, monkeyp
     inputs = Inputs(config("latency", "cache_memory", "token_latency"), Silent(), False)
     assert inputs.source.metrics == {"latency": "ms", "cache_memory": "MB", "token_latency": "ms"}
     assert inputs.source.kinds == {"latency": "measured", "cache_memory": "exact", "token_latency": "measured"}
-    whole, token = (inputs._profiler(cost) for cost in ("latency", "token_latency"))
+    whole, token = (inputs.profiler(cost) for cost in ("latency", "token_latency"))
     assert whole._prepare is whole_pass and whole._minutes == token._minutes == 3
     assert isinstance(token._prepare, partial) and token._prepare.func is further_token
     assert token._prepare.keywords == {"seen": 32}, "half a context"
     alone = Inputs(config("latency"), Silent(), False)
-    assert alone._profiler("latency")._minutes == 6
-    assert alone._profiler("latency")._cache.path == whole._cache.path != token._cache.path
+    assert alone.profiler("latency")._minutes == 6
+    assert alone.profiler("latency")._cache.path == whole._cache.path != token._cache.path
 
 
 def test_only_tasks_that_generate_have_the_time_of_a_token() -> None:
