@@ -111,7 +111,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "scalarization": {"task_tail": 0.001, "mu": 0.01},
         "search": {"warmup_steps": 0, "steps": 200, "refine_steps": 600, "refine_networks": 40_000},
     },
-    # photos on a CPU: MobileNetV3s of half the usual width at 64 to 112 pixels
+    # photos on a CPU: MobileNetV3s of half the usual width at 48 to 96 pixels
     "mobilenet-small": {
         "space": {"name": "mobilenetv3"},
         "task": {"data": OWN_IMAGES, "augment": "photos", "fractions": [0.7, 0.12, 0.18]},
