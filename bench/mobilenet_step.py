@@ -1,8 +1,8 @@
 """The supernet's part of a step of a search among MobileNetV3s, ours beside one network at a time by dynamic layers.
 
-Sizes are near those of the preset mobilenet-small: networks of width 0.5 drawn at random, one per device, on 32 images
-of 96 × 96 pixels. A step are the losses of so many networks that the default estimator compares (Φ), and the gradient
-of the mean loss of one per device by the weights (w).
+Networks have Once-for-All's choices at width 0.5, drawn at random, one per device, on 32 images of 96 × 96 pixels;
+those of the preset mobilenet-small are smaller. A step are the losses of so many networks that the default estimator
+compares (Φ), and the gradient of the mean loss of one per device by the weights (w).
 
   dynamic layers   Once-for-All's way, rewritten: networks one after the other, each layer with slices of its weights,
                    normalisation with running statistics, hard swish by its formula, all threads within an operation

@@ -204,9 +204,7 @@ class _Deploying:
             {key: vars(cost) for key, cost in chosen.costs.items()},
             self._measured(chosen),
             {"name": timed_on.name, "is_device": setting is not None},
-            latencies_ms(
-                [folder / name for name in names], _sample(task, setting or ALONE), (setting or ALONE).threads
-            ),
+            latencies_ms([folder / name for name in names], _sample(task, timed_on), timed_on.threads),
             differences,
             names,
         )

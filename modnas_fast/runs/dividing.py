@@ -30,6 +30,7 @@ def mesh_of_run(inputs: Inputs, ranks: Ranks, reporter: Reporter, continued: boo
         _check_same_task(inputs, ranks)
         batch = min(batch, inputs.task.size("train"), inputs.task.size("validation"))
     searched = list(inputs.source.splits.values()).count("search")
+    searched = min(searched, inputs.config.search.devices_per_step or searched)
     wanted = inputs.config.search.mesh
 
     def chosen() -> list[int]:

@@ -35,13 +35,13 @@ def predictor_entries(source: CostSource, devices: Sequence[Device], model: Cost
     judged = {device.name: source.judged_by(device.name) for device in devices}
     found = {}
     for alike in _judged_alike(devices, judged):
-        texts, onehot, values = judged[alike[0].name]
-        columns = onehot.new_empty(0, len(alike), values.shape[-1])
+        texts, onehot, known = judged[alike[0].name]
+        columns = onehot.new_empty(0, len(alike), known.shape[-1])
         if texts:
             columns = model.on_devices(onehot, embeddings(alike))
+        shown = _sample(len(texts), most, seed)
         for device, predicted in zip(alike, columns.unbind(1), strict=True):
-            values = judged[device.name][2]
-            shown = _sample(len(texts), most, seed)
+            values = judged[device.name].values
             found[device.name] = _costs_entry(source, device, texts, predicted.double(), values, shown)
     return {device.name: {"split": device.split, "costs": found[device.name]} for device in devices}
 

@@ -30,7 +30,7 @@ def train_network(
 
     `config.optimizer` with a cosine schedule, `config.epochs` passes; nothing is chosen by the test part.
     """
-    # channels last: a depth-wise convolution takes half the time so, on a CPU as on a GPU
+    # channels last: a depth-wise convolution takes half the time so on a CPU
     network, task = network.to(device), task.to(device)
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
     size = task.size("train+validation")

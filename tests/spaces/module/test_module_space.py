@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from modnas_fast import elastic
 from modnas_fast.errors import InputError
-from modnas_fast.spaces import module as elastic
+from modnas_fast.spaces.module.layers import Elastic
 
 FIT = {"input_shape": (3, 4, 4), "classes": 20}
 
@@ -36,7 +37,7 @@ def test_every_network_of_the_shared_weights_equals_the_standalone_one() -> None
         network = space.build(architecture).train()
         network.load_state_dict(space.inherited(supernet.state_dict(), architecture))
         torch.testing.assert_close(output, network(x), rtol=1e-10, atol=1e-12)
-        assert not any(isinstance(part, elastic.layers.Elastic) for part in network.modules())
+        assert not any(isinstance(part, Elastic) for part in network.modules())
 
 
 def test_the_largest_network_is_the_model_bit_for_bit() -> None:
