@@ -14,6 +14,9 @@ if TYPE_CHECKING:  # questions are answered without torch
     from modnas_fast.result.content import QualityKind
 
 ERROR = Objective("error", "%")
+#: how far outside the range that was judged, in shares of the device's range, a prediction counts as inside: rounding
+#: decides nothing, not even of the judged networks at the ends
+JUDGED_SLACK = 1e-3
 
 
 @dataclass(frozen=True)

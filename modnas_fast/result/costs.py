@@ -14,7 +14,7 @@ from torch import Tensor
 from modnas_fast.devices import Device, embeddings
 from modnas_fast.devices.cost_source import Source
 from modnas_fast.predictors.metapredictor import CostModel
-from modnas_fast.result.answers import Cost
+from modnas_fast.result.answers import JUDGED_SLACK, Cost
 from modnas_fast.result.kept_table import kept_costs
 from modnas_fast.runtime.objective import Objective
 from modnas_fast.spaces import SearchSpace
@@ -165,7 +165,7 @@ class BestCosts:
             return [False] * len(values)
         lowest, highest = min(low for low, _ in ranges), max(high for _, high in ranges)
         normalized = device.normalize(torch.tensor(values, dtype=torch.float64), cost.name).tolist()
-        return [not lowest <= value <= highest for value in normalized]
+        return [not lowest - JUDGED_SLACK <= value <= highest + JUDGED_SLACK for value in normalized]
 
     def judged(self, cost: Objective) -> dict[str, tuple[float, float]]:
         """Per device of the run, lowest and highest judged cost in its normalised range."""

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from modnas_fast.devices.device import LINEAR_DOWN_TO, Device
+from modnas_fast.result.answers import JUDGED_SLACK
 from modnas_fast.result.answers_file import SOURCES, AnswersFile, Array
 from modnas_fast.result.hypernetworks import silu
 from modnas_fast.runtime.objective import Objective
@@ -79,7 +80,8 @@ def _beyond(file: AnswersFile, column: int, device: Device, value: Array) -> Arr
     embeddings = file["devices.embedding"].tolist()
     if _nearest(list(device.embedding), embeddings) > file.header["largest_gap"]:
         return np.ones(value.shape, bool)
-    return np.asarray((value < judged[:, 0].min()) | (value > judged[:, 1].max()))
+    lowest, highest = judged[:, 0].min() - JUDGED_SLACK, judged[:, 1].max() + JUDGED_SLACK
+    return np.asarray((value < lowest) | (value > highest))
 
 
 def _nearest(embedding: list[float], others: list[list[float]]) -> float:
