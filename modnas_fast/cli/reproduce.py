@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 
 
 #: what qualities of a benchmark's networks may come from
-SOURCES = {"nb201": ("surrogate", "supernet"), "gpt": ("surrogate",), "hat": ("surrogate",), "ofa": ("surrogate",)}
+SOURCES = {
+    "nb201": ("surrogate", "supernet"),
+    "gpt": ("surrogate",),
+    "hat": ("surrogate", "supernet"),
+    "ofa": ("surrogate", "supernet"),
+}
 #: folder within that of ofa: the reproduction on tables of blocks
 BLOCKS = "blocks"
 
@@ -27,18 +32,21 @@ def reproduce(
     source: Annotated[
         str,
         typer.Option(
-            help="surrogate: a regression on 300 true errors; supernet: shared weights trained on CIFAR-10, no true "
-            "error is read."
+            help="surrogate: a regression on 300 true qualities; supernet: shared weights trained here, no true "
+            "quality is read."
         ),
     ] = "surrogate",
     scale: Annotated[str, typer.Option(help="gpt: s or l.")] = "s",
-    seeds: Annotated[int, typer.Option(min=1, help="Surrogate: searches of every kind.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="Searches of every kind; nb201 with a supernet: one.")] = 3,
     quick: Annotated[
         bool, typer.Option("--quick", help="One seed and fewer steps, factors, tasks and baselines: minutes.")
     ] = False,
     data: Annotated[
         Path | None,
-        typer.Option(help="Supernet: CIFAR-10 as image parquet or folders. Default: that in the data folder."),
+        typer.Option(
+            help="Supernet: what it is trained on: images as parquet or folders, or pairs of sentences. Default: "
+            "CIFAR-10, Multi30k and Tatoeba, or images in the data folder."
+        ),
     ] = None,
     set_: Annotated[
         list[str] | None,
@@ -62,6 +70,9 @@ def reproduce(
     of HELP, and a second split; the paper's combination, black-box searches, Once-for-All's own search for each of ten
     budgets, and its published networks; then the same on a Note10 and an i7-8700K, whose latencies are exact sums over
     tables of blocks (folder `blocks`). The tables come by `modnas-fast data fetch ofa`.
+    With `--source supernet`, hat and ofa are whole runs on this machine, on small spaces: supernets trained on Multi30k
+    and Tatoeba, or on images, a quarter to three quarters of an hour each on two cores, and on the same weights random
+    search and an evolution with as many evaluated networks.
     Finished parts are kept in the folder: the same command continues after a stop.
 
     Examples:
@@ -75,6 +86,10 @@ def reproduce(
       modnas-fast reproduce hat --quick
 
       modnas-fast reproduce ofa --quick
+
+      modnas-fast reproduce hat --source supernet --seeds 1
+
+      modnas-fast reproduce ofa --source supernet --data photos/
 
       modnas-fast reproduce nb201 --source supernet --quick --data cifar10/
 
@@ -90,6 +105,8 @@ def reproduce(
         raise InputError("--data, --set: belong to --source supernet; the surrogate's searches are fixed by the plan")
     from modnas_fast.devices.machine import available_cores
     from modnas_fast.reproduction.ofa import budgets_table, reproduce_blocks, reproduce_ofa
+    from modnas_fast.reproduction.own_weights import reproduce_on_own_weights
+    from modnas_fast.reproduction.own_weights_plans import OWN_WEIGHTS
     from modnas_fast.reproduction.run import reproduce_gpt, reproduce_hat, reproduce_with_surrogate
     from modnas_fast.reproduction.standings import headline_table
     from modnas_fast.reproduction.supernet import reproduce_with_supernet
@@ -114,6 +131,18 @@ def reproduce(
                     jobs=jobs or available_cores(),
                     command=command,
                     reporter=terminal,
+                )
+            elif source == "supernet" and benchmark in OWN_WEIGHTS:
+                content = reproduce_on_own_weights(
+                    OWN_WEIGHTS[benchmark],
+                    folder,
+                    data=data and data.expanduser(),
+                    overrides=set_ or (),
+                    seeds=seeds,
+                    quick=quick,
+                    command=command,
+                    reporter=terminal,
+                    stopper=stopper,
                 )
             elif benchmark == "ofa":
                 options: dict[str, Any] = {"seeds": seeds, "quick": quick, "jobs": jobs or available_cores()}

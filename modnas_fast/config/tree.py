@@ -203,9 +203,9 @@ class DevicesConfig(Section):
     search: tuple[str, ...] | None = None
     """Names of the table's devices that are searched; None: the paper's 13 of help, its 4 of hw-gpt-bench, its 2 of
     hat, its 11 of ofa-help, all of other tables, less those in `unseen`."""
-    formats: Annotated[tuple[Literal["float32", "bfloat16"], ...], Field(min_length=1)] = ("float32", "bfloat16")
-    """Number formats of this machine's settings; a CPU without instructions for bfloat16 takes ten times as long for
-    depth-wise convolutions in it."""
+    formats: Literal["auto"] | Annotated[tuple[Literal["float32", "bfloat16"], ...], Field(min_length=1)] = "auto"
+    """Number formats of this machine's CPU settings; `auto`: float32, and bfloat16 where the CPU has instructions for
+    it: without them it may take ten times as long as float32."""
     networks: Positive = 48
     """Networks measured per search device to train the predictor, those of a table of one's own that has not all being
     known anyway; paper: 900."""
@@ -466,6 +466,10 @@ class EvaluationConfig(Section):
     """Samples of the test part by which further measures of the answers' networks are told, where the task has such, as
     translation has BLEU, with weights inherited from the supernet; 0: none. Fronts are those of the first objective all
     the same: it tells networks apart long before these do."""
+    baselines: bool = False
+    """Whether random search and an evolution search the trained supernet, too, with as many evaluated networks as the
+    refinement and the answers had; it takes about as long as the refinement. Random networks, as many as answers, are
+    evaluated always."""
     statistics_samples: Positive = 256
     """Training images on which batch normalisations of chosen networks compute their statistics anew, where networks
     share scale and shift of them, as those of mobilenetv3 do (published: 2,000)."""

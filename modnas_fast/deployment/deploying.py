@@ -18,7 +18,7 @@ from modnas_fast.deployment.finetuning import FineTuning, finetune
 from modnas_fast.deployment.formats import FORMATS, OnnxNetwork, need, save, save_int8
 from modnas_fast.deployment.inheriting import inherited_network, largest_network, shared_weights
 from modnas_fast.deployment.manifest import MANIFEST, Facts, read_manifest, write_manifest
-from modnas_fast.devices.machine import Setting, machine_settings
+from modnas_fast.devices.machine import Setting, cpu_setting
 from modnas_fast.result import Result
 from modnas_fast.result.answers import Cost
 from modnas_fast.result.folder import SUPERNET_FILE, open_run
@@ -231,8 +231,7 @@ class _Deploying:
         """The setting of this machine that the device is."""
         if not self._inputs.measures:
             return None
-        settings = machine_settings(formats=self._inputs.config.devices.formats)
-        return next((s for s in settings if s.name == self._device and s.processor == "cpu"), None)
+        return cpu_setting(self._device)
 
     def _measured(self, chosen: _Chosen) -> dict[str, dict[str, Any]]:
         """By cost, what the network takes in torch on this device, in the units of the run's own measurements."""

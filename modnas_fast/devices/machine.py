@@ -21,6 +21,8 @@ from modnas_fast.devices.surroundings import (
 
 MIN_CPU_SETTINGS = 8
 GPU_BATCHES = (1, 32, 256)
+#: what /proc/cpuinfo calls instructions for bfloat16: of x86, and of ARM
+BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,19 @@ def _within_quota(threads: int, root: Path) -> int:
     return threads if quota is None else min(threads, max(1, int(quota)))
 
 
+def native_formats(root: Path = Path("/")) -> tuple[str, ...]:
+    """Number formats that this machine's CPU computes by instructions of its own; /proc is read below `root`.
+
+    Without them a CPU computes bfloat16 by way of float32, and takes up to ten times as long as in float32: nobody
+    deploys that, and measuring it is most of what a small run takes.
+    """
+    info = root / "proc" / "cpuinfo"
+    text = info.read_text(encoding="utf-8", errors="replace") if info.exists() else ""
+    lines = [line for line in text.splitlines() if line.lower().startswith(("flags", "features"))]
+    flags = {flag for line in lines for flag in line.split()}
+    return ("float32", "bfloat16") if flags & BFLOAT16_FLAGS else ("float32",)
+
+
 def machine_settings(root: Path = Path("/"), formats: Sequence[str] = ("float32", "bfloat16")) -> list[Setting]:
     """At least eight settings of this machine's CPU, four where it has one format, and three of each visible CUDA GPU.
 
@@ -135,6 +150,13 @@ def machine_settings(root: Path = Path("/"), formats: Sequence[str] = ("float32"
         for batch in GPU_BATCHES
     ]
     return cpu + gpus
+
+
+def cpu_setting(name: str) -> Setting | None:
+    """The CPU setting of this name, in whatever formats others are measured; None where this machine has none."""
+    every = (machine_settings(formats=formats) for formats in (("float32", "bfloat16"), ("float32",), ("bfloat16",)))
+    cpu = (each for settings in every for each in settings if each.processor == "cpu")
+    return next((each for each in cpu if each.name == name), None)
 
 
 def default_unseen(settings: list[Setting]) -> list[str]:

@@ -31,12 +31,17 @@ class MachineCosts(CostSource):
         campaign: which networks are measured on which settings.
         profiler: makes what measures a cost, when it is needed: it wants to know the task.
         costs: names of what is measured, times in ms.
+        notes: what is told beside the measurements.
     """
 
     executes = "live"
 
     def __init__(
-        self, campaign: Campaign, profiler: Callable[[str], Profiler], costs: Sequence[str] = (LATENCY,)
+        self,
+        campaign: Campaign,
+        profiler: Callable[[str], Profiler],
+        costs: Sequence[str] = (LATENCY,),
+        notes: Sequence[str] = (),
     ) -> None:
         self.space = campaign.space
         self.metrics = dict.fromkeys(costs, "ms")
@@ -51,11 +56,13 @@ class MachineCosts(CostSource):
         #: by cost
         self._before: dict[str, Latencies] = {cost: {} for cost in costs}
         self._after: dict[str, Latencies] = {cost: {} for cost in costs}
-        self._notes: list[str] = []
+        self._notes = list(notes)
         #: processors that the networks before the search ran on
         self._processors: list[str] = []
 
     def begin(self, reporter: Reporter) -> None:
+        for line in self._notes:
+            reporter.say(f"  note: {line}")
         self._processors = _processors()
         wanted = self._campaign.before_search()
         self._before = self._measured("Measuring this machine", wanted, reporter, refuse=True)

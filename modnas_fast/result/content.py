@@ -293,6 +293,27 @@ def verified_entry(
     }
 
 
+def with_baselines(content: dict[str, Any], baselines: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of result.json with the fronts of black-box searches on the same weights, and their hypervolumes.
+
+    Args:
+        content: of `result_content`.
+        baselines: evaluated `networks` of each search, and per device plain points by method; empty: none were made.
+    """
+    if not baselines:
+        return content
+    objectives = [Objective(objective["name"], objective["unit"]) for objective in content["objectives"]]
+    devices = []
+    for entry in content["devices"]:
+        bounds = Bounds(*zip(*(entry["hypervolume_bounds"][objective.key] for objective in objectives)))
+        told = {
+            method: {"hypervolume": hypervolume(points_of(points, objectives), bounds), "front": points}
+            for method, points in baselines["devices"][entry["name"]].items()
+        }
+        devices.append({**entry, "baselines": told})
+    return {**content, "devices": devices, "baselines": {"networks": baselines["networks"]}}
+
+
 def with_measures(content: dict[str, Any], measures: Mapping[str, Any]) -> dict[str, Any]:
     """The content of result.json with further measures of answers, beside them and as the least of each device.
 

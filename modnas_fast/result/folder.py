@@ -8,6 +8,7 @@
     checkpoint.pt                  state of the running search
     hypernetwork.safetensors  supernet.safetensors  history.json
     evaluation.json                rays, random networks, hypervolumes
+    baselines.json                 fronts of black-box searches with the same weights, where they are asked for
     measures.json                  further measures of the answers' networks, such as BLEU
     verification.json              test errors of networks trained from scratch
     costs.json                     costs measured after the search
@@ -43,6 +44,7 @@ HYPERNETWORK_FILE = "hypernetwork.safetensors"
 SUPERNET_FILE = "supernet.safetensors"
 HISTORY_FILE = "history.json"
 EVALUATION_FILE = "evaluation.json"
+BASELINES_FILE = "baselines.json"
 MEASURES_FILE = "measures.json"
 VERIFICATION_FILE = "verification.json"
 COSTS_FILE = "costs.json"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from modnas_fast.result.content import (
     objectives_on,
     result_content,
     verified_entry,
+    with_baselines,
     with_measures,
 )
 from modnas_fast.result.folder import HISTORY_FILE, QUALITY_FILE, TABLE_FILE
@@ -35,14 +37,22 @@ from modnas_fast.spaces.published import CostTable, Fit
 from modnas_fast.tasks.task_objective import SupernetObjective
 
 
+@dataclass(frozen=True)
+class Outcomes:
+    """What the stages behind the search left, each with its `seconds`."""
+
+    #: per device `rays`, `random` and `cost_bounds`
+    evaluation: dict[str, Any]
+    #: further ones of `networks`, by architecture and name
+    measures: dict[str, Any]
+    #: per device fronts by method, of as many evaluated `networks` each; empty: none were asked for
+    baselines: dict[str, Any]
+    #: `test` quality by architecture, and what trained networks show
+    verification: dict[str, Any]
+
+
 def compose(
-    inputs: Inputs,
-    folder: Path,
-    answer: Answer,
-    evaluation: dict[str, Any],
-    measures: dict[str, Any],
-    verification: dict[str, Any],
-    seconds: dict[str, float],
+    inputs: Inputs, folder: Path, answer: Answer, outcomes: Outcomes, seconds: dict[str, float]
 ) -> dict[str, Any]:
     """The content of result.json; the history, the predictors' quality and the run's table are left in the folder.
 
@@ -50,12 +60,11 @@ def compose(
         inputs: of the run, its source of costs finished.
         folder: of the run.
         answer: of the search.
-        evaluation: per device `rays`, `random` and `cost_bounds`.
-        measures: further ones of `networks`, by architecture and name.
-        verification: `test` quality by architecture, and `samples` of what trained networks show.
+        outcomes: of the stages behind it.
         seconds: per stage.
     """
     source, prepared = inputs.source, answer.prepared
+    evaluation, verification = outcomes.evaluation, outcomes.verification
     devices, benchmark = prepared.devices, _benchmark(inputs, prepared.devices)
     bounds = _bounds(inputs, evaluation, benchmark, prepared.objective.chance_error)
     quality = predictor_entries(source, devices, prepared.costs, inputs.config.seed + 6)
@@ -97,7 +106,7 @@ def compose(
         ],
         seconds,
     )
-    return with_measures(content, measures)
+    return with_measures(with_baselines(content, outcomes.baselines), outcomes.measures)
 
 
 def _benchmark(inputs: Inputs, devices: Sequence[Device]) -> Benchmark | None:

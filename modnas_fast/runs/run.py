@@ -37,6 +37,7 @@ from modnas_fast.result.content import (
 )
 from modnas_fast.result.folder import (
     ANSWERS_FILE,
+    BASELINES_FILE,
     CHECKPOINT_FILE,
     CONFIG_FILE,
     COSTS_FILE,
@@ -49,9 +50,10 @@ from modnas_fast.result.folder import (
     SUPERNET_FILE,
     VERIFICATION_FILE,
 )
-from modnas_fast.runs.compose import compose
+from modnas_fast.runs.compose import Outcomes, compose
 from modnas_fast.runs.dividing import make_objective, mesh_of_run
 from modnas_fast.runs.drawings import keep_drawings
+from modnas_fast.runs.equal_terms import search_on_equal_terms
 from modnas_fast.runs.forecast import foresee
 from modnas_fast.runs.inputs import Inputs
 from modnas_fast.runs.judging import predictor_entries
@@ -162,8 +164,8 @@ class Run:
         except Exception as error:  # whatever it is, hours of search are not lost for it
             self.report_fault = one_line(error)
 
-    def _run_stages(self) -> tuple[Answer, dict[str, Any], dict[str, Any], dict[str, Any]]:
-        """What was searched, evaluated, measured and verified: what ranks do together."""
+    def _run_stages(self) -> tuple[Answer, Outcomes]:
+        """What was searched, evaluated, compared, measured and verified: what ranks do together."""
         ranks = self._ranks
         ranks.together(self.check)
         self._check_files()
@@ -175,15 +177,14 @@ class Run:
             answer = self._search(prepared)
             evaluation = once_together(self.folder / EVALUATION_FILE, lambda: self._evaluate(answer), ranks)
             measures = ranks.from_first(lambda: self._measure(prepared, evaluation))
-            return answer, evaluation, measures, self._verify(evaluation, prepared.devices)
+            baselines = self._search_on_equal_terms(answer, evaluation)
+            verification = self._verify(evaluation, prepared.devices)
+            return answer, Outcomes(evaluation, measures, baselines, verification)
 
-    def _finish(
-        self, answer: Answer, evaluation: dict[str, Any], measures: dict[str, Any], verification: dict[str, Any]
-    ) -> dict[str, Any]:
+    def _finish(self, answer: Answer, outcomes: Outcomes) -> dict[str, Any]:
         """The content of result.json."""
-        self._measure_chosen(evaluation, answer.prepared.devices)
-        seconds = self._seconds(answer, evaluation, measures, verification)
-        return compose(self._inputs, self.folder, answer, evaluation, measures, verification, seconds)
+        self._measure_chosen(outcomes.evaluation, answer.prepared.devices)
+        return compose(self._inputs, self.folder, answer, outcomes, self._seconds(answer, outcomes))
 
     def _check_files(self) -> None:
         """Raises InputError where a file that the configuration names is not the one that the run began with."""
@@ -406,6 +407,18 @@ class Run:
             self._inputs, self.folder, prepared.objective.supernet.state_dict(), texts, self._reporter
         )
 
+    def _search_on_equal_terms(self, answer: Answer, evaluation: dict[str, Any]) -> dict[str, Any]:
+        """Fronts of black-box searches on the same weights, where they are asked for."""
+        if not (self.config.evaluation.baselines and self._inputs.trains):
+            return {}
+        answered = [ray["architecture"] for entry in evaluation["devices"].values() for ray in entry["rays"]]
+
+        def search() -> dict[str, Any]:
+            evaluator = self._evaluator(answer.prepared)
+            return search_on_equal_terms(self._inputs, answer, answered, evaluator, self._reporter)
+
+        return once_together(self.folder / BASELINES_FILE, search, self._ranks)
+
     def _to_verify(self, evaluation: dict[str, Any], devices: Sequence[Device], count: int) -> list[str]:
         """`count` networks spread over the fronts, and the familiar one."""
         chosen = choose_spread(self._fronts(evaluation, devices), count)
@@ -432,12 +445,10 @@ class Run:
         with undamaged(self.folder / COSTS_FILE):
             self._inputs.source.restore(content["source"])
 
-    def _seconds(
-        self, answer: Answer, evaluation: dict[str, Any], measures: dict[str, Any], verification: dict[str, Any]
-    ) -> dict[str, float]:
-        """Per stage; further measures count as evaluation, measuring chosen networks as verification."""
-        evaluate = evaluation["seconds"] + measures["seconds"]
+    def _seconds(self, answer: Answer, outcomes: Outcomes) -> dict[str, float]:
+        """Per stage; further measures and baselines count as evaluation, measuring chosen networks as verification."""
+        evaluate = sum(of.get("seconds", 0.0) for of in (outcomes.evaluation, outcomes.measures, outcomes.baselines))
         found = {**answer.prepared.seconds, "search": answer.seconds, "evaluate": evaluate}
         costs = self.folder / COSTS_FILE
-        verify = verification["seconds"] + (read_kept(costs)["seconds"] if costs.exists() else 0.0)
+        verify = outcomes.verification["seconds"] + (read_kept(costs)["seconds"] if costs.exists() else 0.0)
         return {**found, "verify": verify} if verify else found

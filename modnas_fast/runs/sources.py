@@ -12,6 +12,7 @@ from modnas_fast.devices import MachineCosts, Profiler, machine_settings, plan_c
 from modnas_fast.devices.analytic import has_formula
 from modnas_fast.devices.cost_source import CostSource
 from modnas_fast.devices.formula_costs import Anywhere, WithFormulas
+from modnas_fast.devices.machine import native_formats
 from modnas_fast.devices.machine_costs import LATENCY
 from modnas_fast.devices.metric import ExactCosts, find_metric, is_metric
 from modnas_fast.devices.part_costs import PartCosts
@@ -24,6 +25,11 @@ from modnas_fast.runtime.objective import Objective, costs_of
 from modnas_fast.spaces import SearchSpace
 from modnas_fast.spaces.published import CostTable, Truth
 from modnas_fast.spaces.rows import RowTable
+
+NO_BFLOAT16 = (
+    "no setting in bfloat16: this machine's CPU has no instructions for it; devices.formats=[float32,bfloat16] "
+    "measures it all the same"
+)
 
 
 def make_source(
@@ -102,7 +108,9 @@ def _source_of_devices(
         )
     _check(costs, timed, "this machine")
     plan = partial(plan_campaign, networks=options.networks, heldout=options.heldout, seed=config.seed)
-    return MachineCosts(plan(space, machine_settings(formats=options.formats), options.unseen), profiler, costs)
+    formats = native_formats() if options.formats == "auto" else options.formats
+    notes = [NO_BFLOAT16] if options.formats == "auto" and "bfloat16" not in formats else []
+    return MachineCosts(plan(space, machine_settings(formats=formats), options.unseen), profiler, costs, notes)
 
 
 def is_part_table(table: str) -> bool:

@@ -158,6 +158,11 @@ class Search:
         )
 
     @property
+    def evaluated(self) -> frozenset[str]:
+        """Networks whose quality the refinement computed."""
+        return self._refinement.archive.networks
+
+    @property
     def total_steps(self) -> int:
         """Steps of warm-up, bilevel search and refinement."""
         return self._config.search.warmup + self._config.search.steps + self._config.search.refine_steps

@@ -58,7 +58,7 @@ class Archive:
         self._cost_model = costs
         self._d = d
         self._measured = measured
-        self._most = most
+        self.most = most
         self._whole = whole
         self._clear()
 
@@ -76,9 +76,14 @@ class Archive:
         return len(self.errors)
 
     @property
+    def networks(self) -> frozenset[str]:
+        """Strings of the networks."""
+        return frozenset(self._known)
+
+    @property
     def full(self) -> bool:
         """Whether no further network is taken in."""
-        return len(self) >= self._most
+        return len(self) >= self.most
 
     def add(self, onehot: Tensor) -> None:
         """Takes in the networks [n, N] that are new, as many as there is room for."""
@@ -87,7 +92,7 @@ class Archive:
         distinct = torch.unique(self._space.canonical(onehot), dim=0)
         distinct = distinct[self._space.viable(distinct) > 0.5]
         texts = [architecture.text for architecture in self._space.decode(distinct)]
-        new = [row for row, text in enumerate(texts) if text not in self._known][: self._most - len(self)]
+        new = [row for row, text in enumerate(texts) if text not in self._known][: self.most - len(self)]
         if new:
             self._known.update(texts[row] for row in new)
             self.onehot = torch.cat([self.onehot, distinct[new]])

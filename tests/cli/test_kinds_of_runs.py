@@ -33,7 +33,8 @@ KINDS: dict[str, tuple[str, ...]] = {
     "language": (
         "--preset", "gpt-small", "--set", "space.widths=[8,16]", "--set", "space.depths=[1,2]", "--set",
         "space.heads=[1,2]", "--set", "task.test_limit=40", "--set", "search.refine_networks=16",
-        "--set", "task.vocabulary=300", "--set", "objectives=[perplexity,token_latency,cache_memory]", *FEW,
+        "--set", "task.vocabulary=300", "--set", "objectives=[perplexity,token_latency,cache_memory]",
+        "--set", "evaluation.baselines=true", *FEW,
     ),
     "translation": (
         "--preset", "hat-small", "--data", "pairs.tsv", "--set", "space.encoder_widths=[8,16]", "--set",
@@ -122,6 +123,18 @@ def test_every_number_says_where_it_comes_from(kind: tuple[Any, list[str], Path]
                 assert source in ((kinds[key], "predicted") if kinds[key] == "tabulated" else
                                   ("exact",) if kinds[key] == "exact" else ("predicted",))  # fmt: skip
         assert set(entry["predictor"]) == {key for key, source in kinds.items() if source != "exact"}
+
+
+def test_baselines_on_the_same_weights_had_as_many_networks(kind: tuple[Any, list[str], Path]) -> None:
+    result = Result.load(kind[2])
+    if not result.content["configuration"]["evaluation"]["baselines"]:
+        assert "baselines" not in result.content and not (kind[2] / "baselines.json").exists()
+        pytest.skip("no baselines asked for")
+    assert result.content["baselines"]["networks"] >= 16
+    for entry in result.content["devices"]:
+        for found in entry["baselines"].values():
+            assert 0 <= found["hypervolume"] <= 1.0001 and found["front"]
+            assert len({point["architecture"] for point in found["front"]}) == len(found["front"])
 
 
 def test_exact_costs_are_those_of_the_built_network(kind: tuple[Any, list[str], Path]) -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from modnas_fast.devices import Fingerprint, MeasurementCache, fingerprint, machine_settings
-from modnas_fast.devices.machine import available_cores, default_unseen
+from modnas_fast.devices.machine import available_cores, cpu_setting, default_unseen, native_formats
 from modnas_fast.devices.surroundings import available_cpus, cpu_quota
 
 #: a root without /proc and /sys: no quota
@@ -49,6 +49,33 @@ def test_one_format_leaves_half_of_them_or_more(monkeypatch: pytest.MonkeyPatch,
         assert len(settings) >= 4 and {setting.dtype for setting in settings} == {getattr(torch, name)}
         (unseen,) = default_unseen(settings)
         assert unseen in [setting.name for setting in settings]
+
+
+@pytest.mark.parametrize(
+    ("line", "formats"),
+    [
+        ("flags\t\t: fpu avx512f avx512_bf16 amx_tile", ("float32", "bfloat16")),
+        ("flags\t\t: fpu avx2 amx_bf16", ("float32", "bfloat16")),
+        ("Features\t: fp asimd bf16 i8mm", ("float32", "bfloat16")),
+        ("flags\t\t: fpu avx2 fma", ("float32",)),
+        ("model name\t: bf16 in a name is no instruction", ("float32",)),
+    ],
+)
+def test_bfloat16_is_native_where_the_cpu_has_instructions(tmp_path: Path, line: str, formats: tuple[str, ...]) -> None:
+    assert native_formats(tmp_path) == ("float32",)
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc" / "cpuinfo").write_text(f"processor\t: 0\n{line}\n", encoding="utf-8")
+    assert native_formats(tmp_path) == formats
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_setting_is_found_by_its_name_whatever_formats_were_measured(
+    monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    pretend(monkeypatch, threads, 1)
+    for formats in (("float32", "bfloat16"), ("float32",), ("bfloat16",)):
+        for setting in machine_settings(NOWHERE, formats):
+            assert cpu_setting(setting.name) == (setting if setting.processor == "cpu" else None)
 
 
 @pytest.mark.parametrize("gpus", [0, 1, 2])

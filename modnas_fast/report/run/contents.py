@@ -70,6 +70,12 @@ class Trust(Part):
     why: str = ""
 
 
+class Baseline(Part):
+    """What a black-box search on the same weights found for a device."""
+
+    hypervolume: float | None = None
+
+
 class DeviceResult(Part):
     """What the search found for one device; entries of costs stand under their keys."""
 
@@ -84,6 +90,7 @@ class DeviceResult(Part):
     hypervolume_random: float | None = None
     hypervolume_ratio: float | None = None
     hypervolume_ratio_measured: float | None = None
+    baselines: dict[str, Baseline] = {}
     distinct_nondominated: int | None = None
     rays: list[Ray]
     front: list[FrontPoint]

@@ -123,6 +123,9 @@ def _columns(result: Result) -> list[Column]:
         ours, random = device.hypervolume, device.hypervolume_random
         return None if ours is None or random is None else ours - random
 
+    def beside(name: str) -> Callable[[DeviceResult], float | None]:
+        return lambda device: device.baselines[name].hypervolume if name in device.baselines else None
+
     def tone(difference: float) -> str:
         return "good" if difference > 0 else "bad" if difference < 0 else ""
 
@@ -136,6 +139,7 @@ def _columns(result: Result) -> list[Column]:
         Column("Hypervolume MODNAS", lambda device: device.hypervolume, number),
         Column("Hypervolume random", lambda device: device.hypervolume_random, number),
         Column("Difference", gap, signed, tone=tone),
+        *[Column(f"Hypervolume {name}, as many evaluated", beside(name), number) for name in ("random", "evolution")],
         Column(f"Of the {result.exact_front}", lambda device: device.hypervolume_ratio, percent),
         Column("Of its measured front", lambda device: device.hypervolume_ratio_measured, percent),
         Column("Distinct networks", lambda device: device.distinct_nondominated, count),
