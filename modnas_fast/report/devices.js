@@ -64,6 +64,16 @@
     return true;
   }
 
+  // Of many devices, those whose name has what is written in the box.
+  const box = document.getElementById("filter");
+  box?.addEventListener("input", () => {
+    const rows = [...document.querySelectorAll("tr[data-name]")];
+    const wanted = box.value.trim().toLowerCase();
+    rows.forEach((row) => { row.hidden = !row.dataset.name.toLowerCase().includes(wanted); });
+    const left = rows.filter((row) => !row.hidden).length;
+    document.getElementById("filtered").textContent = wanted ? `${left} of ${rows.length}` : "";
+  });
+
   select.addEventListener("change", () => show(Number(select.value)));
   document.getElementById("previous").addEventListener("click", () => step(-1));
   document.getElementById("next").addEventListener("click", () => step(1));

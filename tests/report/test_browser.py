@@ -63,6 +63,26 @@ def test_selecting_and_hiding_devices(run: Path, tmp_path: Path) -> None:
     assert seen == {"open": ["device-1"], "chosen": "1", "hidden": [2, 2], "pressed": 2, "front": True}
 
 
+def test_many_devices_are_found_by_their_names(tmp_path: Path) -> None:
+    names = tuple(f"device_{i}" for i in range(40))
+    run = write_run(tmp_path / "run", make_result(names, ()), make_history(names, ()), make_predictor(names, ()))
+    write_report(run, with_plots=False)
+    act = """
+      const box = document.getElementById("filter");
+      const rows = () => [...document.querySelectorAll("tr[data-name]")].filter((row) => row.offsetParent);
+      const type = (text) => { box.value = text; box.dispatchEvent(new Event("input")); };
+      const all = rows().length;
+      type(" E_3");
+      const some = rows().map((row) => row.dataset.name).sort();
+      const told = document.getElementById("filtered").textContent;
+      type("");
+      window.seen = {all, some, told, again: rows().length};"""
+    _, troubles, seen = watch(run / "report.html", tmp_path, act)
+    found = sorted(name for name in names if name.startswith("device_3"))
+    assert troubles == []
+    assert seen == {"all": 40, "some": found, "told": f"{len(found)} of 40", "again": 40}
+
+
 def test_nothing_is_wider_than_a_telephone(run: Path, tmp_path: Path) -> None:
     assert phone_width(run / "report.html", tmp_path) <= 400
 

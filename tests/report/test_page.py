@@ -16,7 +16,7 @@ from modnas_fast.report import write_report
 from modnas_fast.report.canvas import small_multiples
 from modnas_fast.report.marks import preference_colour
 from modnas_fast.report.run import plots
-from modnas_fast.report.run.contents import read_run
+from modnas_fast.report.run.contents import MOST_DEVICES, read_run
 from modnas_fast.report.run.page import page_html
 from modnas_fast.runtime.errors import InputError
 
@@ -225,7 +225,9 @@ def test_thirty_devices(tmp_path: Path) -> None:
     assert len(looks) == 30
 
 
-def test_of_hundreds_of_devices_the_plots_show_the_worst(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_hundreds_of_devices_figures_show_the_worst_and_the_table_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     search = tuple(f"device_{i}" for i in range(60))
     result = make_result(search, ())
     for place, device in enumerate(result["devices"]):
@@ -239,11 +241,19 @@ def test_of_hundreds_of_devices_the_plots_show_the_worst(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(plots, "small_multiples", multiples)
     write_report(run)
-    worst = [f"device_{i}" for i in range(60) if (7 * i) % 60 < plots.MOST_PANELS]
+    worst = [f"device_{i}" for i in range(60) if (7 * i) % 60 < MOST_DEVICES]
     assert drawn and all(names == worst for _, names in drawn)
     assert all(title.endswith("of 60 devices the 36 with the least hypervolume") for title, _ in drawn)
     width, _, _ = read_png(run / "plots" / "hypervolume.png")
     assert width < 150 * 24
+    page = read_page(run / "report.html")
+    assert [tag for tag, _ in page.elements].count("option") == MOST_DEVICES
+    assert sum(name.startswith("front-") for name in page.figures) == MOST_DEVICES
+    drawn_names = {t["name"] for t in page.figures["hypervolume"]["data"] if t["mode"] == "lines+markers"}
+    assert drawn_names == set(worst)
+    listed = [attributes["data-name"] for tag, attributes in page.elements if "data-name" in attributes]
+    assert listed == sorted(search, key=lambda name: (7 * int(name[7:])) % 60)
+    assert "The table has all 60 devices" in page.text and any(a.get("id") == "filter" for _, a in page.elements)
 
 
 def broken(tmp_path: Path, name: str, text: str | bytes) -> str:

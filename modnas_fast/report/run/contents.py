@@ -14,6 +14,8 @@ from modnas_fast.report.quantities import Quantity
 from modnas_fast.runtime.errors import InputError
 
 SourceName = Literal["predicted", "judged", "tabulated", "measured", "exact"]
+#: devices whose figures are shown, at most: of more, those that fare worst
+MOST_DEVICES = 36
 KNOWN = ("tabulated", "measured", "exact", "true")
 """Sources of values that are no estimates."""
 
@@ -100,6 +102,11 @@ class DeviceResult(Part):
     def unseen(self) -> bool:
         """Whether the device took no part in the search."""
         return self.split == "unseen"
+
+    @property
+    def fares(self) -> float:
+        """How well the search did: the share of the best hypervolume, where that is known, else the hypervolume."""
+        return (self.hypervolume if self.hypervolume_ratio is None else self.hypervolume_ratio) or 0.0
 
     @property
     def doubt(self) -> str:
@@ -193,6 +200,8 @@ class Result(Part):
     hypervolume_protocol: HypervolumeProtocol = HypervolumeProtocol()
     devices: list[DeviceResult] = Field(min_length=1)
     verified: list[VerifiedNetwork] = []
+    #: devices that are left out here, see `RunContents.narrowed`
+    left_out: int = Field(0, exclude=True)
 
     @property
     def quality(self) -> Quantity:
@@ -337,6 +346,15 @@ class RunContents(Part):
     history: History | None
     predictor: Predictor | None
     drawings: Drawings | None = None
+
+    def narrowed(self) -> RunContents:
+        """The same with the devices whose figures are shown: all of few, else those that fare worst, in their order."""
+        devices = self.result.devices
+        if len(devices) <= MOST_DEVICES:
+            return self
+        worst = sorted(range(len(devices)), key=lambda place: devices[place].fares)[:MOST_DEVICES]
+        kept = {"devices": [devices[place] for place in sorted(worst)], "left_out": len(devices) - MOST_DEVICES}
+        return self.model_copy(update={"result": self.result.model_copy(update=kept)})
 
 
 def read_run(run: Path | str) -> RunContents:

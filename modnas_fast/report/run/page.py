@@ -30,5 +30,5 @@ def write_report(run: Path | str, with_plots: bool = True) -> Path:
 
 def page_html(contents: RunContents) -> str:
     """The whole page: markup, style, scripts and data in one text."""
-    figures = all_figures(contents)
+    figures = all_figures(contents.narrowed())
     return render("run.html", figures, ("figures.js", "devices.js"), **prepare(contents))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from matplotlib.cm import ScalarMappable
@@ -18,12 +18,11 @@ from modnas_fast.report.run.network_plots import networks_figure
 from modnas_fast.report.traces import Figure
 
 Figures = dict[str, Figure]
-#: devices of a grid at most: of more, those that fare worst
-MOST_PANELS = 36
 
 
 def write_plots(contents: RunContents, folder: Path) -> list[Path]:
     """The PNG files written to `folder`, each by rename; one that the run has nothing for is removed."""
+    contents = contents.narrowed()
     result, figures = contents.result, all_figures(contents)
     plots = {
         "hypervolume.png": hypervolume_plot(figures, result),
@@ -109,27 +108,14 @@ def predictor_plot(figures: Figures, contents: RunContents, place: int) -> Canva
 
 
 def _per_device(title: str, result: Result, shown: dict[int, Figure], second: Callable[[DeviceResult], str]) -> Canvas:
-    indices = _worst(result, list(shown))
-    if len(indices) < len(shown):
-        title += f": of {len(shown)} devices the {len(indices)} with the least hypervolume"
+    if result.left_out:
+        every = len(result.devices) + result.left_out
+        title += f": of {every} devices the {len(result.devices)} with the least hypervolume"
     panels = []
-    for index in indices:
-        device, figure = result.devices[index], shown[index]
+    for index, figure in shown.items():
+        device = result.devices[index]
         panels.append((panel_title(device.name, device.unseen, second(device)), device.unseen, figure))
     return small_multiples(title, panels)
-
-
-def _worst(result: Result, indices: Sequence[int]) -> list[int]:
-    """The devices of a grid in order: all of few, else those of the least hypervolume (ratio, where that is known)."""
-    if len(indices) <= MOST_PANELS:
-        return list(indices)
-
-    def fares(index: int) -> float:
-        device = result.devices[index]
-        found = device.hypervolume if device.hypervolume_ratio is None else device.hypervolume_ratio
-        return found or 0.0
-
-    return sorted(sorted(indices, key=fares)[:MOST_PANELS])
 
 
 def _hypervolumes(device: DeviceResult) -> str:

@@ -44,24 +44,30 @@ class Column(NamedTuple):
 
 
 def prepare(contents: RunContents) -> dict[str, Any]:
-    """The page's data by name, from the checked contents of a run."""
-    result = contents.result
+    """The page's data by name, from the checked contents of a run.
+
+    The table has every device; figures, and what stands beside them, those that `RunContents.narrowed` keeps.
+    """
+    every, narrowed = contents.result, contents.narrowed()
+    result = narrowed.result
     configuration = json.dumps(result.configuration, indent=2, ensure_ascii=False)
-    columns = _columns(result)
+    columns = _columns(every)
     return {
         "title": f"MODNAS search: {result.task.name} on {result.space.name}",
         "about": _facts(result),
-        "tiles": _tiles(result),
+        "tiles": _tiles(every),
+        "doubted": [device for device in every.devices if device.doubt],
+        "many": _many(every, result),
         "result": result,
         "drawings": contents.drawings,
         "history": contents.history,
         "quality": contents.predictor,
         "head": ["Device", *(column.title for column in columns)],
-        "groups": _groups(result, columns),
+        "groups": _groups(every, result, columns),
         "devices": list(enumerate(result.devices)),
         "panels": [_panel(result, index, columns) for index in range(len(result.devices))],
         "mixed": len(result.objectives) == TRIANGLE,
-        "places": _history(contents),
+        "places": _history(narrowed),
         "predictors": _predictors(contents.predictor, result) if contents.predictor else [],
         "matrices": _matrices(result),
         "stages": _stages(result.seconds),
@@ -148,13 +154,27 @@ def _columns(result: Result) -> list[Column]:
     return [column for column in every if any(column.of(device) is not None for device in result.devices)]
 
 
-def _groups(result: Result, columns: Sequence[Column]) -> list[dict[str, Any]]:
-    """Per split: its title, its devices with their place among all and their cells, and the cells of their mean."""
-    groups = []
+def _many(every: Result, shown: Result) -> str:
+    """What is said where not all devices have figures."""
+    if not shown.left_out:
+        return ""
+    return (
+        f"The table has all {len(every.devices)} devices, those with the least hypervolume first. Figures, fronts and "
+        f"networks are shown of these {len(shown.devices)}; of others ask `modnas-fast front` and `pick`."
+    )
+
+
+def _groups(result: Result, shown: Result, columns: Sequence[Column]) -> list[dict[str, Any]]:
+    """Per split: its title, its devices with their place among those shown and their cells, and those of their mean.
+
+    A device that is not shown has no place. Of many devices those that fare worst come first.
+    """
+    groups, places = [], {device.name: place for place, device in enumerate(shown.devices)}
     for split, title in SPLITS.items():
-        every = [(index, device) for index, device in enumerate(result.devices) if device.split == split]
-        rows = [(index, device, [column.cell(column.of(device)) for column in columns]) for index, device in every]
-        found = [d for _, d in every]
+        found = [device for device in result.devices if device.split == split]
+        if shown.left_out:
+            found.sort(key=lambda device: device.fares)
+        rows = [(places.get(d.name), d, [column.cell(column.of(d)) for column in columns]) for d in found]
         means = [c.cell(mean(c.of(d) for d in found)) if c.averaged else Cell("") for c in columns]
         if rows:
             group = {"split": split, "title": capital(title), "rows": rows}
