@@ -1,8 +1,12 @@
-"""Layers of chosen sizes, and the space of all networks in a module that has them (docs/own-model.md)."""
+"""Layers of chosen sizes, the space of all networks in a module that has them, and tasks of one's own.
+
+See docs/own-model.md.
+"""
 
 from modnas_fast.spaces.module import ModuleSpace
 from modnas_fast.spaces.module.layers import BatchNorm2d, Choice, Conv2d, Embedding, LayerNorm, Linear, Sequential
 from modnas_fast.spaces.module.width import Width, width
+from modnas_fast.tasks.tensor_task import TensorTask
 
 __all__ = [
     "BatchNorm2d",
@@ -13,6 +17,7 @@ __all__ = [
     "Linear",
     "ModuleSpace",
     "Sequential",
+    "TensorTask",
     "Width",
     "width",
 ]

@@ -22,6 +22,7 @@ BENCHMARKS = {
     "min_norm": "the min-norm solver beside TorchJD and quadprog (in a source tree, with the test extras)",
     "measuring": "campaigns on this machine one after the other: how far latencies agree",
     "pick": "questions to a finished run, beside the same in torch",
+    "conformal": "how often networks picked with a confidence keep their promise (with MODNAS_DATA)",
     "metapredictor": "ranking and speed of the metapredictors (in a source tree, with MODNAS_DATA)",
 }
 

@@ -143,8 +143,11 @@ class TaskConfig(_ChoiceSection):
     """Which images are classified, whose texts are continued, or which task of a table is searched."""
 
     choice = (choices.SURROGATES, "surrogate", "surrogate_options")
-    kind: Literal["images", "language", "translation"] = "images"
-    """What is learned: the classes of images (error), the next token of texts (perplexity), or translations (loss)."""
+    kind: Annotated[str, AfterValidator(choices.TASKS.check)] = "images"
+    """What is learned: the classes of `images` (error), the next token of texts (`language`, perplexity), or
+    `translation` (loss); or a task of one's own, `mine:task` (docs/own-model.md)."""
+    options: dict[str, Any] = {}
+    """Keyword arguments of a task of one's own."""
     data: Annotated[str, Field(min_length=1)] | None = "digits"
     """Of images: `digits` (embedded), a folder with one sub-folder per class, or image parquet (file or folder;
     docs/images.md); None: images of one's own that are still to be named, without which no search begins. Of language:
@@ -184,6 +187,12 @@ class TaskConfig(_ChoiceSection):
     augment: bool | Literal["photos"] = False
     """Random crops and mirror images (never mirrored for digits), the crops of moved images (paper: True), or with
     `photos` of a part of the image in its whole size."""
+
+    @model_validator(mode="after")
+    def _options_of_own_kind(self) -> TaskConfig:
+        if self.options and self.kind in choices.TASKS:
+            raise ValueError(f"task.options: for a task of your own; {self.kind} takes the other keys of task")
+        return self
 
 
 class DevicesConfig(Section):
@@ -675,11 +684,14 @@ def find_choices(config: Config) -> None:
 def _preset_for(changes: Mapping[str, Any], of_images: Callable[[str], str]) -> str:
     """The preset where none is named: for images of one's own it depends on them, unless a space or a table is set."""
     task, devices = (changes.get(name) for name in ("task", "devices"))
-    if not isinstance(task, Mapping) or task.get("data", "digits") == "digits":
+    own = isinstance(task, Mapping) and task.get("kind", "images") not in choices.TASKS
+    if not isinstance(task, Mapping) or (task.get("data", "digits") == "digits" and not own):
         return "digits"
     tabulated = "table" in task or (isinstance(devices, Mapping) and "table" in devices)
     resize = task.get("resize")
     small = isinstance(resize, int) and resize < PHOTO_SIDE
+    if own:
+        return "images"
     plain = task.get("kind", "images") == "images" and "space" not in changes and not small
     return of_images(task["data"]) if plain and not tabulated and isinstance(task["data"], str) else "images"
 

@@ -181,5 +181,6 @@ def _refuse_needless(config: Config, verify: bool, remeasure: bool) -> None:
 
 def _numbered(config: Config) -> Path:
     """A new folder below `runs`, called after what is searched."""
-    name = config.space.name if config.task.source == "surrogate" else Path(config.task.data or "").stem
+    trained = config.task.kind.partition(":")[2] or Path(config.task.data or "").stem
+    name = config.space.name if config.task.source == "surrogate" else trained
     return create_numbered_run(RUNS, name.replace(":", "-") or "run", config)

@@ -91,7 +91,7 @@ def compose(
     content = result_content(
         inputs.config,
         inputs.space,
-        _task_content(inputs, prepared),
+        _with_notes(_task_content(inputs, prepared), evaluation.get("notes", [])),
         objectives_on(devices[0], inputs.quality),
         source.kinds,
         inputs.truth.kind if inputs.truth else "inherited",
@@ -180,6 +180,11 @@ def _predicted(inputs: Inputs, prepared: Prepared, texts: Sequence[str]) -> dict
             rows = torch.where(exact, inputs.source.listed(device.name, texts), predicted).tolist()
             found[device.name] = {text: dict(zip(keys, row)) for text, row in zip(texts, rows)}
     return found
+
+
+def _with_notes(task: dict[str, Any], notes: Sequence[str]) -> dict[str, Any]:
+    """What is told of the task, with notes before the others."""
+    return {**task, "notes": [*notes, *task["notes"]]}
 
 
 def _task_content(inputs: Inputs, prepared: Prepared) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from modnas_fast.search.shrinking import Shrinking
 from modnas_fast.search.spread import ends_of
 from modnas_fast.spaces import SearchSpace, make_space
 from modnas_fast.spaces.published import Truth
-from modnas_fast.tasks.make import check_task, loading_of_task, make_task, quality_of_task, timed_of_task
+from modnas_fast.tasks.make import check_network, check_task, loading_of_task, make_task, quality_of_task, timed_of_task
 from modnas_fast.tasks.task import Task
 from modnas_fast.tasks.task_objective import network_arguments
 
@@ -66,6 +66,7 @@ class Inputs:
         if self.trains:
             _ = self.device
             check_task(self.config)
+            check_network(self.config, self.space)
 
     def _check_named(self) -> None:
         options, published = self.config.task, self.space.published

@@ -31,6 +31,7 @@ from modnas_fast.predictors.metapredictor import CostModel
 from modnas_fast.result import Result
 from modnas_fast.result.compose_answers import keep_answers
 from modnas_fast.result.content import (
+    DEGENERATE_SHARE,
     objectives_on,
     plain_points,
     points_of,
@@ -375,7 +376,21 @@ class Run:
                     "cost_bounds": self._cost_bounds(evaluator, device, [*chosen, *drawn]),
                 }
                 advance(2 + done)
-        return {"devices": entries, **self._evaluate_familiar(evaluator)}
+        return {"devices": entries, **self._evaluate_familiar(evaluator), "notes": self._learned(entries, answer)}
+
+    def _learned(self, entries: dict[str, Any], answer: Answer) -> list[str]:
+        """What is said where no network that was evaluated is better than a guess."""
+        key, chance = self._inputs.quality.key, answer.prepared.objective.chance_error
+        found = [point[key] for entry in entries.values() for point in (*entry["rays"], *entry["random"])]
+        if min(found) < DEGENERATE_SHARE * chance:
+            return []
+        line = (
+            f"no network is better than a guess ({self._inputs.quality.name} {chance:.4g}): the weights learned "
+            "nothing; try another search.weight_optimizer or search.weight_learning_rate, more search.warmup_steps, or "
+            "look at the data"
+        )
+        self._reporter.say(f"  note: {line}")
+        return [line]
 
     def _evaluate_familiar(self, evaluator: Evaluator) -> dict[str, Any]:
         """The quality of the network that one would take without a search, where one is verified."""

@@ -54,6 +54,17 @@ METRICS = Registry(
     arguments=("network", "input_shape"),
 )
 
+#: what makes a task, called without arguments
+TASKS = Registry(
+    "tasks",
+    "task.kind",
+    {
+        "images": "modnas_fast.tasks.images:ImageClassification",
+        "language": "modnas_fast.tasks.language:LanguageModelling",
+        "translation": "modnas_fast.tasks.translation:Translation",
+    },
+)
+
 SURROGATES = Registry(
     "surrogates",
     "task.surrogate",

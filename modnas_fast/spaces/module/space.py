@@ -48,7 +48,7 @@ class ModuleSpace(SearchSpace):
         self._make = None if isinstance(model, nn.Module) else model
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            self.model = copy.deepcopy(model) if isinstance(model, nn.Module) else _made(model)
+            self.model = copy.deepcopy(model) if isinstance(model, nn.Module) else _made_anew(model)
         _check_places(self.model)
         options: dict[str, tuple[str, tuple[str, ...]]] = {}
         self._uses: dict[str, list[Guards]] = {}
@@ -186,6 +186,19 @@ def _made(make: Callable[[], nn.Module]) -> nn.Module:
     model = make()
     if not isinstance(model, nn.Module):
         raise InputError(f"model: wanted a torch.nn.Module or what makes one, got a {type(model).__name__}")
+    return model
+
+
+def _made_anew(make: Callable[[], nn.Module]) -> nn.Module:
+    """A model, where each call makes one of its own: weights that two have in common would not begin with the seed."""
+    model, again = _made(make), _made(make)
+    known = {id(parameter): name for name, parameter in again.named_parameters()}
+    for parameter in model.parameters():
+        if id(parameter) in known:
+            raise InputError(
+                f"model: {known[id(parameter)]} is the same weight each time that a model is made; make every layer "
+                "inside the function"
+            )
     return model
 
 

@@ -100,3 +100,9 @@ def test_costs_are_those_of_the_standalone_network() -> None:
 def test_bad_input_is_told(make: object, told: str) -> None:
     with pytest.raises(InputError, match=told):
         make()  # type: ignore[operator]
+
+
+def test_layers_that_every_model_shares_are_refused() -> None:
+    body = elastic.Linear(elastic.width("hidden", 4, 8), 2)
+    with pytest.raises(InputError, match=r"model: 1.weight is the same weight each time that a model is made"):
+        elastic.ModuleSpace(lambda: nn.Sequential(elastic.Linear(3, elastic.width("hidden", 4, 8)), body))
