@@ -4,7 +4,16 @@ See docs/own-model.md.
 """
 
 from modnas_fast.spaces.module import ModuleSpace
-from modnas_fast.spaces.module.layers import BatchNorm2d, Choice, Conv2d, Embedding, LayerNorm, Linear, Sequential
+from modnas_fast.spaces.module.layers import (
+    BatchNorm2d,
+    Choice,
+    Conv2d,
+    Embedding,
+    LayerNorm,
+    Linear,
+    MultiheadAttention,
+    Sequential,
+)
 from modnas_fast.spaces.module.width import Width, width
 from modnas_fast.tasks.tensor_task import TensorTask
 
@@ -16,6 +25,7 @@ __all__ = [
     "LayerNorm",
     "Linear",
     "ModuleSpace",
+    "MultiheadAttention",
     "Sequential",
     "TensorTask",
     "Width",

@@ -73,10 +73,11 @@ def run_rounds(
         repeats: counted rounds that are wanted; two thirds of them are enough where all is calm.
         spare: rounds more for blocks that are not settled by then.
         limit_s: no spare round begins that would end, by its last passes, after so many seconds of passes.
-        on_percent: called whenever another percent of the time is over, as far as that can be foretold: 1 to 100.
+        on_percent: called whenever another percent of the rounds that are wanted is over, as far as that can be
+            foretold: 1 to 100; spare ones are made at 99.
     """
     order, least, wanted = random.Random(0), least_rounds(repeats), WARMUP_ROUNDS + repeats
-    clock = _Clock(seconds_of, wanted + spare, on_percent)
+    clock = _Clock(seconds_of, wanted, on_percent)
     for number in range(wanted + spare):
         left = [block for block in blocks if not settled(block, least)]
         expected = clock.begin(number, [item for block in left for item in block.items])
@@ -106,6 +107,7 @@ class _Clock(Generic[Item]):
     def begin(self, number: int, items: Sequence[Item]) -> float:
         """The seconds that a round over these items is expected to take."""
         self._round, self._passed = number, 0.0
+        self._rounds = max(self._rounds, number + 1)  # spare ones
         self._expected = sum(self._last.setdefault(id(item), 1.0) for item in items)
         return self._expected
 
@@ -114,7 +116,8 @@ class _Clock(Generic[Item]):
         self._passed += self._last[id(item)]
         seconds = self._last[id(item)] = self._seconds_of(item)
         self.spent += seconds
-        self.tell(int(100 * (self._round + min(1.0, self._passed / self._expected)) / self._rounds + 1e-9))
+        share = (self._round + min(1.0, self._passed / self._expected)) / self._rounds
+        self.tell(min(99, int(100 * share + 1e-9)))  # whether spare rounds follow is known at the end
         return seconds
 
     def tell(self, percent: int) -> None:

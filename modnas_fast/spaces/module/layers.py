@@ -114,6 +114,74 @@ class LayerNorm(nn.LayerNorm, Elastic):
         return _sliced(nn.LayerNorm(chosen_size(self.sizes[0], chosen), self.eps, dtype=self.weight.dtype), self)
 
 
+class MultiheadAttention(nn.MultiheadAttention, Elastic):
+    """As `torch.nn.MultiheadAttention`, of a width whose heads all have the size that they have in the largest.
+
+    A narrow one is the first heads. In a pass of shared weights no attention weights are given: the second result is
+    None, as with `need_weights=False`.
+
+    Args:
+        embed_dim: a width has sizes that are multiples of the largest one divided by `num_heads`.
+        num_heads: of the largest.
+        dropout, bias, batch_first: as in torch.
+    """
+
+    def __init__(
+        self, embed_dim: Size, num_heads: int, dropout: float = 0.0, bias: bool = True, batch_first: bool = False
+    ) -> None:
+        wide = largest(embed_dim)
+        sizes = [embed_dim.multiple * size for size in embed_dim.sizes] if isinstance(embed_dim, Width) else [wide]
+        if num_heads < 1 or wide % num_heads or any(size % (wide // num_heads) for size in sizes):
+            told = ", ".join(map(str, sizes))
+            raise InputError(
+                f"num_heads: {num_heads} heads divide {wide} into parts; {told} must all be multiples of one"
+            )
+        super().__init__(wide, num_heads, dropout, bias, batch_first=batch_first)
+        self.sizes = (embed_dim,)
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, **how: Any) -> tuple[Tensor, Tensor | None]:  # type: ignore[override]
+        share = share_of_units(self.sizes[0], query)
+        if share is None:
+            found: tuple[Tensor, Tensor | None] = super().forward(query, key, value, **how)
+            return found
+        turned = self.batch_first and query.dim() == 3
+        query, key, value = (side.transpose(0, 1) if turned else side for side in (query, key, value))
+        # heads that are not there have no values, so they add nothing
+        rows = torch.cat([torch.ones_like(share), torch.ones_like(share), share])
+        output, _ = F.multi_head_attention_forward(
+            query,
+            key,
+            value,
+            self.embed_dim,
+            self.num_heads,
+            self.in_proj_weight * rows[:, None],
+            None if self.in_proj_bias is None else self.in_proj_bias * rows,
+            None,
+            None,
+            False,
+            self.dropout,
+            self.out_proj.weight,
+            self.out_proj.bias,
+            training=self.training,
+            **(how | {"need_weights": False}),
+        )
+        return _kept(output.transpose(0, 1) if turned else output, self.sizes[0]), None
+
+    def twin(self, chosen: Mapping[str, int]) -> nn.Module:
+        size = chosen_size(self.sizes[0], chosen)
+        how = {"bias": self.in_proj_bias is not None, "batch_first": self.batch_first}
+        heads = size // (self.embed_dim // self.num_heads)
+        twin = nn.MultiheadAttention(size, heads, self.dropout, dtype=self.in_proj_weight.dtype, **how)
+        shared = self.state_dict()
+        for name, values in twin.state_dict().items():
+            if name.startswith("in_proj"):  # queries, keys and values, one below the other
+                parts = [part[:size, :size] if part.dim() > 1 else part[:size] for part in shared[name].chunk(3)]
+                values.copy_(torch.cat(parts))
+            else:
+                values.copy_(shared[name][tuple(slice(length) for length in values.shape)])
+        return twin.train(self.training)
+
+
 class Embedding(nn.Embedding, Elastic):
     """As `torch.nn.Embedding`."""
 

@@ -31,6 +31,7 @@ class ModuleSpace(SearchSpace):
     Args:
         model: the largest network, a module, whose weights networks begin with; or what makes it when called, then
             networks begin with weights drawn anew.
+        takes_ids: whether its inputs are whole numbers, such as tokens, when costs are counted.
 
     Raises:
         InputError: where nothing is to be chosen, one name has two lists of options, or a weight has two places.
@@ -44,7 +45,8 @@ class ModuleSpace(SearchSpace):
 
     name = "module"
 
-    def __init__(self, model: nn.Module | Callable[[], nn.Module]) -> None:
+    def __init__(self, model: nn.Module | Callable[[], nn.Module], takes_ids: bool = False) -> None:
+        self.takes_ids = takes_ids
         self._make = None if isinstance(model, nn.Module) else model
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)

@@ -106,3 +106,80 @@ def test_layers_that_every_model_shares_are_refused() -> None:
     body = elastic.Linear(elastic.width("hidden", 4, 8), 2)
     with pytest.raises(InputError, match=r"model: 1.weight is the same weight each time that a model is made"):
         elastic.ModuleSpace(lambda: nn.Sequential(elastic.Linear(3, elastic.width("hidden", 4, 8)), body))
+
+
+class Block(nn.Module):
+    """Of a transformer, as one writes it."""
+
+    def __init__(self, size: elastic.Width, inner: elastic.Width) -> None:
+        super().__init__()
+        self.attention = elastic.MultiheadAttention(size, 4, batch_first=True)
+        self.norms = nn.ModuleList([elastic.LayerNorm(size), elastic.LayerNorm(size)])
+        self.mlp = nn.Sequential(elastic.Linear(size, inner), nn.GELU(), elastic.Linear(inner, size))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        length = x.shape[1]
+        normal = self.norms[0](x)
+        mask = torch.ones(length, length, dtype=torch.bool).triu(1)
+        x = x + self.attention(normal, normal, normal, attn_mask=mask, need_weights=False)[0]
+        return x + self.mlp(self.norms[1](x))
+
+
+def small_transformer() -> nn.Module:
+    size, inner = elastic.width("size", 8, 12, 16), elastic.width("inner", 8, 16)
+    blocks = elastic.Sequential(*(Block(size, inner) for _ in range(2)), name="blocks", depth=(1, 2))
+    return nn.Sequential(elastic.Embedding(11, size), blocks, elastic.LayerNorm(size), elastic.Linear(size, 11))
+
+
+def test_every_transformer_of_the_shared_weights_equals_the_standalone_one() -> None:
+    torch.manual_seed(0)
+    space = elastic.ModuleSpace(small_transformer().double(), takes_ids=True)
+    supernet, ids = space.supernet(), torch.randint(11, (3, 5))
+    onehot = space.enumerate()
+    outputs = supernet.predict(ids, onehot.double())
+    assert len(onehot) == 12
+    for architecture, output in zip(space.decode(onehot), outputs):
+        network = space.build(architecture).train()
+        network.load_state_dict(space.inherited(supernet.state_dict(), architecture))
+        torch.testing.assert_close(output, network(ids), rtol=1e-10, atol=1e-12)
+        assert not any(isinstance(part, Elastic) for part in network.modules())
+
+
+def test_attention_is_differentiable_in_samples_and_its_costs_are_counted() -> None:
+    torch.manual_seed(0)
+    space = elastic.ModuleSpace(small_transformer(), takes_ids=True)
+    onehot = space.encode(list(space.ends)).requires_grad_()
+    space.supernet().predict(torch.randint(11, (3, 5)), onehot).square().sum().backward()
+    assert onehot.grad is not None and bool(onehot.grad.any(dim=1).all())
+    counted = space.analytic(space.encode(list(space.ends)), input_shape=(5,))["parameters"]
+    assert counted.tolist() == [sum(p.numel() for p in space.build(network).parameters()) for network in space.ends]
+
+
+def test_attention_with_and_without_a_batch_first_and_with_padding() -> None:
+    torch.manual_seed(0)
+    size = elastic.width("size", 4, 8)
+    attention = elastic.MultiheadAttention(size, 2).double()
+
+    class Padded(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.attention = elastic.Linear(3, size).double(), attention
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.first(x)
+            padding = torch.tensor([[False, False, True], [False, True, True]])
+            found: torch.Tensor = self.attention(x, x, x, key_padding_mask=padding)[0]
+            return found
+
+    space = elastic.ModuleSpace(Padded())
+    supernet, x = space.supernet(), torch.randn(3, 2, 3, dtype=torch.float64)
+    for architecture, output in zip(space.ends, supernet.predict(x, space.encode(list(space.ends)).double())):
+        network = space.build(architecture)
+        network.load_state_dict(space.inherited(supernet.state_dict(), architecture))
+        torch.testing.assert_close(output[..., : len(network.first.bias)], network(x), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [7, elastic.width("size", 6, 8)])
+def test_heads_that_do_not_divide_a_width_are_refused(size: int | elastic.Width) -> None:
+    with pytest.raises(InputError, match="num_heads: 2 heads divide"):
+        elastic.MultiheadAttention(size, 2)
