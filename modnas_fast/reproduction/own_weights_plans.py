@@ -61,6 +61,18 @@ def photos(folder: Path) -> Path:
     return place
 
 
+#: of both: so little that it shows nothing but that all works
+QUICK = (
+    "search.warmup_steps=4",
+    "search.steps=4",
+    "search.refine_steps=6",
+    "search.refine_networks=24",
+    "predictor.steps=100",
+    "devices.networks=12",
+    "devices.heldout=6",
+    "devices.repeats=3",
+    "evaluation.rays=6",
+)
 TASK_ALONE = Variant("task-alone", ("scalarization.kind=task_alone",))
 MEAN = Variant("mean", ("mgd.scheme=mean",))
 HAT = OwnWeights(
@@ -69,6 +81,7 @@ HAT = OwnWeights(
     hat_pairs,
     (f"task.languages=[{','.join(LANGUAGES)}]", "verify.epochs=1"),
     (
+        *QUICK,
         "task.limit=400",
         "task.test_limit=40",
         "task.vocabulary=bytes",
@@ -77,15 +90,6 @@ HAT = OwnWeights(
         "space.encoder_ffns=[8,16]",
         "space.decoder_ffns=[8,16]",
         "space.inner=16",
-        "search.warmup_steps=4",
-        "search.steps=4",
-        "search.refine_steps=6",
-        "search.refine_networks=24",
-        "predictor.steps=100",
-        "devices.networks=12",
-        "devices.heldout=6",
-        "devices.repeats=3",
-        "evaluation.rays=6",
         "evaluation.measured=10",
     ),
     {
@@ -99,22 +103,14 @@ OFA = OwnWeights(
     photos,
     (),
     (
+        *QUICK,
         "space.width=0.1",
         "space.resolutions=[32,40]",
         "space.kernels=[3,5]",
         "space.expansions=[1,2]",
         "space.depths=[1]",
         "task.limit=200",
-        "search.warmup_steps=4",
-        "search.steps=4",
         "search.batch_size=8",
-        "search.refine_steps=6",
-        "search.refine_networks=24",
-        "predictor.steps=100",
-        "devices.networks=12",
-        "devices.heldout=6",
-        "devices.repeats=3",
-        "evaluation.rays=6",
         "evaluation.statistics_samples=32",
         "verify.epochs=1",
     ),

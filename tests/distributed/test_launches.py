@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -35,9 +36,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return found
 
 
-def torchrun(folder: Path, *options: str, **given: Any) -> str:
-    """What two ranks print."""
-    command = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+def torchrun(folder: Path, *options: str, ranks: int = 2, **given: Any) -> str:
+    """What ranks print."""
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        f"--nproc-per-node={ranks}",
+    ]
     path = os.pathsep.join([str(FOLDER), os.environ.get("PYTHONPATH", "")])
     ended = subprocess.run(
         [*command, *options, ranked_run.__file__, json.dumps({"folder": str(folder), **given})],
@@ -68,6 +77,27 @@ def test_ranks_stop_together_and_one_process_goes_on(folder: Path) -> None:
     assert load_checkpoint(run / "checkpoint.pt")["search"]["finished_steps"] == 7
     search(folder, resume=run)
     assert networks(run) == networks(folder / "alone")
+
+
+def test_four_ranks_then_two_then_one_end_as_the_unbroken_run_of_one(folder: Path) -> None:
+    run = folder / "fewer"
+    told = torchrun(folder, ranks=4, searches=[{"out": str(run), "overrides": ["search.mesh=2x2"]}], stop=[2, 5])
+    assert "Ranks: 4; 2 divide the devices, 2 the minibatches" in told, told
+    assert load_checkpoint(run / "checkpoint.pt")["search"]["finished_steps"] == 5
+    told = torchrun(folder, searches=[{"resume": str(run)}], stop=[0, 11])
+    assert "Ranks: 2" in told and "Continuing at step 5 of 18" in told, told
+    assert load_checkpoint(run / "checkpoint.pt")["search"]["finished_steps"] == 11
+    search(folder, resume=run)
+    assert networks(run) == networks(folder / "alone")
+
+
+@pytest.mark.parametrize("moment", range(10))
+def test_killed_at_any_moment_it_ends_as_the_unbroken_run(folder: Path, moment: int) -> None:
+    draw = random.Random(moment)
+    rank, step = draw.randrange(2), draw.randint(1, 17)
+    run = folder / f"killed-{moment}"
+    told = torchrun(folder, "--max-restarts=1", searches=[{"out": str(run)}], kill=[rank, step])
+    assert networks(run) == networks(folder / "alone"), (rank, step, told)
 
 
 def test_what_cannot_be_is_refused_by_rank_0_alone(folder: Path) -> None:
