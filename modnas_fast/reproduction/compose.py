@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from modnas_fast.baselines.shared_evolution import SHARED_SEARCHES
 from modnas_fast.devices import fingerprint
 from modnas_fast.evaluation.benchmark import Benchmark
 from modnas_fast.reproduction.plan import DEFAULT, NB201, About, Plan
@@ -123,6 +124,10 @@ def _methods(
         _method("modnas", "MODNAS, default", together, [found[DEFAULT.name] for found in main]),
         _method("paper", "MODNAS, paper's combination", together, _default_runs(plan.paper, folder)),
     ]
+    for name in SHARED_SEARCHES:
+        runs = [found[DEFAULT.name].get("shared", {}).get(name) for found in main]
+        if all(runs):
+            methods.append(_method(f"shared-{name}", f"{LABELS[name]}, shared", together, runs))
     for name in plan.baselines:
         runs = [_baseline_run(name, seed, baselines) for seed in plan.seeds]
         note = f"{evaluations} per device, {runs[0]['evaluations']:,} together"

@@ -17,6 +17,7 @@ from modnas_fast.evaluation.benchmark import Benchmark
 from modnas_fast.evaluation.exact import front_of
 from modnas_fast.predictors.graph_predictor import GraphMetaPredictor, adapt
 from modnas_fast.predictors.metapredictor import predictor_quality
+from modnas_fast.reproduction.equal_total import equal_total
 from modnas_fast.reproduction.searching import prepare, search
 from modnas_fast.reproduction.tables import load_benchmark
 from modnas_fast.runs.preparation import Prepared
@@ -99,6 +100,7 @@ def run_group(group: Group, folder: Path) -> str:
             entry = {**run_entry(benchmark, config, answer), **group.told(benchmark, config, answer)}
             if variant == group.variants[0]:
                 entry["predictor"] = predictor_entry(benchmark, prepared)
+                entry["shared"] = equal_total(benchmark, prepared, group.seed)
             write_json(folder / group.file(variant), entry)
     return group.name
 

@@ -90,8 +90,12 @@ def test_a_reproduction_is_composed_of_its_entries_and_continued(
 
 def check_methods(content: dict[str, Any], folder: Path) -> None:
     methods = {method["name"]: method for method in content["methods"]}
-    assert list(methods) == ["modnas", "paper", "random", "evolution"]
+    assert list(methods) == ["modnas", "paper", "shared-random", "shared-evolution", "random", "evolution"]
     default = read_json(folder / "trials" / "main-0+default.json")
+    for name in ("shared-random", "shared-evolution"):
+        (run,) = methods[name]["runs"]
+        assert run["evaluations"] == content["evaluations"] and set(run["devices"]) == set(default["devices"])
+        assert run["curve"][-1]["evaluations"] == run["evaluations"]
     assert methods["modnas"]["runs"] == [default] and content["predictor"] == default["predictor"]
     assert methods["paper"]["runs"] == [read_json(folder / "trials" / "paper-0+default.json")]
     (run,) = methods["random"]["runs"]
