@@ -18,7 +18,7 @@ PROTOCOL = (
     "Each seed trains weights of its own and measures this machine. Random search and an evolution then search the "
     "same weights: they ask for as many networks as MODNAS's refinement and answers together, have the same predictors "
     "of costs, and what they evaluate for one device serves all (parents from the union of the devices' fronts, one or "
-    "two random changes, a quarter random at first). All that they asked for is their answer; MODNAS answers 24 "
+    "two random changes, a twentieth random at first). All that they asked for is their answer; MODNAS answers 24 "
     "preferences.",
     "Nobody knows the best networks of such weights. Ratios are to the hypervolume of what all methods found together, "
     "in the bounds of the run, whose reference point is (1, 1). Qualities are inherited; networks that were trained "
