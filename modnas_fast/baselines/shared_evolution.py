@@ -16,8 +16,8 @@ from modnas_fast.spaces import SearchSpace
 
 #: networks of a generation
 CHILDREN = 4
-#: of all networks, one in so many is random at first, and at least FIRST; few are best: on NAS-Bench-201 with 300 queries a thirtieth
-#: came to 0.983 of the hypervolume, a quarter to 0.981 (mean of five seeds)
+#: of all networks, one in so many is random at first, and at least FIRST; few are best: on NAS-Bench-201 with 300
+#: queries a thirtieth came to 0.983 of the hypervolume, a quarter to 0.981 (mean of five seeds)
 FIRST_PART, FIRST = 20, 8
 #: proposals in a row that may add nothing before a search ends: the space may have no more networks
 PATIENCE = 50

@@ -19,7 +19,7 @@ from modnas_fast.devices.table_costs import TableCosts
 from modnas_fast.predictors.metapredictor import CostModel, MetaPredictor
 from modnas_fast.result.content import objectives_on, plain_points
 from modnas_fast.result.kept_table import kept_costs, kept_qualities
-from modnas_fast.runs.compose import compose
+from modnas_fast.runs.compose import Outcomes, compose
 from modnas_fast.runtime.objective import Objective
 from modnas_fast.runtime.progress import Silent
 from modnas_fast.search.evaluator import Evaluator
@@ -74,9 +74,8 @@ def composed(made: CostSource, folder: Path, truth: Truth | None = None) -> dict
     )  # fmt: skip
     answer = SimpleNamespace(prepared=prepared, search=SimpleNamespace(history=history))
     verification = {"test": {} if truth else {CHOSEN[1]: 12.5}}
-    measures: dict[str, Any] = {"networks": {}}
-    seconds = {"search": 1.0}
-    content = compose(inputs, folder, answer, {"devices": found}, measures, verification, seconds)  # type: ignore[arg-type]
+    outcomes = Outcomes({"devices": found}, {"networks": {}}, {}, verification)
+    content = compose(inputs, folder, answer, outcomes, {"search": 1.0})  # type: ignore[arg-type]
     return json.loads(json.dumps(content))
 
 
