@@ -98,11 +98,28 @@ def called(monkeypatch: pytest.MonkeyPatch, name: str) -> list[None]:
 
 def test_the_page_has_a_section_for_every_registry() -> None:
     registries = [value for value in vars(choices).values() if isinstance(value, Registry)]
-    assert len(SECTIONS) == len(registries) == 10
+    assert len(SECTIONS) == len(registries) == 11
     for registry in registries:
         row = next(line for line in PAGE.splitlines() if line.startswith("|") and registry.group in line)
         key = "--methods" if registry is choices.BASELINES else registry.key
         assert key in row and re.search(r"#(\w+)\)", row)[1].capitalize() in SECTIONS
+
+
+@pytest.mark.usefixtures("without_report")
+def test_a_task_of_the_page_is_searched_with_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = called(monkeypatch, "striped")
+    small = {
+        "objectives": ["error", "parameters"],
+        "space": {"channels": 2, "cells": 1},
+        "predictor": {"steps": 20},
+        "search": {**TINY["search"], "warmup_steps": 4, "batch_size": 16, "refine_networks": 20},
+        "evaluation": {"rays": 4},
+        "verify": {"networks": 1, "epochs": 1},
+    }
+    result = modnas_fast.search(small, out=tmp_path / "run", **configured("Task"))
+    assert calls and result.content["task"]["sizes"]["train"] == 120
+    assert (result.quality.name, result.quality.unit) == ("error", "%")
+    assert result.content["verified"][0]["test"] <= 100
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from modnas_fast.baselines.shared_evolution import SHARED_SEARCHES
 from modnas_fast.devices import fingerprint
 from modnas_fast.evaluation.benchmark import Benchmark
 from modnas_fast.reproduction.plan import DEFAULT, NB201, About, Plan
 from modnas_fast.reproduction.trial import Entry, Group, entries
 from modnas_fast.runtime.objective import costs_of
+from modnas_fast.search.shared_evolution import SHARED_SEARCHES
 
 #: of reproduction.json, see report.reproduction.contents
 SCHEMA = 1

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from modnas_fast.baselines.shared_evolution import SHARED_SEARCHES
 from modnas_fast.devices import embeddings
 from modnas_fast.evaluation.benchmark import Benchmark
 from modnas_fast.evaluation.exact import front_of
 from modnas_fast.runs.preparation import Prepared
 from modnas_fast.search.evaluator import Evaluator
 from modnas_fast.search.refine import Archive
+from modnas_fast.search.shared_evolution import SHARED_SEARCHES
 
 #: queries after which a search is scored on the way, beside its end
 SCORED_AT = (25, 50, 100, 150, 200, 250, 300)

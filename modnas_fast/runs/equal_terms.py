@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from modnas_fast.baselines.shared_evolution import SHARED_SEARCHES
 from modnas_fast.devices import Device, embeddings
 from modnas_fast.evaluation.fronts import front
 from modnas_fast.result.content import objectives_on, plain_points
@@ -16,6 +15,7 @@ from modnas_fast.runs.searching import Answer
 from modnas_fast.runtime.progress import Reporter
 from modnas_fast.search.evaluator import Evaluator
 from modnas_fast.search.refine import Archive
+from modnas_fast.search.shared_evolution import SHARED_SEARCHES
 
 
 def search_on_equal_terms(

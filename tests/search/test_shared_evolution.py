@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from modnas_fast.baselines.shared_evolution import SHARED_SEARCHES, SharedSearch
 from modnas_fast.evaluation.fronts import Bounds, Point, hypervolume
 from modnas_fast.predictors.metapredictor import CostModel
 from modnas_fast.search.refine import Archive
+from modnas_fast.search.shared_evolution import SHARED_SEARCHES, SharedSearch
 from modnas_fast.spaces.mobilenetv3 import MobileNetV3Space
 
 SPACE = MobileNetV3Space("small")
