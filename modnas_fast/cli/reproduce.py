@@ -120,6 +120,14 @@ def reproduce(
     exact: dict[str, Any] | None = None
     terminal, stopper = Terminal(), Stopper()
     command = " ".join(["modnas-fast", *sys.argv[1:]])
+    trained: dict[str, Any] = {
+        "data": data and data.expanduser(),
+        "overrides": set_ or (),
+        "quick": quick,
+        "command": command,
+        "reporter": terminal,
+        "stopper": stopper,
+    }
     try:
         with locked(folder), stopper.listening():
             if benchmark == "gpt":
@@ -133,17 +141,7 @@ def reproduce(
                     reporter=terminal,
                 )
             elif source == "supernet" and benchmark in OWN_WEIGHTS:
-                content = reproduce_on_own_weights(
-                    OWN_WEIGHTS[benchmark],
-                    folder,
-                    data=data and data.expanduser(),
-                    overrides=set_ or (),
-                    seeds=seeds,
-                    quick=quick,
-                    command=command,
-                    reporter=terminal,
-                    stopper=stopper,
-                )
+                content = reproduce_on_own_weights(OWN_WEIGHTS[benchmark], folder, seeds=seeds, **trained)
             elif benchmark == "ofa":
                 options: dict[str, Any] = {"seeds": seeds, "quick": quick, "jobs": jobs or available_cores()}
                 content = reproduce_ofa(folder, **options, command=command, reporter=terminal)
@@ -154,15 +152,7 @@ def reproduce(
                     folder, seeds=seeds, quick=quick, jobs=jobs or available_cores(), command=command, reporter=terminal
                 )
             else:
-                content = reproduce_with_supernet(
-                    folder,
-                    data=data and data.expanduser(),
-                    overrides=set_ or (),
-                    quick=quick,
-                    command=command,
-                    reporter=terminal,
-                    stopper=stopper,
-                )
+                content = reproduce_with_supernet(folder, **trained)
             found = {folder: content, **({folder / BLOCKS: exact} if exact else {})}
             pages = [_page(each, terminal) for each in found]
     except Stopped:

@@ -36,8 +36,6 @@ def _why_not(entry: dict[str, Any]) -> str:
     return "; ".join(trust["why"] for trust in entry.get("trust", {}).values() if not trust["trustworthy"])
 
 
-#: black-box searches on the same weights, by the name that they have in result.json
-SHARED = ("random", "evolution")
 #: place in a device's entry: heading, format, rank
 Styles = dict[tuple[str, ...], tuple[str, str, int]]
 
@@ -47,13 +45,14 @@ def _styles(result: Result) -> Styles:
     keys = [cost.key for cost in result.asked_of_devices]
     names = {cost.key: f" {cost.name}" if len(keys) > 1 else "" for cost in result.asked_of_devices}
     measures = result.content.get("measures", {}).get("names", [])
-    asked = result.content.get("baselines", {}).get("networks", 0)
+    asked = result.content.get("baselines", {}).get("networks")
+    searches = result.content["devices"][0].get("baselines", {})
     return {
         **{("predictor", key, "spearman"): (f"Spearman{names[key]}", ".3f", 4) for key in keys},
         **{("noise", key): (f"noise{names[key]}", ".1%", 5) for key in keys},
         ("hypervolume",): ("MODNAS", ".4f", 0),
         ("hypervolume_random",): ("random", ".4f", 1),
-        **{("baselines", name, "hypervolume"): (f"{name}, {asked}", ".4f", 1) for name in SHARED},
+        **{("baselines", name, "hypervolume"): (f"{name}, {asked}", ".4f", 1) for name in searches},
         ("hypervolume_ratio",): ("of judged" if result.quality_kind == "judged" else "of exact", ".1%", 1),
         ("hypervolume_ratio_measured",): ("of measured", ".1%", 3),
         ("distinct_nondominated",): ("networks", "d", 3),

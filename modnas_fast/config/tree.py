@@ -569,6 +569,11 @@ class Config(Section):
                     "search.device: a search by surrogate runs on the CPU; leave it at auto, or use --preset "
                     "nb201-supernet"
                 )
+            if self.evaluation.baselines:
+                raise ValueError(
+                    "evaluation.baselines: it compares on weights that were trained, and a surrogate has none; leave "
+                    "it out, and see modnas-fast baselines or reproduce"
+                )
             if self.task.data not in ("digits", OWN_IMAGES):
                 raise ValueError(
                     "task.data: the surrogate reads no images; leave --data out or use --preset nb201-supernet"
@@ -684,14 +689,13 @@ def find_choices(config: Config) -> None:
 def _preset_for(changes: Mapping[str, Any], of_images: Callable[[str], str]) -> str:
     """The preset where none is named: for images of one's own it depends on them, unless a space or a table is set."""
     task, devices = (changes.get(name) for name in ("task", "devices"))
-    own = isinstance(task, Mapping) and task.get("kind", "images") not in choices.TASKS
-    if not isinstance(task, Mapping) or (task.get("data", "digits") == "digits" and not own):
+    if isinstance(task, Mapping) and task.get("kind", "images") not in choices.TASKS:
+        return "images"  # a task of one's own
+    if not isinstance(task, Mapping) or task.get("data", "digits") == "digits":
         return "digits"
     tabulated = "table" in task or (isinstance(devices, Mapping) and "table" in devices)
     resize = task.get("resize")
     small = isinstance(resize, int) and resize < PHOTO_SIDE
-    if own:
-        return "images"
     plain = task.get("kind", "images") == "images" and "space" not in changes and not small
     return of_images(task["data"]) if plain and not tabulated and isinstance(task["data"], str) else "images"
 

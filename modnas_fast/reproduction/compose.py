@@ -16,6 +16,10 @@ from modnas_fast.search.shared_evolution import SHARED_SEARCHES
 
 #: of reproduction.json, see report.reproduction.contents
 SCHEMA = 1
+SHARED_NOTE = (
+    "Shared searches ask for as many qualities as MODNAS for all devices together, each of which serves every device; "
+    "they know the same costs, the predictors tell the rest, and all that they asked for is their answer."
+)
 LABELS = {
     "random": "Random search",
     "random-hypernet": "Random hypernetwork",
@@ -53,7 +57,7 @@ def compose(
         "seeds": list(plan.seeds),
         "quick": plan.quick,
         "evaluations": main[0][DEFAULT.name]["evaluations"],
-        "notes": list(plan.notes),
+        "notes": [*plan.notes, *([SHARED_NOTE] if main[0][DEFAULT.name].get("shared") else [])],
         "methods": _methods(plan, folder, main, baseline_entries, evaluations),
         "predictor": main[0][DEFAULT.name]["predictor"],
         "ablations": _ablations(plan, main),

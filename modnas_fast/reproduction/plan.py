@@ -72,9 +72,6 @@ NB201 = About(
         "remaining 15,284, error and latency are min-max normalised, latency for each device alone. The hypervolume "
         "has the reference point (1, 1); its ratio is that to the exact front, which is known because every network "
         "of the table is.",
-        "Shared searches have as many true errors as MODNAS for all devices together: a network that is asked for "
-        "serves every device, latencies of the same 900 networks are known and those of others predicted, and all that "
-        "was asked for is the answer. Other black-box searches have as many for each device.",
         "MODNAS answers 24 preferences, spread evenly over the quarter circle, with the most probable network (MAP) "
         "of each; their true errors and latencies from the table make its front. On unseen devices it knows ten "
         "reference latencies and nothing else.",

@@ -379,7 +379,9 @@ class Run:
         return {"devices": entries, **self._evaluate_familiar(evaluator), "notes": self._learned(entries, answer)}
 
     def _learned(self, entries: dict[str, Any], answer: Answer) -> list[str]:
-        """What is said where no network that was evaluated is better than a guess."""
+        """What is said where weights were trained and no network that was evaluated is better than a guess."""
+        if not self._inputs.trains:
+            return []
         key, chance = self._inputs.quality.key, answer.prepared.objective.chance_error
         found = [point[key] for entry in entries.values() for point in (*entry["rays"], *entry["random"])]
         if min(found) < DEGENERATE_SHARE * chance:
@@ -424,7 +426,7 @@ class Run:
 
     def _search_on_equal_terms(self, answer: Answer, evaluation: dict[str, Any]) -> dict[str, Any]:
         """Fronts of black-box searches on the same weights, where they are asked for."""
-        if not (self.config.evaluation.baselines and self._inputs.trains):
+        if not self.config.evaluation.baselines:
             return {}
         answered = [ray["architecture"] for entry in evaluation["devices"].values() for ray in entry["rays"]]
 

@@ -40,7 +40,6 @@ class TensorTask(Task):
     number.
     """
 
-    takes_linear_outputs = False
     computes = "outputs of samples x"
 
     def __init__(

@@ -287,3 +287,9 @@ def test_every_key_says_what_it_means() -> None:
         return re.search(rf'^    {name}: [^\n]*\n    """\S', source, re.M) is not None
 
     assert silent(with_keys_of("nb201"), "") == []
+
+
+def test_baselines_on_shared_weights_want_such() -> None:
+    assert make_config(preset="gpt-small", overrides=["evaluation.baselines=true"]).evaluation.baselines
+    with pytest.raises(InputError, match="evaluation.baselines: it compares on weights that were trained"):
+        make_config(preset="nb201", overrides=["evaluation.baselines=true"])

@@ -92,6 +92,7 @@ def check_methods(content: dict[str, Any], folder: Path) -> None:
     methods = {method["name"]: method for method in content["methods"]}
     assert list(methods) == ["modnas", "paper", "shared-random", "shared-evolution", "random", "evolution"]
     default = read_json(folder / "trials" / "main-0+default.json")
+    assert any(note.startswith("Shared searches ask for as many") for note in content["notes"])
     for name in ("shared-random", "shared-evolution"):
         (run,) = methods[name]["runs"]
         assert run["evaluations"] == content["evaluations"] and set(run["devices"]) == set(default["devices"])

@@ -49,7 +49,7 @@ def test_losses_are_those_of_each_network_and_have_gradients() -> None:
     y = next(task.batches("train", 5))[1]
     outputs = torch.randn(3, 5, 1, requires_grad=True)
     losses = task.losses(outputs, y)
-    assert losses.tolist() == pytest.approx([float(task.loss(each, y)) for each in outputs])
+    assert losses.tolist() == pytest.approx([task.loss(each, y).item() for each in outputs])
     losses.sum().backward()
     assert outputs.grad is not None and outputs.grad.abs().sum() > 0
 

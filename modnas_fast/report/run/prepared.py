@@ -135,7 +135,7 @@ def _columns(result: Result) -> list[Column]:
     def tone(difference: float) -> str:
         return "good" if difference > 0 else "bad" if difference < 0 else ""
 
-    costs = result.costs
+    costs, baselines = result.costs, list(result.devices[0].baselines)
     noise = [Column(f"Noise, {c.name}", of("noise", c), percent) for c in costs]
     rank = [Column(f"Spearman, {c.name}", ranked(c), number) for c in costs]
     ranges = [Column(capital(c.titled("", "range")), of("ranges", c), span, False) for c in costs]
@@ -145,7 +145,7 @@ def _columns(result: Result) -> list[Column]:
         Column("Hypervolume MODNAS", lambda device: device.hypervolume, number),
         Column("Hypervolume random", lambda device: device.hypervolume_random, number),
         Column("Difference", gap, signed, tone=tone),
-        *[Column(f"Hypervolume {name}, as many evaluated", beside(name), number) for name in ("random", "evolution")],
+        *[Column(f"Hypervolume {name}, as many evaluated", beside(name), number) for name in baselines],
         Column(f"Of the {result.exact_front}", lambda device: device.hypervolume_ratio, percent),
         Column("Of its measured front", lambda device: device.hypervolume_ratio_measured, percent),
         Column("Distinct networks", lambda device: device.distinct_nondominated, count),
