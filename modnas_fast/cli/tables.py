@@ -52,10 +52,12 @@ def _styles(result: Result) -> Styles:
         **{("noise", key): (f"noise{names[key]}", ".1%", 5) for key in keys},
         ("hypervolume",): ("MODNAS", ".4f", 0),
         ("hypervolume_random",): ("random", ".4f", 1),
+        ("hypervolume_front",): ("MODNAS, all", ".4f", 2),
         **{("baselines", name, "hypervolume"): (f"{name}, {asked}", ".4f", 1) for name in searches},
         ("hypervolume_ratio",): ("of judged" if result.quality_kind == "judged" else "of exact", ".1%", 1),
+        ("hypervolume_front_ratio",): ("all, of it", ".1%", 3),
         ("hypervolume_ratio_measured",): ("of measured", ".1%", 3),
-        ("distinct_nondominated",): ("networks", "d", 3),
+        ("front_networks",): ("networks", "d", 3),
         **{("least", name): (f"least {name}", ".2f", 4) for name in measures},
     }
 

@@ -471,6 +471,9 @@ class EvaluationConfig(Section):
     """Preferences per device; None: 24 (paper) for two objectives, 66 for three, 120 for more."""
     batch_size: Positive = 256
     """Images at a time, where errors are computed."""
+    archive: Annotated[int, Field(ge=0)] = 100
+    """Answers per device, at most, beside those of the rays (paper: 0): what the search evaluated on its way and
+    believes to be on the device's front. Of a longer front as many that are evenly spread; with many devices fewer."""
     measured: Annotated[int, Field(ge=0)] = 200
     """Samples of the test part by which further measures of the answers' networks are told, where the task has such, as
     translation has BLEU, with weights inherited from the supernet; 0: none. Fronts are those of the first objective all

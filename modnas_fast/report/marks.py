@@ -23,6 +23,8 @@ SPLIT_COLOURS = {"search": "#0b5c94", "unseen": "#9fc5e0"}
 """Search devices and unseen ones, where both stand side by side: told apart by lightness."""
 
 RANDOM_COLOUR = "#9aa3ad"
+FURTHER_COLOUR = "#7b6ca8"
+"""Of networks that no preference led to."""
 MEASURED_COLOUR = "#111827"
 PREFERENCE_COLOURS = ("#00224e", "#35456c", "#666970", "#948e77", "#c8b866", "#fee838")
 """From a weight of the quality of 0 to 1, of the map "cividis"."""

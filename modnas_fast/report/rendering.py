@@ -59,6 +59,7 @@ def environment() -> Environment:
         "SPLITS": marks.SPLITS,
         "SOURCES": marks.SOURCES,
         "CORNER_COLOURS": marks.CORNER_COLOURS,
+        "FURTHER_COLOUR": marks.FURTHER_COLOUR,
         "MEASURED_COLOUR": marks.MEASURED_COLOUR,
     }
     return made

@@ -20,6 +20,7 @@ from modnas_fast.predictors.metapredictor import predictor_quality
 from modnas_fast.reproduction.equal_total import equal_total
 from modnas_fast.reproduction.searching import prepare, search
 from modnas_fast.reproduction.tables import load_benchmark
+from modnas_fast.reproduction.whole_front import whole_front
 from modnas_fast.runs.preparation import Prepared
 from modnas_fast.runs.searching import Answer
 from modnas_fast.runtime.files import read_json, write_json
@@ -100,6 +101,7 @@ def run_group(group: Group, folder: Path) -> str:
             entry = {**run_entry(benchmark, config, answer), **group.told(benchmark, config, answer)}
             if variant == group.variants[0]:
                 entry["predictor"] = predictor_entry(benchmark, prepared)
+                entry["whole"] = whole_front(benchmark, config, answer)
                 entry["shared"] = equal_total(benchmark, prepared, group.seed)
             write_json(folder / group.file(variant), entry)
     return group.name

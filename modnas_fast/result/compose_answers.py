@@ -99,12 +99,15 @@ class _Composed:
         judged = [self._queries.costs.judged(cost) for cost in costs]
         nothing = (math.nan, math.nan)
         rays = [self._queries.rays(device) for device in self._devices]
+        further = [(place, row_of[t]) for place, d in enumerate(self._devices) for t in self._queries.archive(d)]
         return {
             "devices.embedding": np.array([device.embedding for device in self._devices]),
             "devices.ranges": np.array([[device.ranges[cost.name] for cost in costs] for device in self._devices]),
             "devices.judged": np.array([[of.get(d.name, nothing) for of in judged] for d in self._devices]),
             "rays.network": np.array([[row_of[text] for text, _ in row] for row in rays], np.int32),
             "rays.preference": np.array([[r for _, r in row] for row in rays]),
+            "archive.device": np.array([place for place, _ in further], np.int32),
+            "archive.network": np.array([row for _, row in further], np.int32),
             "preferences": np.array(self._queries.preferences),
         }
 

@@ -68,13 +68,23 @@ def plain_points(points: Sequence[Point], objectives: Sequence[Objective]) -> li
     ]
 
 
+def answers_of(entry: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Plain points of the answers for a device: on rays, and of the archive's front."""
+    return [*entry["rays"], *entry.get("archive", ())]
+
+
+def listed_points(entry: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Plain points of all networks that are told of a device: answers, and random ones."""
+    return [*answers_of(entry), *entry["random"]]
+
+
 def common_bounds(evaluation: dict[str, Any], quality: Objective, chance: float) -> dict[str, Bounds]:
     """The hypervolume's bounds per device: qualities of all evaluated networks in common, costs of each device.
 
     `chance` is the quality of a guess, in the unit of `quality`.
     """
     entries = evaluation["devices"].values()
-    values = [p[quality.key] for entry in entries for p in (*entry["rays"], *entry["random"])]
+    values = [p[quality.key] for entry in entries for p in listed_points(entry)]
     learned = [value for value in values if value < DEGENERATE_SHARE * chance] or [0.0]
     low, high = min(learned), max(learned)
     found = {}
@@ -183,7 +193,7 @@ def device_entry(
     Args:
         device: searched or unseen.
         quality: the first objective.
-        found: plain points, `rays` of the evaluation and `random` networks.
+        found: plain points, `rays` of the evaluation, those of the `archive`, and `random` networks.
         predictor: how well the device's costs are predicted, by key: `spearman`, `networks`, and the range `judged` of
             the costs that judge it; without an entry for exact costs.
         bounds: the hypervolume's.
@@ -195,8 +205,8 @@ def device_entry(
     """
     objectives = objectives_on(device, quality)
     costs = objectives[1:]
-    chosen, drawn = points_of(found["rays"], objectives), points_of(found["random"], objectives)
-    best = plain_points(front(chosen), objectives)
+    chosen, further, drawn = (points_of(found.get(kind, ()), objectives) for kind in ("rays", "archive", "random"))
+    best = plain_points(front([*chosen, *further]), objectives)
     for point in best:
         text = point["architecture"]
         if text in (tested or {}):
@@ -204,7 +214,7 @@ def device_entry(
             point |= {"measured": keyed(costs, measured[text])} if text in measured else {}
     ranges = {cost.key: list(device.ranges[cost.name]) for cost in costs}
     judged = {key: [*ranges[key], *entry["judged"]] for key, entry in predictor.items()}
-    value = hypervolume(chosen, bounds)
+    values = {"hypervolume": hypervolume(chosen, bounds), "hypervolume_front": hypervolume([*chosen, *further], bounds)}
     return {
         "name": device.name,
         "split": device.split,
@@ -224,26 +234,29 @@ def device_entry(
             if entry["networks"]
         },
         "hypervolume_bounds": {o.key: [low, high] for o, low, high in zip(objectives, bounds.low, bounds.high)},
-        "hypervolume": value,
+        **values,
         "hypervolume_random": hypervolume(drawn, bounds),
-        **({} if exact is None else _compared(value, exact)),
-        "distinct_nondominated": len(best),
+        **({} if exact is None else _compared(values, exact)),
+        "distinct_nondominated": len(front(chosen)),
+        "front_networks": len(best),
         "rays": [
             {**entry, "nondominated": keep}
             for entry, keep in zip(plain_points(chosen, objectives), nondominated_anywhere(chosen))
         ],
         "front": best,
+        "archive": plain_points(further, objectives),
         "random": plain_points(drawn, objectives),
         "measured": {text: keyed(costs, values) for text, values in measured.items()},
     }
 
 
-def _compared(value: float, exact: ExactFront) -> dict[str, Any]:
-    """A hypervolume beside that of the exact front; beside the measured one, too, where the exact one is judged."""
-    told: dict[str, Any] = {"hypervolume_exact": exact.hypervolume, "hypervolume_ratio": value / exact.hypervolume}
+def _compared(values: Mapping[str, float], exact: ExactFront) -> dict[str, Any]:
+    """Hypervolumes beside that of the exact front; beside the measured one, too, where the exact one is judged."""
+    told: dict[str, Any] = {"hypervolume_exact": exact.hypervolume}
+    told |= {f"{name}_ratio": value / exact.hypervolume for name, value in values.items()}
     if exact.measured is not None:
         told["hypervolume_measured"] = exact.measured.hypervolume
-        told["hypervolume_ratio_measured"] = value / exact.measured.hypervolume
+        told |= {f"{name}_ratio_measured": value / exact.measured.hypervolume for name, value in values.items()}
     return told
 
 
@@ -276,7 +289,7 @@ def verified_entry(
         predicted: costs by key, by device and network.
         familiar: inherited quality by network of those that were not searched, but stand beside the answers.
     """
-    told = {p["architecture"]: p[quality.key] for e in entries for p in e["rays"]}
+    told = {p["architecture"]: p[quality.key] for e in entries for p in listed_points(e)}
     inherited = (familiar or {})[text] if text not in told else told[text]
     return {
         "architecture": text,

@@ -15,6 +15,7 @@ from modnas_fast.devices import Device, embeddings
 from modnas_fast.devices.cost_source import Source
 from modnas_fast.predictors.metapredictor import CostModel
 from modnas_fast.result.answers import JUDGED_SLACK, Cost
+from modnas_fast.result.content import listed_points
 from modnas_fast.result.kept_table import kept_costs
 from modnas_fast.runtime.objective import Objective
 from modnas_fast.spaces import SearchSpace
@@ -103,7 +104,7 @@ class BestCosts:
             self._listed[cost.key] = {
                 point["architecture"]: point[cost.key]
                 for entry in self._content["devices"]
-                for point in (*entry["rays"], *entry["random"])
+                for point in listed_points(entry)
             }
         listed = self._listed[cost.key]
         new = [row for row, text in enumerate(texts) if text not in listed]
@@ -131,7 +132,7 @@ class BestCosts:
         entry = self._entries[device.name]
         points: Known = {
             point["architecture"]: (point[cost.key], point.get("sources", {}).get(cost.key, "predicted"))
-            for point in (*entry["rays"], *entry["random"])
+            for point in listed_points(entry)
         }
         kept: Known = {
             text: (value, "tabulated") for text, value in kept_costs(self._table, device.name, cost.key).items()

@@ -129,6 +129,13 @@ class FileQueries:
         rows, weights = self._file["rays.network"][place].tolist(), self._file["rays.preference"][place].tolist()
         return [(self._texts[row], tuple(r)) for row, r in zip(rows, weights)]
 
+    def archive(self, device: Device) -> list[str]:
+        """What else the search found for one of the run's devices."""
+        if "archive.network" not in self._file:  # an older file
+            return []
+        of_device = self._file["archive.device"] == self._place[device.name]
+        return [self._texts[row] for row in self._file["archive.network"][of_device].tolist()]
+
     @cached_property
     def preferences(self) -> list[tuple[float, ...]]:
         """Those of the evaluation, for a device that has no rays yet."""

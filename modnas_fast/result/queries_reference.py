@@ -18,6 +18,7 @@ from modnas_fast.predictors.graph_predictor import Executes
 from modnas_fast.predictors.make import make_cost_model
 from modnas_fast.predictors.metapredictor import CostModel
 from modnas_fast.result.answers import Cost, Pick
+from modnas_fast.result.content import listed_points
 from modnas_fast.result.costs import BestCosts
 from modnas_fast.result.folder import HYPERNETWORK_FILE, PREDICTOR_FILE, TABLE_FILE
 from modnas_fast.result.kept_table import kept_qualities
@@ -83,6 +84,11 @@ class ReferenceQueries:
         """Network and preference of each ray of the run on one of its devices."""
         entry = next(entry for entry in self._content["devices"] if entry["name"] == device.name)
         return [(ray["architecture"], tuple(ray["preference"])) for ray in entry["rays"]]
+
+    def archive(self, device: Device) -> list[str]:
+        """What else the search found for one of the run's devices."""
+        entry = next(entry for entry in self._content["devices"] if entry["name"] == device.name)
+        return [point["architecture"] for point in entry.get("archive", ())]
 
     @cached_property
     def preferences(self) -> list[tuple[float, ...]]:
@@ -211,8 +217,4 @@ class ReferenceQueries:
 
 def evaluated_qualities(content: dict[str, Any], quality: Objective) -> dict[str, float]:
     """Quality of every architecture in result.json, in the order in which they stand there."""
-    return {
-        point["architecture"]: point[quality.key]
-        for entry in content["devices"]
-        for point in (*entry["rays"], *entry["random"])
-    }
+    return {point["architecture"]: point[quality.key] for entry in content["devices"] for point in listed_points(entry)}

@@ -156,18 +156,23 @@ class Result:
         return tuple(cost for cost in self.costs if self._sources[cost.key] != "exact")
 
     def front(self, device: str | Device) -> list[FrontPoint]:
-        """Distinct non-dominated networks on a device by rising costs: of its rays, for a new device of new rays.
+        """Distinct non-dominated networks on a device by rising costs.
+
+        They are those of its rays and what else the search found for it; for a new device those of new rays and all
+        networks that the run evaluated. A point that no preference led to has none.
 
         Costs are the best known, as in `pick`. Networks whose quality the run does not know are left out.
         """
         device = self._device(device)
+        preferences: list[tuple[float, ...] | None]
         if device == self.devices.get(device.name):
-            rays = self._any.rays(device)
-            chosen = self._queries(device).listed(device, [text for text, _ in rays])
-            preferences = [r for _, r in rays]
+            rays, further = self._any.rays(device), self._any.archive(device)
+            chosen = self._queries(device).listed(device, [*(text for text, _ in rays), *further])
+            preferences = [*(r for _, r in rays), *(None for _ in further)]
         else:
-            preferences = self._any.preferences
-            chosen = [self.pick(device, preference=r) for r in preferences]
+            evaluated = self._queries(device).evaluated(device)
+            chosen = [*(self.pick(device, preference=r) for r in self._any.preferences), *evaluated]
+            preferences = [*self._any.preferences, *(None for _ in evaluated)]
         return front(
             [
                 FrontPoint(

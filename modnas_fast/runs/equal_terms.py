@@ -34,7 +34,7 @@ def search_on_equal_terms(
         reporter: where progress is told.
     """
     prepared, space = answer.prepared, inputs.space
-    networks = answer.search.evaluated | set(answered)
+    networks = answer.search.archive.networks | set(answered)
     known = prepared.measured or {}
     devices, d = prepared.devices, embeddings(prepared.search_devices)
     found: dict[str, dict[str, Any]] = {device.name: {} for device in devices}

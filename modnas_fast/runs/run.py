@@ -21,7 +21,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from modnas_fast.baselines import random_architectures
 from modnas_fast.config import Config, with_absolute_paths
 from modnas_fast.datasets.registry import sha256_of
 from modnas_fast.devices import Device, threads_restored
@@ -30,12 +29,7 @@ from modnas_fast.evaluation.verify import choose_spread
 from modnas_fast.predictors.metapredictor import CostModel
 from modnas_fast.result import Result
 from modnas_fast.result.compose_answers import keep_answers
-from modnas_fast.result.content import (
-    DEGENERATE_SHARE,
-    objectives_on,
-    plain_points,
-    points_of,
-)
+from modnas_fast.result.content import answers_of, objectives_on, points_of
 from modnas_fast.result.folder import (
     ANSWERS_FILE,
     BASELINES_FILE,
@@ -55,6 +49,7 @@ from modnas_fast.runs.compose import Outcomes, compose
 from modnas_fast.runs.dividing import make_objective, mesh_of_run
 from modnas_fast.runs.drawings import keep_drawings
 from modnas_fast.runs.equal_terms import search_on_equal_terms
+from modnas_fast.runs.evaluating import evaluate
 from modnas_fast.runs.forecast import foresee
 from modnas_fast.runs.inputs import Inputs
 from modnas_fast.runs.judging import predictor_entries
@@ -357,69 +352,22 @@ class Run:
     # ---- evaluation and verification ----
 
     def _evaluate(self, answer: Answer) -> dict[str, Any]:
-        """Per device the rays' networks, as many random ones, and the bounds of the costs."""
-        devices, count = answer.prepared.devices, self.config.num_rays
-        evaluator = self._evaluator(answer.prepared)
-        generator = torch.Generator().manual_seed(self.config.seed + 5)
-        entries = {}
-        with self._reporter.stage("Evaluating", 1 + len(devices)) as advance:
-            points = evaluator.ray_points(answer.hypernet, devices, count)
-            advance(1)
-            for done, (device, chosen) in enumerate(zip(devices, points)):
-                onehot = random_architectures(self._inputs.space, count, generator)
-                evaluator.compute_errors(onehot)
-                drawn = evaluator.points(onehot, device)
-                objectives = objectives_on(device, self._inputs.quality)
-                entries[device.name] = {
-                    "rays": plain_points(chosen, objectives),
-                    "random": plain_points(drawn, objectives),
-                    "cost_bounds": self._cost_bounds(evaluator, device, [*chosen, *drawn]),
-                }
-                advance(2 + done)
-        return {"devices": entries, **self._evaluate_familiar(evaluator), "notes": self._learned(entries, answer)}
-
-    def _learned(self, entries: dict[str, Any], answer: Answer) -> list[str]:
-        """What is said where weights were trained and no network that was evaluated is better than a guess."""
-        if not self._inputs.trains:
-            return []
-        key, chance = self._inputs.quality.key, answer.prepared.objective.chance_error
-        found = [point[key] for entry in entries.values() for point in (*entry["rays"], *entry["random"])]
-        if min(found) < DEGENERATE_SHARE * chance:
-            return []
-        line = (
-            f"no network is better than a guess ({self._inputs.quality.name} {chance:.4g}): the weights learned "
-            "nothing; try another search.weight_optimizer or search.weight_learning_rate, more search.warmup_steps, or "
-            "look at the data"
-        )
-        self._reporter.say(f"  note: {line}")
-        return [line]
-
-    def _evaluate_familiar(self, evaluator: Evaluator) -> dict[str, Any]:
-        """The quality of the network that one would take without a search, where one is verified."""
-        familiar = self._inputs.space.familiar
-        if familiar is None or not self._as_verified.verify.networks:
-            return {}
-        onehot = self._inputs.space.canonical(self._inputs.space.encode([familiar]))
-        (text,) = (architecture.text for architecture in self._inputs.space.decode(onehot))
-        return {"familiar": {text: float(evaluator.errors(onehot)[0])}}
-
-    def _cost_bounds(self, evaluator: Evaluator, device: Device, points: Sequence[Point]) -> list[tuple[float, float]]:
-        """Per cost, the least and the largest that is predicted or known; empty where the exact fronts tell."""
-        if self._inputs.has_benchmark:
-            return []
-        bounds = evaluator.cost_bounds(device)
-        columns = zip(*(point.values[1:] for point in points))
-        return [(min(low, *column), max(high, *column)) for (low, high), column in zip(bounds, columns)]
+        """What the answer's networks come to on every device."""
+        evaluator, familiar = self._evaluator(answer.prepared), self._as_verified.verify.networks > 0
+        if self._inputs.truth is None:
+            evaluator.remember(answer.search.archive.onehot, answer.search.archive.qualities)
+        return evaluate(self._inputs, answer, evaluator, self._reporter, familiar=familiar)
 
     def _fronts(self, evaluation: dict[str, Any], devices: Sequence[Device]) -> list[list[Point]]:
         found, quality = evaluation["devices"], self._inputs.quality
-        return [front(points_of(found[device.name]["rays"], objectives_on(device, quality))) for device in devices]
+        answers = [answers_of(found[device.name]) for device in devices]
+        return [front(points_of(points, objectives_on(device, quality))) for device, points in zip(devices, answers)]
 
     def _measure(self, prepared: Prepared, evaluation: dict[str, Any]) -> dict[str, Any]:
         """Further measures of the rays' networks, where the task has such and a supernet has weights for them."""
         if not isinstance(prepared.objective, SupernetObjective):
             return {"seconds": 0.0, "networks": {}}
-        texts = [ray["architecture"] for entry in evaluation["devices"].values() for ray in entry["rays"]]
+        texts = [point["architecture"] for entry in evaluation["devices"].values() for point in answers_of(entry)]
         return measure_answers(
             self._inputs, self.folder, prepared.objective.supernet.state_dict(), texts, self._reporter
         )
@@ -428,7 +376,7 @@ class Run:
         """Fronts of black-box searches on the same weights, where they are asked for."""
         if not self.config.evaluation.baselines:
             return {}
-        answered = [ray["architecture"] for entry in evaluation["devices"].values() for ray in entry["rays"]]
+        answered = [point["architecture"] for entry in evaluation["devices"].values() for point in answers_of(entry)]
 
         def search() -> dict[str, Any]:
             evaluator = self._evaluator(answer.prepared)

@@ -158,9 +158,9 @@ class Search:
         )
 
     @property
-    def evaluated(self) -> frozenset[str]:
+    def archive(self) -> Archive:
         """Networks whose quality the refinement computed."""
-        return self._refinement.archive.networks
+        return self._refinement.archive
 
     @property
     def total_steps(self) -> int:

@@ -48,6 +48,11 @@ class Evaluator:
         """Drops remembered errors."""
         self._errors.clear()
 
+    def remember(self, onehot: Tensor, qualities: Tensor) -> None:
+        """Takes qualities [n] of canonical architectures [n, N] that the source told before."""
+        texts = [architecture.text for architecture in self._space.decode(onehot)]
+        self._errors.update(zip(texts, qualities.tolist(), strict=True))
+
     @torch.no_grad()
     def map_architectures(self, hypernet: nn.Module, device: Device, preferences: Tensor) -> Tensor:
         """The viable MAP architecture of every preference [n, M] on a device, canonical one-hots [n, N]."""

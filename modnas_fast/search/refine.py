@@ -65,15 +65,20 @@ class Archive:
     def _clear(self) -> None:
         self.onehot = torch.empty(0, self._space.num_options)
         """Canonical, [A, N]."""
-        self.errors = torch.empty(0)
-        """Qualities as shares, such as that of wrong answers, [A]."""
+        self.qualities = torch.empty(0)
+        """As the evaluator tells them, [A]."""
         self.costs = torch.empty(0, len(self._d), len(self._cost_model.predictors))
         """[A, T, C]."""
         self._known: set[str] = set()
         self._front: Tensor | None = None
 
     def __len__(self) -> int:
-        return len(self.errors)
+        return len(self.qualities)
+
+    @property
+    def errors(self) -> Tensor:
+        """Qualities as shares, such as that of wrong answers, [A]."""
+        return self.qualities / self._whole
 
     @property
     def networks(self) -> frozenset[str]:
@@ -96,11 +101,12 @@ class Archive:
         if new:
             self._known.update(texts[row] for row in new)
             self.onehot = torch.cat([self.onehot, distinct[new]])
-            self.errors = torch.cat([self.errors, self._evaluator.errors(distinct[new]) / self._whole])
-            self.costs = torch.cat([self.costs, self._costs(distinct[new], [texts[row] for row in new])])
+            self.qualities = torch.cat([self.qualities, self._evaluator.errors(distinct[new])])
+            self.costs = torch.cat([self.costs, self.costs_of(distinct[new], [texts[row] for row in new])])
             self._front = None
 
-    def _costs(self, onehot: Tensor, texts: Sequence[str]) -> Tensor:
+    def costs_of(self, onehot: Tensor, texts: Sequence[str]) -> Tensor:
+        """Costs [n, T, C] of canonical networks [n, N] with these strings: measured ones before predicted ones."""
         costs = self._cost_model.on_devices(onehot, self._d)
         for row, text in enumerate(texts):
             if text in self._measured:
@@ -115,14 +121,14 @@ class Archive:
         return self._front
 
     def state_dict(self) -> dict[str, Any]:
-        """Networks, errors and costs."""
-        return {"onehot": self.onehot, "errors": self.errors, "costs": self.costs}
+        """Networks, qualities and costs."""
+        return {"onehot": self.onehot, "qualities": self.qualities, "costs": self.costs}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continues with what is in `state`."""
         self._clear()
-        self.onehot, self.errors, self.costs = state["onehot"], state["errors"], state["costs"]
-        if len(self.errors):
+        self.onehot, self.qualities, self.costs = state["onehot"], state["qualities"], state["costs"]
+        if len(self):
             self._known = {architecture.text for architecture in self._space.decode(self.onehot)}
 
 

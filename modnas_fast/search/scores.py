@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from modnas_fast.devices import Device, embeddings
 from modnas_fast.evaluation.benchmark import Benchmark
@@ -13,12 +13,17 @@ from modnas_fast.method.metahypernet import logits_on_host
 from modnas_fast.method.preferences import rays
 
 
-@torch.no_grad()
 def map_points(benchmark: Benchmark, hypernet: nn.Module, device: Device, count: int) -> np.ndarray:
     """Normalised objectives [n, M] of the distinct MAP networks of `count` rays on a device, true or judged."""
+    return benchmark.points(map_architectures(benchmark, hypernet, device, count), device.name)
+
+
+@torch.no_grad()
+def map_architectures(benchmark: Benchmark, hypernet: nn.Module, device: Device, count: int) -> Tensor:
+    """The MAP networks of `count` rays on a device, canonical one-hots [count, N]."""
     preferences = rays(count, 1 + len(benchmark.table.metrics))
     logits = logits_on_host(hypernet, preferences, embeddings([device]).expand(len(preferences), -1))
-    return benchmark.points(benchmark.space.canonical(benchmark.space.viable_mode(logits)), device.name)
+    return benchmark.space.canonical(benchmark.space.viable_mode(logits))
 
 
 def scores(benchmark: Benchmark, hypernet: nn.Module, count: int) -> dict[str, Score]:

@@ -24,7 +24,7 @@ from report.make_run import (
 from report.reading import HOSTILE, Page, read_page, read_png
 
 from modnas_fast.report import write_report
-from modnas_fast.report.marks import preference_colour
+from modnas_fast.report.marks import FURTHER_COLOUR, preference_colour
 from modnas_fast.runtime.errors import InputError
 
 DEVICES = ("pi", "phone"), ("gpu",)
@@ -243,3 +243,25 @@ def test_objectives_that_share_a_key_or_are_one(tmp_path: Path) -> None:
         result["objectives"] = [result["objectives"][place] for place in objectives]
         with pytest.raises(InputError, match=message):
             write_report(write_run(tmp_path / "run", result))
+
+
+@pytest.mark.parametrize("costs", [TWO, THREE])
+def test_networks_that_no_ray_led_to_are_on_the_front_in_a_colour_of_their_own(
+    tmp_path: Path, costs: tuple[str, ...]
+) -> None:
+    result = make_result(("pi",), (), costs=costs)
+    (device,) = result["devices"]
+    further = {key: value for key, value in device["random"][0].items() if key != "preference"}
+    device["front"] = [*device["front"], further]
+    device |= {"front_networks": len(device["front"]), "hypervolume_front": 0.9876}
+    page = page_of(tmp_path, result)
+    (trace,) = [t for t in page.figures["front-0"]["data"] if t.get("name") == "evaluated on the way (predicted)"]
+    assert trace["x"] == pytest.approx([further["latency_ms"]], rel=1e-4)
+    assert "<b>evaluated on the way</b>" in trace["text"][0] and trace["marker"]["color"] == FURTHER_COLOUR
+    networks = list(dict.fromkeys(p["architecture"] for p in (*device["rays"], *device["front"])))
+    assert trace["customdata"] == [networks.index(further["architecture"])]
+    assert "evaluated on the way, no ray led there" in page.text and "0.988" in page.text
+    if costs == THREE:
+        lines = [line for line in page.figures["parallel-0"]["data"] if line["line"].get("color") == FURTHER_COLOUR]
+        assert [line["customdata"][0] for line in lines] == trace["customdata"]
+    assert "evaluated on the way" not in page_of(tmp_path / "none", make_result(("pi",), (), costs=costs)).text

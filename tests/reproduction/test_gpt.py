@@ -89,7 +89,7 @@ def test_a_whole_reproduction_is_judged_and_says_so(tmp_path: Path) -> None:
     content = reproduce_gpt(tmp_path / "out", scale="s", **options)
     read = read_reproduction(tmp_path / "out")
     assert read.judged and (read.quality.name, read.cost.titled) == ("perplexity", "energy (mWh)")
-    assert [method.name for method in read.methods] == ["modnas", "paper", "random", "evolution"]
+    assert [method.name for method in read.methods] == ["modnas", "modnas-all", "paper", "random", "evolution"]
     for device in read.devices:
         assert device.measured_hypervolume is not None and device.measured_hypervolume != device.exact_hypervolume
         for method in read.methods:

@@ -90,8 +90,20 @@ def test_a_reproduction_is_composed_of_its_entries_and_continued(
 
 def check_methods(content: dict[str, Any], folder: Path) -> None:
     methods = {method["name"]: method for method in content["methods"]}
-    assert list(methods) == ["modnas", "paper", "shared-random", "shared-evolution", "random", "evolution"]
+    assert list(methods) == [
+        "modnas",
+        "modnas-all",
+        "paper",
+        "shared-random",
+        "shared-evolution",
+        "random",
+        "evolution",
+    ]
     default = read_json(folder / "trials" / "main-0+default.json")
+    (whole,) = methods["modnas-all"]["runs"]
+    for name, score in whole["devices"].items():
+        assert score["hypervolume"] >= default["devices"][name]["hypervolume"], "answers to preferences are among them"
+    assert whole["evaluations"] == default["evaluations"]
     assert any(note.startswith("Shared searches ask for as many") for note in content["notes"])
     for name in ("shared-random", "shared-evolution"):
         (run,) = methods[name]["runs"]

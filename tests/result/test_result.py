@@ -19,7 +19,7 @@ from modnas_fast.evaluation.fronts import Point, front
 from modnas_fast.method.preferences import rays
 from modnas_fast.predictors.metapredictor import CostModel, MetaPredictor
 from modnas_fast.result.answers import Cost, FrontPoint
-from modnas_fast.result.content import plain_points
+from modnas_fast.result.content import listed_points, plain_points
 from modnas_fast.result.kept_table import keep_table
 from modnas_fast.runtime.checkpoint import load_weights, save_weights
 from modnas_fast.runtime.errors import InputError
@@ -57,6 +57,7 @@ def entry(device: Device, hypernet: torch.nn.Module, predictor: MetaPredictor) -
     r = rays(RAYS, 2)
     chosen = space.canonical(space.viable_mode(hypernet(r, embeddings([device]).expand(RAYS, -1))))
     random = space.canonical(space.sample(RAYS, torch.Generator().manual_seed(len(device.name))))
+    further = space.canonical(space.sample(RAYS, torch.Generator().manual_seed(7)))
     return {
         "name": device.name,
         "split": device.split,
@@ -66,6 +67,7 @@ def entry(device: Device, hypernet: torch.nn.Module, predictor: MetaPredictor) -
         "judged": {},
         "measured": {},
         "rays": points(chosen, [tuple(row) for row in r.tolist()]),
+        "archive": points(further, [None] * len(further)),
         "random": points(random, [None] * RAYS),
     }
 
@@ -138,17 +140,21 @@ def assert_is_front(points: list[Point]) -> None:
 
 
 @pytest.mark.parametrize("name", ["fast", "slow"])
-def test_the_front_of_a_device_is_that_of_its_rays(result: Result, name: str) -> None:
+def test_the_front_of_a_device_is_that_of_its_rays_and_of_what_else_was_found(result: Result, name: str) -> None:
     points, device = result.front(name), result.devices[name]
     assert_is_front(points)
-    own = list(result.content["devices"][["fast", "slow"].index(name)]["rays"])
+    entry = result.content["devices"][["fast", "slow"].index(name)]
+    own = [*entry["rays"], *entry["archive"]]
     everything = [(ray["error"], known_latency(result, device, ray["architecture"])) for ray in own]
     for point in points:
         assert any(point.values == (error, pytest.approx(ms, rel=1e-5)) for error, ms in everything)
         assert point.costs["latency_ms"].source == (
             "measured" if point.architecture in measured_references(device) else "predicted"
         )
-        assert point.preference in [tuple(ray["preference"]) for ray in own]
+        by_rays = [
+            tuple(ray["preference"]) for ray in own if ray["architecture"] == point.architecture and "preference" in ray
+        ]
+        assert point.preference in by_rays if by_rays else point.preference is None
     for error, latency in everything:  # brute force: each is on the front or dominated by a point of it
         assert any(p.values[0] <= error and p.values[1] <= latency * (1 + 1e-5) for p in points)
     assert result.front(device) == points
@@ -157,11 +163,11 @@ def test_the_front_of_a_device_is_that_of_its_rays(result: Result, name: str) ->
 def test_the_front_of_a_device_that_the_run_never_saw(result: Result) -> None:
     points = result.front(PHONE)
     assert_is_front(points)
-    known = {p["architecture"]: p["error"] for d in result.content["devices"] for p in (*d["rays"], *d["random"])}
-    preferences = rays(RAYS, 2).tolist()
-    chosen = [(result.pick(PHONE, preference=r), r) for r in preferences]
+    known = {p["architecture"]: p["error"] for d in result.content["devices"] for p in listed_points(d)}
+    chosen = [(result.pick(PHONE, preference=r), tuple(r)) for r in rays(RAYS, 2).tolist()]
+    chosen += [(pick, None) for pick in result.reference.evaluated(PHONE)]
     kept = [
-        FrontPoint(p.text, (known[p.text], p.costs["latency_ms"].value), tuple(r), costs=p.costs)
+        FrontPoint(p.text, (known[p.text], p.costs["latency_ms"].value), r, costs=p.costs)
         for p, r in chosen
         if p.text in known
     ]
@@ -196,7 +202,7 @@ def test_a_preference_counts_relative_to_its_sum(result: Result) -> None:
 @pytest.mark.parametrize("device", ["fast", PHONE], ids=["known", "unseen"])
 def test_a_budget_gives_the_least_error_within_it(result: Result, device: str | Device) -> None:
     target = result.devices[device] if isinstance(device, str) else device
-    known = {p["architecture"]: p["error"] for d in result.content["devices"] for p in (*d["rays"], *d["random"])}
+    known = {p["architecture"]: p["error"] for d in result.content["devices"] for p in listed_points(d)}
     texts = list(known)
     predicted = predicted_latencies(result, target, texts)
     latencies = [measured_references(target).get(text, ms) for text, ms in zip(texts, predicted)]

@@ -90,12 +90,20 @@ def test_errors_and_latencies_are_the_tables(result: Result, tables: Benchmark) 
 def test_hypervolumes_are_those_of_the_published_protocol(result: Result, tables: Benchmark) -> None:
     for entry in result.content["devices"]:
         exact = tables.fronts[entry["name"]]
-        for kind, key in (("rays", "hypervolume"), ("random", "hypervolume_random")):
-            onehot = result.space.encode([result.space.parse(p["architecture"]) for p in entry[kind]])
+        kinds = {
+            "hypervolume": entry["rays"],
+            "hypervolume_front": entry["rays"] + entry["archive"],
+            "hypervolume_random": entry["random"],
+        }
+        for key, points in kinds.items():
+            onehot = result.space.encode([result.space.parse(p["architecture"]) for p in points])
             assert entry[key] == pytest.approx(exact.score(tables.rows(onehot)).hypervolume)
         assert entry["hypervolume_exact"] == exact.hypervolume
         assert entry["hypervolume_ratio"] == pytest.approx(entry["hypervolume"] / exact.hypervolume)
-        assert 0 < entry["hypervolume_ratio"] <= 1
+        assert 0 < entry["hypervolume_ratio"] <= entry["hypervolume_front_ratio"] <= 1
+        assert entry["archive"] and not {p["architecture"] for p in entry["archive"]} & {
+            p["architecture"] for p in entry["rays"]
+        }
     history = content(result.run, "history.json")["hypervolume"]
     assert history["step"] == [20, 40]
     assert history["values"][-1] == pytest.approx([e["hypervolume"] for e in result.content["devices"]])

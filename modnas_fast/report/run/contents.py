@@ -45,9 +45,12 @@ class Ray(Point):
     nondominated: bool = False
 
 
-class FrontPoint(Ray):
+class FrontPoint(Point):
     """A non-dominated network; where verified, what its trained network and its measured costs are, by key."""
 
+    #: that led to it; None: the search evaluated it on its way
+    preference: list[float] | None = None
+    nondominated: bool = True
     test: dict[str, float] = {}
     measured: dict[str, float] = {}
     #: further ones of the test part with inherited weights, by name
@@ -89,11 +92,14 @@ class DeviceResult(Part):
     predictor: dict[str, PredictorMerit] = {}
     hypervolume_bounds: dict[str, tuple[float, float]] = {}
     hypervolume: float | None = None
+    hypervolume_front: float | None = None
     hypervolume_random: float | None = None
     hypervolume_ratio: float | None = None
+    hypervolume_front_ratio: float | None = None
     hypervolume_ratio_measured: float | None = None
     baselines: dict[str, Baseline] = {}
     distinct_nondominated: int | None = None
+    front_networks: int | None = None
     rays: list[Ray]
     front: list[FrontPoint]
     random: list[Point] = []
@@ -112,6 +118,11 @@ class DeviceResult(Part):
     def doubt(self) -> str:
         """Why what was measured here is not trustworthy; empty where it is."""
         return "; ".join(trust.why for trust in self.trust.values() if not trust.trustworthy)
+
+    @property
+    def further(self) -> list[FrontPoint]:
+        """Networks of the front that no preference led to."""
+        return [point for point in self.front if point.preference is None]
 
     @property
     def points(self) -> list[Point]:
@@ -390,5 +401,5 @@ def _check_point(where: str, point: Point, keys: list[str]) -> None:
         value = values.get(key)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
             raise ValueError(f"{where}.{key} is {value!r:.40}, wanted a finite number")
-    if isinstance(point, Ray) and len(point.preference) != len(keys):
+    if isinstance(point, (Ray, FrontPoint)) and point.preference and len(point.preference) != len(keys):
         raise ValueError(f"{where}.preference has {len(point.preference)} weights for {len(keys)} objectives")

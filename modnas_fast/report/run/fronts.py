@@ -1,6 +1,7 @@
 """The figures of one device: fronts of every two objectives, parallel coordinates of all, rays on the triangle.
 
-Points of networks that rays chose carry the network's number as `customdata`, by which the page links its figures.
+Points of networks that rays chose, or that are on the front, carry the network's number as `customdata`, by which the
+page links its figures.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from itertools import combinations
 from typing import Any, TypeVar
 
 from modnas_fast.report.marks import (
+    FURTHER_COLOUR,
     MEASURED_COLOUR,
     RANDOM_COLOUR,
     SOURCES,
@@ -53,7 +55,7 @@ def front_name(index: int, pair: int) -> str:
 
 
 def networks_of(device: DeviceResult) -> dict[str, int]:
-    """The number of every network that rays chose, by architecture."""
+    """The number of every network that rays chose or that is on the front, by architecture."""
     every = dict.fromkeys(point.architecture for point in (*device.rays, *device.front))
     return {architecture: place for place, architecture in enumerate(every)}
 
@@ -68,6 +70,7 @@ def front_figure(result: Result, index: int, y: Quantity, x: Quantity) -> Figure
     traces = [
         *_random_traces(result, device.random, x, y),
         scatter([p[x] for p in steps], [p[y] for p in steps], source, "lines", line=line),
+        *_further_traces(result, device.further, networks, x, y),
         *_ray_traces(result, device.rays, networks, x, y),
     ]
     if verified:
@@ -80,11 +83,12 @@ def front_figure(result: Result, index: int, y: Quantity, x: Quantity) -> Figure
 
 
 def parallel_figure(result: Result, device: DeviceResult) -> Figure:
-    """A line per network that rays chose, through its value of each objective; the least values are at the bottom."""
+    """A line per network, through its value of each objective; the least values are at the bottom."""
     networks = networks_of(device)
     rays = {ray.architecture: ray for ray in sorted(device.rays, key=lambda ray: ray.nondominated)}
-    scales = [_scale([ray[objective] for ray in rays.values()]) for objective in result.objectives]
-    traces = [_network_line(result, ray, networks[ray.architecture], scales) for ray in rays.values()]
+    shown: list[Ray | FrontPoint] = [*device.further, *rays.values()]
+    scales = [_scale([point[objective] for point in shown]) for objective in result.objectives]
+    traces = [_network_line(result, point, networks[point.architecture], scales) for point in shown]
     places = list(range(len(scales)))
     titles = [f"<b>{escape(objective.titled(), quote=False)}</b>" for objective in result.objectives]
     x = {"tickvals": places, "ticktext": titles, "range": [-0.3, places[-1] + 0.3], "ticks": ""}
@@ -155,6 +159,19 @@ def _ray_traces(
     return traces
 
 
+def _further_traces(
+    result: Result, points: Sequence[FrontPoint], networks: dict[str, int], x: Quantity, y: Quantity
+) -> list[Figure]:
+    """A trace of symbols in one colour for each source of costs; none where every network has a ray."""
+    traces = []
+    for source, group in _by_source(result, points, x, y).items() if points else ():
+        marker = {"color": FURTHER_COLOUR, "size": 7, "line": {"color": "#ffffff", "width": 1}}
+        numbers = [networks[point.architecture] for point in group]
+        look: dict[str, Any] = {"marker": marker | {"symbol": SOURCES[source].symbol}, "customdata": numbers}
+        traces.append(_points(result, group, x, y, f"evaluated on the way ({source})", **look))
+    return traces
+
+
 def _by_source(result: Result, points: Sequence[_P], x: Quantity, y: Quantity) -> dict[str, list[_P]]:
     """The points by the least certain source of their costs; without any points, none that are predicted."""
     costs = [objective for objective in (x, y) if objective != result.quality]
@@ -210,14 +227,16 @@ def _ray_marker(rays: Sequence[Ray]) -> Figure:
     }  # fmt: skip
 
 
-def _network_line(result: Result, ray: Ray, number: int, scales: Sequence[tuple[float, float, bool]]) -> Figure:
+def _network_line(
+    result: Result, point: Ray | FrontPoint, number: int, scales: Sequence[tuple[float, float, bool]]
+) -> Figure:
     """The line of a network through the posts of all objectives, dotted where another network dominates it."""
-    tint = preference_colour(ray.preference)
-    width, dash = (2.2, "solid") if ray.nondominated else (1, "dot")
-    symbols = ["circle", *(SOURCES[ray.source(cost)].symbol for cost in result.costs)]
+    tint = FURTHER_COLOUR if point.preference is None else preference_colour(point.preference)
+    width, dash = (2.2, "solid") if point.nondominated else (1, "dot")
+    symbols = ["circle", *(SOURCES[point.source(cost)].symbol for cost in result.costs)]
     return scatter(
-        range(len(scales)), [_height(ray[o], *scale) for o, scale in zip(result.objectives, scales, strict=True)],
-        mode="lines+markers", hover="%{text}", text=_text(result, ray), customdata=[number] * len(scales),
+        range(len(scales)), [_height(point[o], *scale) for o, scale in zip(result.objectives, scales, strict=True)],
+        mode="lines+markers", hover="%{text}", text=_text(result, point), customdata=[number] * len(scales),
         line={"color": tint, "width": width, "dash": dash}, cliponaxis=False,
         marker={"color": tint, "symbol": symbols, "size": 7, "line": {"color": "#ffffff", "width": 1}},
     )  # fmt: skip
@@ -237,8 +256,10 @@ def _height(value: float, low: float, high: float, log: bool) -> float:
 
 def _text(result: Result, point: Point) -> str:
     title = "random search"
-    if isinstance(point, Ray):
-        title = f"preference ({', '.join(number(weight, 2) for weight in point.preference)})"
+    if isinstance(point, (Ray, FrontPoint)):
+        title = "evaluated on the way"
+        if point.preference is not None:
+            title = f"preference ({', '.join(number(weight, 2) for weight in point.preference)})"
     return f"<b>{title}</b><br>{_folded(result, point)}"
 
 

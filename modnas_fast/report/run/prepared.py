@@ -143,12 +143,15 @@ def _columns(result: Result) -> list[Column]:
         *noise,
         *rank,
         Column("Hypervolume MODNAS", lambda device: device.hypervolume, number),
+        Column("Hypervolume, with all evaluated", lambda device: device.hypervolume_front, number),
         Column("Hypervolume random", lambda device: device.hypervolume_random, number),
         Column("Difference", gap, signed, tone=tone),
         *[Column(f"Hypervolume {name}, as many evaluated", beside(name), number) for name in baselines],
         Column(f"Of the {result.exact_front}", lambda device: device.hypervolume_ratio, percent),
+        Column("With all evaluated", lambda device: device.hypervolume_front_ratio, percent),
         Column("Of its measured front", lambda device: device.hypervolume_ratio_measured, percent),
-        Column("Distinct networks", lambda device: device.distinct_nondominated, count),
+        Column("Networks on rays", lambda device: device.distinct_nondominated, count),
+        Column("Networks of the front", lambda device: device.front_networks, count),
         *ranges,
     ]
     return [column for column in every if any(column.of(device) is not None for device in result.devices)]
@@ -204,6 +207,7 @@ def _panel(result: Result, index: int, columns: Sequence[Column]) -> dict[str, A
         ],
         "sources": [source for source in SOURCES if source in sources],
         "verified": any(verified),
+        "further": bool(device.further),
         "head": ["Architecture", "Preference " + " : ".join(o.name for o in result.objectives), *head],
         "rows": [
             (networks[point.architecture], point, cells, known)
@@ -228,8 +232,10 @@ def _tiles(result: Result) -> list[Tile]:
     splits = {split: [device for device in result.devices if device.split == split] for split in SPLITS}
     tiles = [_hypervolume_tile(group, split, result.exact_front) for split, group in splits.items() if group]
     rays = max(len(device.rays) for device in result.devices)
-    distinct = mean(device.distinct_nondominated for device in result.devices)
-    tiles.append(Tile("Networks per front", number(distinct, 1), f"distinct, of {rays} rays, mean over devices"))
+    on_rays = mean(device.distinct_nondominated for device in result.devices)
+    networks = mean(len(device.front) for device in result.devices)
+    by_rays = f"mean over devices; {number(on_rays, 1)} by {rays} rays alone"
+    tiles.append(Tile("Networks per front", number(networks, 1), by_rays))
     for cost in result.costs:
         if any(cost.key in device.predictor for device in result.devices):
             tiles.append(_spearman_tile(result, cost, splits["search"], splits["unseen"]))
