@@ -26,6 +26,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Per device plain points of `rays`, of the `archive` and `random` ones, and the bounds of the costs.
 
+    The same random networks, as many as rays, stand beside the answers on every device.
+
     Args:
         inputs: of the run.
         answer: of its search.
@@ -39,9 +41,10 @@ def evaluate(
     with reporter.stage("Evaluating", 1 + len(devices)) as advance:
         points = evaluator.ray_points(answer.hypernet, devices, config.num_rays)
         archived = _archived(inputs, answer)
+        random = random_architectures(inputs.space, config.num_rays, generator)
         advance(1)
         for done, (device, chosen, further) in enumerate(zip(devices, points, archived)):
-            onehot = torch.cat([random_architectures(inputs.space, config.num_rays, generator), further])
+            onehot = torch.cat([random, further])
             evaluator.compute_errors(onehot)
             found = evaluator.points(onehot, device)
             drawn, beside = found[: config.num_rays], _others(found[config.num_rays :], chosen)

@@ -74,7 +74,7 @@ def foresee(config: Config, space: SearchSpace, task: Task, searched: int, unsee
     refined = options.refine_networks if options.refine_steps else 0
     return Forecast(
         search=trained * step_of_w + options.steps * step_of_phi + (on_the_way + refined) * network,
-        evaluate=devices * (DISTINCT_PER_DEVICE + config.num_rays) * network,
+        evaluate=(devices * DISTINCT_PER_DEVICE + config.num_rays) * network,
         verify=_verification_seconds(config, space, task, objective.device) if config.verify.networks else 0.0,
     )
 

@@ -33,7 +33,7 @@ from modnas_fast.runtime.optimizers import cosine_decay, set_learning_rate
 from modnas_fast.runtime.placement import to_device, to_host
 from modnas_fast.search.evaluator import Evaluator
 from modnas_fast.search.history import History
-from modnas_fast.search.refine import FIRST_NETWORKS, Archive, Refinement
+from modnas_fast.search.refine import FIRST_NETWORKS, Archive, Refinement, at_once
 from modnas_fast.search.shrinking import Shrinking
 from modnas_fast.search.spread import CostSpread, ends_of
 from modnas_fast.spaces import SearchSpace
@@ -43,7 +43,7 @@ from modnas_fast.tasks.task_objective import TaskObjective
 CALIBRATION_NETWORKS = 24
 #: networks that show the range of the costs, all of a small space, and among which those that w is trained on are drawn
 CANDIDATES = 20_000
-#: of the networks of an archive, one in so many is random at first where there are more than it may hold
+#: of the networks of an archive, one in so many is random at first where it cannot hold all of the space
 FIRST_PART = 4
 #: its row among the ends of a space
 LARGEST = 1
@@ -136,13 +136,13 @@ class Search:
     def _make_refinement(
         self, costs: CostModel, candidate_costs: Tensor, measured: Mapping[str, Tensor] | None
     ) -> Refinement:
-        """It begins with random networks; with all that are considered where an error costs next to nothing.
+        """It begins with random networks; with all of a space that is enumerated where an error costs next to nothing.
 
-        A space that is not enumerated then leaves room for what mutations find.
+        Else most of its room is for what mutations find.
         """
         options, most = self._config.scalarization, self._config.search.refine_networks
         if self._objective.trains:
-            first = self._space.sample(min(FIRST_NETWORKS, (most + 1) // 2), self._generator)
+            first = self._space.sample(max(1, min(FIRST_NETWORKS, most // FIRST_PART)), self._generator)
         else:
             enumerated = self._space.num_architectures <= most
             first = self._space.candidates(most if enumerated else most // FIRST_PART, self._generator)
@@ -155,6 +155,7 @@ class Search:
             ObjectiveScale(candidate_costs, options.normalize, ERROR_FLOOR, options.task_tail),
             self._objective.chance_error / self._objective.whole,
             first,
+            at_once(most - len(first), self._config.search.refine_steps) if self._objective.trains else None,
         )
 
     @property

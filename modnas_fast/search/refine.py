@@ -11,6 +11,7 @@ device are not looked at.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,6 +29,9 @@ from modnas_fast.spaces import SearchSpace
 FIRST_NETWORKS = 256
 #: choices changed in the mutations of each elite
 MUTATIONS = (1, 2)
+#: of the steps, one in so many takes in new networks where each takes a while, so that they descend from the best ones
+#: known; a step takes in so many at least, for which there are threads
+FILLING_PART, AT_ONCE = 4, 4
 
 
 class Archive:
@@ -132,6 +136,15 @@ class Archive:
             self._known = {architecture.text for architecture in self._space.decode(self.onehot)}
 
 
+def at_once(networks: int, steps: int) -> int:
+    """Networks that a step takes in, so that so many in all are spread over the first of the steps.
+
+    >>> at_once(48, 150), at_once(1500, 600)
+    (4, 10)
+    """
+    return max(AT_ONCE, math.ceil(FILLING_PART * networks / max(1, steps)))
+
+
 class Refinement:
     """Finds the best network known for a preference and a device, and looks for better ones.
 
@@ -142,6 +155,7 @@ class Refinement:
         scale: of errors as shares and of costs.
         chance: share of wrong answers of a guess.
         first: networks [n, N] that the archive begins with.
+        at_once: networks that a step takes in, at most; None: all that are proposed.
     """
 
     def __init__(
@@ -152,12 +166,14 @@ class Refinement:
         scale: ObjectiveScale,
         chance: float,
         first: Tensor,
+        at_once: int | None = None,
     ) -> None:
         self._space = space
         self._scalarize = scalarize
         self._scale = scale
         self._chance = chance
         self._first = first
+        self._at_once = at_once
         self.archive = archive
 
     @torch.no_grad()
@@ -176,10 +192,27 @@ class Refinement:
                 self.archive.add(self._space.sample(len(self._first), generator))
             self._scale.observe(self.archive.errors, self._chance)
         if not self.archive.full:
-            self.archive.add(samples.flatten(0, 1))
-            best = self._best(r, chosen).flatten(0, 1)
-            self.archive.add(torch.cat([self._space.mutate(best, changes, generator) for changes in MUTATIONS]))
+            if self._at_once is None:
+                self.archive.add(samples.flatten(0, 1))
+                self.archive.add(self._mutated(self._best(r, chosen), generator))
+            else:
+                proposed = torch.cat([samples.flatten(0, 1), self._mutated(self._best(r, chosen), generator)])
+                self.archive.add(self._some_new(proposed, self._at_once, generator))
         return self._best(r, chosen)
+
+    def _mutated(self, elites: Tensor, generator: torch.Generator) -> Tensor:
+        return torch.cat([self._space.mutate(elites.flatten(0, 1), changes, generator) for changes in MUTATIONS])
+
+    def _some_new(self, proposed: Tensor, count: int, generator: torch.Generator) -> Tensor:
+        """Up to `count` of the proposed networks [n, N], drawn at random from those that the archive would take in."""
+        shuffled = self._space.canonical(proposed[torch.randperm(len(proposed), generator=generator)])
+        shuffled = shuffled[self._space.viable(shuffled) > 0.5]
+        known, rows = set(self.archive.networks), []
+        for row, architecture in enumerate(self._space.decode(shuffled)):
+            if architecture.text not in known:
+                known.add(architecture.text)
+                rows.append(row)
+        return shuffled[rows[:count]]
 
     def _best(self, r: Tensor, chosen: Tensor) -> Tensor:
         rows = self.archive.front

@@ -45,7 +45,7 @@ def test_the_arithmetic_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     found = foresee(wanted, SPACE, images(), searched=3, unseen=2)
     distinct = forecast.DISTINCT_PER_DEVICE
     assert found.search == 4 * (10 + 20) + 4 * 20 + (2 * 5 * distinct + 50)
-    assert found.evaluate == 5 * (distinct + 6)
+    assert found.evaluate == 5 * distinct + 6
     assert found.verify == 3 * 7 * (40 // 8) * 4.0
 
 

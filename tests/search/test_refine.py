@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from torch import Tensor
@@ -45,14 +47,15 @@ def make_archive(evaluator: FewConvolutions, networks: int = 1000, d: Tensor = O
     return Archive(space, evaluator, predictor, d, {}, networks)
 
 
-def make_refinement(networks: int = 1000) -> tuple[Refinement, FewConvolutions]:
+def make_refinement(networks: int = 1000, at_once: int | None = None) -> tuple[Refinement, FewConvolutions]:
     evaluator = FewConvolutions()
     d = torch.tensor([[0.1], [0.2]])
     costs = predictor.on_devices(space.sample(200, seeded(1)), d)
     scalarize = make_scalarization("smooth_chebyshev", mu=0.01)
     scale = ObjectiveScale(costs, True, ERROR_FLOOR)
     first = space.sample(min(FIRST_NETWORKS, (networks + 1) // 2), seeded(7))
-    return Refinement(space, make_archive(evaluator, networks, d), scalarize, scale, 0.9, first), evaluator
+    archive = make_archive(evaluator, networks, d)
+    return Refinement(space, archive, scalarize, scale, 0.9, first, at_once), evaluator
 
 
 def test_the_archive_asks_once_for_each_network_that_is_not_cut() -> None:
@@ -99,6 +102,24 @@ def test_no_more_errors_are_computed_than_allowed(most: int) -> None:
         elites = refinement.elites(space.sample(1, seeded(step)).view(1, 1, -1), r, chosen, seeded(step))
     assert len(refinement.archive) == len(evaluator.asked) == most
     assert elites.shape == (1, 1, 30)
+
+
+def test_few_networks_are_taken_in_step_by_step_and_descend_from_the_best() -> None:
+    def best_error(count: int | None, seed: int) -> float:
+        refinement, _ = make_refinement(64, count)
+        r, chosen, generator = torch.tensor([[[0.98, 0.02]] * 12]), torch.tensor([0]), seeded(seed)
+        sizes = []
+        for _ in range(20):
+            refinement.elites(space.sample(12, generator).view(1, 12, -1), r, chosen, generator)
+            sizes.append(len(refinement.archive))
+        assert sizes[-1] == 64
+        grown = [after - before for before, after in itertools.pairwise(sizes)]
+        assert max(grown) <= (count or 64) and (count is None or grown[0] == count)
+        return float(refinement.archive.qualities.min())
+
+    seeds = range(6)
+    by_steps, at_one_go = ([best_error(count, seed) for seed in seeds] for count in (4, None))
+    assert sum(by_steps) < sum(at_one_go), "of the same number of networks"
 
 
 def test_the_state_survives_saving() -> None:
