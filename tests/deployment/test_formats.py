@@ -31,7 +31,7 @@ SPACES: dict[str, tuple[dict[str, Any], dict[str, Any], tuple[int, ...], dict[in
     "gpt": ({"widths": [8, 16], "depths": [1, 2], "heads": [1, 2]}, {"vocabulary": 20}, (7,), {1: "length"}),
     "hat": (
         {"encoder_widths": [8, 16], "decoder_widths": [8, 16], "encoder_ffns": [8, 16], "decoder_ffns": [8, 16],
-         "inner": 16, "encoder_depths": [1, 2], "decoder_depths": [1, 2], "encoder_heads": [2], "cross_heads": [2],
+         "inner": 16, "encoder_depths": [2], "decoder_depths": [1, 2], "encoder_heads": [2], "cross_heads": [2],
          "reaches": [1, 2]},
         {"vocabulary": 20, "padding": 19, "end": 18}, (2, 7), {2: "length"},
     ),
