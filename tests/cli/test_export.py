@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +53,39 @@ def test_files_are_whole_tested_measured_and_told(command: Any, run: Path, tmp_p
     assert again.code == 0 and again.out == ended.out and "Fine-tuning" not in again.err
     other = command("export", run, out, "--device", device, *ANY)
     assert other.code == 2 and f"OUT: {out} already holds another export" in other.err
+
+
+#: the command in a process that kills itself in fine-tuning: three checkpoints, one for each step, and a step more
+KILLED = """
+import os, signal
+from modnas_fast.cli.app import main
+from modnas_fast.deployment import finetuning
+real, calls = finetuning.save_checkpoint, []
+def save(*arguments):
+    if len(calls) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    calls.append(real(*arguments))
+finetuning.save_checkpoint, finetuning.CHECKPOINT_SECONDS = save, 0.0
+main()
+"""
+
+
+def test_after_kill_9_fine_tuning_ends_as_if_unbroken(cli: Any, command: Any, run: Path, tmp_path: Path) -> None:
+    told = ("--device", device_of(run), *ANY, "--finetune", "8", "--to", "safetensors")
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert command("export", run, whole, *told).code == 0
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MODNAS_CACHE": str(cli.cache)}
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, "export", run, broken, *told], env=environment, check=False, capture_output=True
+    )
+    assert killed.returncode == -signal.SIGKILL and not (broken / "manifest.json").exists(), killed.stderr
+    steps = torch.load(broken / "finetuning.pt", weights_only=True)["state"]
+    assert steps["done"] == 3 < 8 and not (broken / "network.safetensors").exists()
+    ended = command("export", run, broken, *told)
+    assert ended.code == 0, ended.err
+    wanted, found = (json.loads((folder / "manifest.json").read_text()) for folder in (whole, broken))
+    assert (broken / "network.safetensors").read_bytes() == (whole / "network.safetensors").read_bytes()
+    assert found["quality"] == wanted["quality"] and found["files"] == wanted["files"]
 
 
 def test_the_whole_front(command: Any, run: Path, tmp_path: Path) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +41,23 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def measured(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+#: measure.py in a process that kills itself behind the header, a round of ten networks, and three of the next
+KILLED = ("-c", """
+import os, runpy, signal, sys
+real, calls = os.fsync, []
+def fsync(file):
+    real(file)
+    calls.append(file)
+    if len(calls) == 14:
+        os.kill(os.getpid(), signal.SIGKILL)
+os.fsync = fsync
+runpy.run_path("measure.py", run_name="__main__")
+""")  # fmt: skip
+
+
+def measured(folder: Path, *arguments: str, start: Sequence[str] = ("measure.py",)) -> subprocess.CompletedProcess[str]:
     """The script of a kit in a process that knows nothing of this package."""
-    command = [sys.executable, "measure.py", *arguments]
+    command = [sys.executable, *start, *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
 
 
@@ -50,13 +65,16 @@ def test_a_kit_is_measured_by_its_script_and_becomes_a_device(folder: Path, tmp_
     results, counter = tmp_path / "results.jsonl", tmp_path / "joules"
     counter.write_text("5000\n")
     energy = ("--energy-file", str(counter), "--energy-unit", "mw")
-    assert measured(folder, "--results", str(results), "--rounds", "1", *energy).returncode == 0
+    killed = measured(folder, "--results", str(results), "--rounds", "2", *energy, start=KILLED)
+    assert killed.returncode == -signal.SIGKILL
     whole = results.read_text()
-    results.write_text(whole[:-30])  # as a kill leaves it
+    assert [json.loads(line)["round"] for line in whole.splitlines()[1:]] == 10 * [0] + 3 * [1]
+    results.write_text(whole[:-30])  # as a kill in the midst of a line leaves it
     ended = measured(folder, "--results", str(results), "--rounds", "2", *energy)
     assert ended.returncode == 0 and "round 2 of 2" in ended.stdout, ended.stderr
     header, *lines = map(json.loads, results.read_text().splitlines())
     assert header["kit"] == read_json(folder / "kit.json")
+    assert lines[:12] == [json.loads(line) for line in whole.splitlines()[1:13]]
     assert sorted((line["round"], line["network"]) for line in lines) == [
         (number, f"{network:03d}.pt2") for number in range(2) for network in range(10)
     ]
