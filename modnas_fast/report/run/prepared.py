@@ -294,8 +294,8 @@ def _predictors(quality: Predictor, result: Result) -> list[dict[str, Any]]:
     caption += " A random sample of the networks is shown." * result.exhaustive
     found = []
     for at, cost in enumerate(result.costs):
-        rows = [(index, device, quality.of(device, cost)) for index, device in enumerate(result.devices)]
-        if rows := [row for row in rows if row[2] is not None]:
+        every = ((index, device, quality.of(device, cost)) for index, device in enumerate(result.devices))
+        if rows := [(index, device, part) for index, device, part in every if part is not None]:
             place = Place(f"predictor-all-{at}", f"Predicted over measured {cost.name}", caption, True)
             found.append({"cost": cost, "place": place, "rows": rows, "coverage": _coverage(rows)})
     return found
