@@ -50,7 +50,7 @@ def kit(
       modnas-fast kit best-kit/ --run runs/phone-001 --device phone --max latency_ms=5 --top 5
     """
     from modnas_fast.config import make_config
-    from modnas_fast.deployment.kit import make_kit
+    from modnas_fast.deployment.kit import make_kit, not_of_a_kit
     from modnas_fast.result.folder import open_run
     from modnas_fast.runs.inputs import Inputs
     from modnas_fast.runtime.progress import Terminal
@@ -70,6 +70,8 @@ def kit(
         raise InputError("kit: a search on a table builds no task of its own (task.source=surrogate); name --data")
     made = make_kit(inputs, out, networks or NETWORKS, batch, to or ("onnx", "pt2"), seed, terminal, best)
     print(f"{len(made['networks'])} networks of {made['about']['space']}, kit {made['id']}")
+    for line in not_of_a_kit(inputs):
+        print(f"note: {line}; they do not compare")
     print(f"Copy {out} to the device and run there: python measure.py")
 
 

@@ -103,6 +103,17 @@ def make_kit(
     return content
 
 
+def not_of_a_kit(inputs: Inputs) -> list[str]:
+    """What a search would measure here that a kit's script does not, in words: it times whole passes."""
+    costs = [cost for cost in inputs.config.objectives[1:] if cost in inputs.task.timed]
+    parts = {cost: inputs.task.timing(cost).part for cost in costs}
+    return [
+        f"{cost} measured here is that of a {part}, a kit's that of a whole pass"
+        for cost, part in parts.items()
+        if part
+    ]
+
+
 def drawn(space: SearchSpace, count: int, seed: int) -> tuple[list[str], list[str]]:
     """Networks of a kit, and those of them that are references. Raises InputError for too few."""
     references = list(space.references)
