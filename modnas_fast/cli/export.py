@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shlex
+import statistics
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -88,6 +90,8 @@ def export(
         print(json.dumps([deployment.manifest for deployment in found]))
     else:
         print("\n\n".join(_in_words(deployment) for deployment in found))
+        for line in kept_promises([deployment.manifest for deployment in found]) if whole else []:
+            print(f"\n{line}")
 
 
 def _in_words(deployment: Deployment) -> str:
@@ -107,3 +111,18 @@ def _in_words(deployment: Deployment) -> str:
         tested = f", test {quality['name']} {facts['test']:.2f} {quality['unit']}" if "test" in facts else ""
         lines.append(f"{deployment.folder / name}: {took}{tested}")
     return "\n".join(lines)
+
+
+def kept_promises(manifests: Sequence[dict[str, Any]]) -> list[str]:
+    """By cost of which networks were predicted and measured: how far measurements are from what was promised."""
+    apart: dict[str, list[float]] = {}
+    for manifest in manifests:
+        for key, found in manifest["measured"].items():
+            promised = manifest["promised"][key]
+            if promised["source"] == "predicted":
+                apart.setdefault(key, []).append(abs(found["value"] / promised["value"] - 1))
+    return [
+        f"{key}: measured beside promised, median deviation {100 * statistics.median(values):.1f} % of {len(values)} "
+        "predicted networks"
+        for key, values in apart.items()
+    ]

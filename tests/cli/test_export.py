@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from modnas_fast import Result
+from modnas_fast.cli.export import kept_promises
 from modnas_fast.datasets.registry import sha256_of
 
 ANY = ("--preference", "0.5,0.5")
@@ -92,8 +94,32 @@ def test_the_whole_front(command: Any, run: Path, tmp_path: Path) -> None:
     device = device_of(run)
     ended = command("export", run, tmp_path / "out", "--device", device, "--all", "--to", "safetensors")
     assert ended.code == 0, ended.err
-    texts = [json.loads(path.read_text())["architecture"] for path in sorted(tmp_path.glob("out/*/manifest.json"))]
-    assert texts == [point.architecture for point in Result.load(run).front(device)]
+    manifests = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("out/*/manifest.json"))]
+    assert [each["architecture"] for each in manifests] == [
+        point.architecture for point in Result.load(run).front(device)
+    ]
+    apart = [
+        abs(each["measured"][key]["value"] / cost["value"] - 1)
+        for each in manifests
+        for key, cost in each["promised"].items()
+        if cost["source"] == "predicted"
+    ]
+    told = f"median deviation {100 * statistics.median(apart):.1f} % of {len(apart)} predicted" if apart else ""
+    assert told in ended.out and ("beside promised" in ended.out) == bool(apart)
+
+
+def test_promises_that_were_measured_already_do_not_count() -> None:
+    def manifest(source: str, promised: float, measured: float) -> dict[str, Any]:
+        return {
+            "promised": {"latency_ms": {"source": source, "value": promised}},
+            "measured": {"latency_ms": {"value": measured}},
+        }
+
+    some = [manifest("predicted", 1.0, 1.1), manifest("predicted", 2.0, 2.6), manifest("measured", 1.0, 1.0)]
+    assert kept_promises(some) == [
+        "latency_ms: measured beside promised, median deviation 20.0 % of 2 predicted networks"
+    ]
+    assert kept_promises(some[2:]) == []
 
 
 @pytest.mark.parametrize(
