@@ -115,14 +115,15 @@ def _in_words(deployment: Deployment) -> str:
 
 def kept_promises(manifests: Sequence[dict[str, Any]]) -> list[str]:
     """By cost of which networks were predicted and measured: how far measurements are from what was promised."""
-    apart: dict[str, list[float]] = {}
-    for manifest in manifests:
-        for key, found in manifest["measured"].items():
-            promised = manifest["promised"][key]
-            if promised["source"] == "predicted":
-                apart.setdefault(key, []).append(abs(found["value"] / promised["value"] - 1))
-    return [
-        f"{key}: measured beside promised, median deviation {100 * statistics.median(values):.1f} % of {len(values)} "
-        "predicted networks"
-        for key, values in apart.items()
-    ]
+    lines = []
+    for key in dict.fromkeys(key for manifest in manifests for key in manifest["measured"]):
+        pairs = [(manifest["promised"][key], manifest["measured"][key]["value"]) for manifest in manifests]
+        predicted = [(cost, value) for cost, value in pairs if cost["source"] == "predicted"]
+        apart = [abs(value / cost["value"] - 1) for cost, value in predicted if not cost["extrapolated"]]
+        beside = f"; {left} more were extrapolated" if (left := len(predicted) - len(apart)) else ""
+        if apart:
+            middle = f"median deviation {100 * statistics.median(apart):.1f} % of {len(apart)} predicted networks"
+            lines.append(f"{key}: measured beside promised, {middle}{beside}")
+        elif beside:
+            lines.append(f"{key}: no promise to be judged{beside.replace(' more', '')}")
+    return lines

@@ -14,6 +14,7 @@ from modnas_fast.result.compose_answers import keep_answers
 from modnas_fast.result.measured_later import Pair, corrections, keep_measured
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.lock import locked
+from modnas_fast.runtime.objective import Objective
 from modnas_fast.runtime.progress import Reporter, Silent
 
 
@@ -148,7 +149,7 @@ class _Measuring:
             raise InputError(f"--results: {lacking[0]} was not measured; start measure.py with its energy options")
         pairs: dict[str, dict[str, Pair]] = {}
         for cost in self._costs:
-            predicted = self._predicted(texts, cost.key)
+            predicted = self._judged(self._predicted(texts, cost.key), cost)
             new = self._in_units_of_the_run(cost.key, taken[cost.key]) if missing else {}
             of_cost = {text: Pair(predicted[text], *new[text]) for text in texts if text in new}
             for text, pair in of_cost.items():
@@ -168,6 +169,11 @@ class _Measuring:
                 f"the reference networks took {1 / unit:.2f} times as long as in the run; {key} is told in its units"
             )
         return {text: (unit * value, doubt) for text, (value, doubt) in taken.networks.items()}
+
+    def _judged(self, predicted: Mapping[str, float], cost: Objective) -> dict[str, float | None]:
+        """The same with None where a prediction is extrapolated."""
+        beyond = self._queries.costs.beyond(self._device, cost, list(predicted.values()))
+        return {text: None if outside else value for (text, value), outside in zip(predicted.items(), beyond)}
 
     def _predicted(self, texts: Sequence[str], key: str) -> dict[str, float]:
         """By network, as the run's predictor has it."""

@@ -85,7 +85,7 @@ class BestCosts:
         listed = [known.get(text) or (next(predicted), "predicted") for text in texts]
         factor = self._correction(device, cost)
         found = [(factor * value if source == "predicted" else value, source) for value, source in listed]
-        beyond = self._beyond(device, cost, [value for value, _ in found])
+        beyond = self.beyond(device, cost, [value for value, _ in found])
         doubt = self.doubt(device, cost)
         return [
             Cost(value, cost.unit, source, source == "predicted" and outside, doubt)
@@ -158,7 +158,7 @@ class BestCosts:
 
     # ---- where predictions are judged ----
 
-    def _beyond(self, device: Device, cost: Objective, values: Sequence[float]) -> list[bool]:
+    def beyond(self, device: Device, cost: Objective, values: Sequence[float]) -> list[bool]:
         """Whether each of these costs is extrapolated if it is predicted."""
         judged = self.judged(cost)
         if not judged:

@@ -24,8 +24,8 @@ LEAST_PAIRS = 3
 class Pair(NamedTuple):
     """A cost of a network on a device, in the cost's unit."""
 
-    #: as the run's predictor has it, without any correction
-    predicted: float
+    #: as the run's predictor has it, without any correction; None where that is extrapolated, and nothing judges it
+    predicted: float | None
     measured: float
     #: why the measurement is not trustworthy; empty where it is
     doubt: str = ""
@@ -76,7 +76,8 @@ def measured_later(run: Path) -> Later:
 
 def _pair(plain: Sequence[Any]) -> Pair:
     predicted, measured, doubt = plain
-    if not (0 < predicted < math.inf and 0 < measured < math.inf and isinstance(doubt, str)):
+    told = predicted is None or 0 < predicted < math.inf
+    if not (told and 0 < measured < math.inf and isinstance(doubt, str)):
         raise ValueError
     return Pair(predicted, measured, doubt)
 
@@ -93,13 +94,15 @@ def keep_measured(run: Path, device: str, costs: Mapping[str, Mapping[str, Pair]
 def corrections(run: Path) -> dict[str, dict[str, float]]:
     """By device and key, what predictions are multiplied by."""
     return {
-        device: {
-            key: correction_of(*zip(*((pair.predicted, pair.measured) for pair in networks.values())))
-            for key, networks in costs.items()
-            if networks
-        }
+        device: {key: correction_of(*_columns(networks)) for key, networks in costs.items()}
         for device, costs in measured_later(run).items()
     }
+
+
+def _columns(networks: Mapping[str, Pair]) -> tuple[list[float], list[float]]:
+    """Predictions that are not extrapolated, and what was measured of the same networks."""
+    told = [(pair.predicted, pair.measured) for pair in networks.values() if pair.predicted is not None]
+    return [predicted for predicted, _ in told], [measured for _, measured in told]
 
 
 def with_measured(content: dict[str, Any], run: Path) -> dict[str, Any]:
