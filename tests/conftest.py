@@ -13,6 +13,7 @@ settings.load_profile("unhurried")
 
 #: tests of many minutes altogether, left out unless MODNAS_FAST_LONG_TESTS=1
 LONG = (
+    "deployment/test_formats.py::test_onnx_of_twenty_networks",
     "cli/test_reproduce.py::test_the_quick_reproduction_of_the_real_tables",
     "distributed/test_launches.py::test_killed_at_any_moment",
 )

@@ -21,6 +21,7 @@ BENCHMARKS = {
     "elastic_depthwise": "depth-wise convolution, norm and activation of mobile networks, beside torch's own",
     "min_norm": "the min-norm solver beside TorchJD and quadprog (in a source tree, with the test extras)",
     "measuring": "campaigns on this machine one after the other: how far latencies agree",
+    "kit": "a kit on this machine beside direct measurements of the same files",
     "pick": "questions to a finished run, beside the same in torch",
     "conformal": "how often networks picked with a confidence keep their promise (with MODNAS_DATA)",
     "metapredictor": "ranking and speed of the metapredictors (in a source tree, with MODNAS_DATA)",

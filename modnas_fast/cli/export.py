@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shlex
+import statistics
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -88,6 +90,8 @@ def export(
         print(json.dumps([deployment.manifest for deployment in found]))
     else:
         print("\n\n".join(_in_words(deployment) for deployment in found))
+        for line in kept_promises([deployment.manifest for deployment in found]) if whole else []:
+            print(f"\n{line}")
 
 
 def _in_words(deployment: Deployment) -> str:
@@ -107,3 +111,19 @@ def _in_words(deployment: Deployment) -> str:
         tested = f", test {quality['name']} {facts['test']:.2f} {quality['unit']}" if "test" in facts else ""
         lines.append(f"{deployment.folder / name}: {took}{tested}")
     return "\n".join(lines)
+
+
+def kept_promises(manifests: Sequence[dict[str, Any]]) -> list[str]:
+    """By cost of which networks were predicted and measured: how far measurements are from what was promised."""
+    lines = []
+    for key in dict.fromkeys(key for manifest in manifests for key in manifest["measured"]):
+        pairs = [(manifest["promised"][key], manifest["measured"][key]["value"]) for manifest in manifests]
+        predicted = [(cost, value) for cost, value in pairs if cost["source"] == "predicted"]
+        apart = [abs(value / cost["value"] - 1) for cost, value in predicted if not cost["extrapolated"]]
+        beside = f"; {left} more were extrapolated" if (left := len(predicted) - len(apart)) else ""
+        if apart:
+            middle = f"median deviation {100 * statistics.median(apart):.1f} % of {len(apart)} predicted networks"
+            lines.append(f"{key}: measured beside promised, {middle}{beside}")
+        elif beside:
+            lines.append(f"{key}: no promise to be judged{beside.replace(' more', '')}")
+    return lines

@@ -58,6 +58,17 @@ def pick(
             help="With --max, such as 0.9: predicted costs are bounded so that so many networks are within the budget.",
         ),
     ] = None,
+    verify: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="K",
+            help="With --max: measure the K best on this machine first, correct predictions with them, and pick again.",
+        ),
+    ] = None,
+    results: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="With --verify: what measure.py of a kit wrote on the device.")
+    ] = None,
     devices: Annotated[bool, typer.Option("--devices", help="List the run's devices and exit.")] = False,
     references: Annotated[
         bool, typer.Option("--references", help="List the reference networks to measure on a new device and exit.")
@@ -78,6 +89,8 @@ def pick(
 
       modnas-fast pick runs/digits-001 --device cpu_t1_b1_fp32 --max latency_ms=0.8 --confidence 0.9
 
+      modnas-fast pick runs/digits-001 --device cpu_t1_b1_fp32 --max latency_ms=0.8 --verify 5
+
       modnas-fast pick runs/digits-001 --embedding phone.txt --preference 0.3,0.7 --json
     """
     from modnas_fast.cli.records import as_csv
@@ -97,6 +110,11 @@ def pick(
         raise InputError("pick: give either --preference W1,W2 or --max METRIC=VALUE")
     if top is not None and budget is None:
         raise InputError("--top: goes with --max; a preference has one network")
+    if results is not None and verify is None:
+        raise InputError("--results: goes with --verify K; devices add makes a device of a kit's values")
+    if verify is not None:
+        alone = top is None and confidence is None and not csv
+        return _verified(run, device, budget, verify, results, alone, as_json)
     if confidence is not None:
         return _confident(result, device, budget, confidence, top is not None or csv, as_json)
     try:
@@ -112,6 +130,29 @@ def pick(
         print(json.dumps([pick.to_dict() for pick in chosen] if top is not None else chosen[0].to_dict()))
     else:
         print("\n\n".join(_in_words(pick, result) for pick in chosen))
+
+
+def _verified(
+    run: Path,
+    device: str | None,
+    budget: dict[str, float] | None,
+    count: int,
+    results: Path | None,
+    alone: bool,
+    as_json: bool,
+) -> None:
+    """Prints the network that is within the budget when the best were measured."""
+    from modnas_fast.cli.verified import in_words, verified
+    from modnas_fast.result import Result
+
+    try:
+        found = verified(run, device, budget, count, results, alone)
+    except InputError as error:
+        raise on_the_command_line(error) from None
+    if as_json:
+        return print(json.dumps(found.to_dict()))
+    print(_in_words(found.pick, Result.load(run)))
+    print("\n".join(_line(*pair) for pair in in_words(found, budget or {})))
 
 
 def _confident(

@@ -84,8 +84,8 @@ def finetune(
     """
     if not options.epochs:
         return
-    if options.distill and type(task).distilled_losses is Task.distilled_losses:
-        raise InputError(f"--distill: {task.name} has no loss for it; leave it out")
+    if options.distill and not task.distils:
+        raise InputError(f"--distill: outputs of {task.name} are no logits of classes or tokens; leave it out")
     size, verify = task.size("train+validation"), config.verify
     stream = task.stream("train+validation", min(verify.batch_size, size), config.seed + 11, config.task.augment)
     steps = max(1, size // min(verify.batch_size, size))

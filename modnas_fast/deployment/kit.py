@@ -27,7 +27,14 @@ KIT_FORMATS = ("onnx", "pt2")
 
 
 def make_kit(
-    inputs: Inputs, out: Path, networks: int, batch: int, formats: Sequence[str], seed: int, reporter: Reporter
+    inputs: Inputs,
+    out: Path,
+    networks: int,
+    batch: int,
+    formats: Sequence[str],
+    seed: int,
+    reporter: Reporter,
+    chosen: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Writes a kit; what kit.json holds. One that was killed continues with the network it had come to.
 
@@ -39,6 +46,7 @@ def make_kit(
         formats: of `onnx`, which is measured unless it is missing, and `pt2`.
         seed: fixes which networks.
         reporter: where progress is told.
+        chosen: these networks behind the references, in place of others of the space; None: `networks` in all.
 
     Raises InputError for too few networks, an unknown format, and a folder with another kit.
     """
@@ -49,7 +57,7 @@ def make_kit(
         raise InputError(f"--batch: wanted at least 1, got {batch}")
     if "onnx" in formats:
         need("onnx", "onnxscript", "onnxruntime")
-    texts, references = drawn(inputs.space, networks, seed)
+    texts, references = drawn(inputs.space, networks, seed) if chosen is None else _with(chosen, inputs.space)
     task = inputs.task.to("cpu")
     x = task.inputs(batch)
     about = {
@@ -95,6 +103,17 @@ def make_kit(
     return content
 
 
+def not_of_a_kit(inputs: Inputs) -> list[str]:
+    """What a search would measure here that a kit's script does not, in words: it times whole passes."""
+    costs = [cost for cost in inputs.config.objectives[1:] if cost in inputs.task.timed]
+    parts = {cost: inputs.task.timing(cost).part for cost in costs}
+    return [
+        f"{cost} measured here is that of a {part}, a kit's that of a whole pass"
+        for cost, part in parts.items()
+        if part
+    ]
+
+
 def drawn(space: SearchSpace, count: int, seed: int) -> tuple[list[str], list[str]]:
     """Networks of a kit, and those of them that are references. Raises InputError for too few."""
     references = list(space.references)
@@ -108,6 +127,12 @@ def drawn(space: SearchSpace, count: int, seed: int) -> tuple[list[str], list[st
     pool = space.candidates(max(4096, 4 * count), generator)
     others = [a.text for a in space.decode(pool[torch.randperm(len(pool), generator=generator)]) if a.text not in known]
     return [*references, *others[: count - len(references)]], references
+
+
+def _with(chosen: Sequence[str], space: SearchSpace) -> tuple[list[str], list[str]]:
+    """The references and the chosen networks, each once; and the references."""
+    references = list(space.references)
+    return list(dict.fromkeys([*references, *chosen])), references
 
 
 def kit_id(content: dict[str, Any]) -> str:

@@ -152,11 +152,16 @@ def machine_settings(root: Path = Path("/"), formats: Sequence[str] = ("float32"
     return cpu + gpus
 
 
-def cpu_setting(name: str) -> Setting | None:
-    """The CPU setting of this name, in whatever formats others are measured; None where this machine has none."""
+def machine_setting(name: str) -> Setting | None:
+    """The setting of this name, in whatever formats others are measured; None where this machine has none."""
     every = (machine_settings(formats=formats) for formats in (("float32", "bfloat16"), ("float32",), ("bfloat16",)))
-    cpu = (each for settings in every for each in settings if each.processor == "cpu")
-    return next((each for each in cpu if each.name == name), None)
+    return next((each for settings in every for each in settings if each.name == name), None)
+
+
+def cpu_setting(name: str) -> Setting | None:
+    """The CPU setting of this name; None where this machine has none."""
+    found = machine_setting(name)
+    return found if found is not None and found.processor == "cpu" else None
 
 
 def default_unseen(settings: list[Setting]) -> list[str]:

@@ -47,3 +47,26 @@ def conformal_factor(predicted: Sequence[float], measured: Sequence[float], conf
         )
     ratios = sorted(known / told for known, told in zip(measured, predicted, strict=True))
     return ratios[math.ceil((count + 1) * confidence - 1e-9) - 1]
+
+
+def halves_coverage(predicted: Sequence[float], measured: Sequence[float], confidence: float) -> float | None:
+    """Share of n networks within bounds that rest on the other half of them; None where a half is too few for a bound.
+
+    Halves are every other network, and each judges the other once, so that no network is within a bound of its own.
+
+    Args:
+        predicted, measured: positive, of the same n networks in random order.
+        confidence: of the bounds.
+
+    >>> halves_coverage([1.0] * 8, [1.0, 1.1, 1.2, 1.3, 0.9, 1.0, 1.1, 1.2], 0.8)
+    0.875
+    >>> halves_coverage([1.0] * 7, [1.0] * 7, 0.8)
+    """
+    halves = [(predicted[begin::2], measured[begin::2]) for begin in (0, 1)]
+    if min(len(half) for half, _ in halves) < least_networks(confidence):
+        return None
+    within = 0
+    for (told, known), other in zip(halves, reversed(halves)):
+        factor = conformal_factor(*other, confidence)
+        within += sum(value <= factor * prediction for prediction, value in zip(told, known))
+    return within / len(measured)

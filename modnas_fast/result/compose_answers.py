@@ -15,7 +15,7 @@ from torch import Tensor
 from modnas_fast.method.metahypernet import BankHypernetwork, MLPHypernetwork
 from modnas_fast.result.answers import Cost
 from modnas_fast.result.answers_file import SOURCES, Array, open_answers, save_answers, stamp_of
-from modnas_fast.result.folder import ANSWERS_FILE, RESULT_FILE
+from modnas_fast.result.folder import ANSWERS_FILE, answered
 from modnas_fast.result.portable_predictors import Priced, linears, priced
 from modnas_fast.result.queries_reference import ReferenceQueries
 from modnas_fast.result.result import Result
@@ -28,8 +28,8 @@ CHUNK = 4096
 
 
 def keep_answers(run: Path) -> bool:
-    """Writes answers.npz of a finished run unless it stands there for this result.json; whether it was written."""
-    text = (run / RESULT_FILE).read_bytes()
+    """Writes answers.npz of a finished run unless it stands there for these files; whether it was written."""
+    text = answered(run)
     if open_answers(run / ANSWERS_FILE, text) is not None:
         return False
     result = Result.load(run)

@@ -9,6 +9,7 @@ from typing import Any
 from modnas_fast.evaluation.conformal import check_confidence, conformal_factor
 from modnas_fast.result.answers import Pick
 from modnas_fast.result.folder import QUALITY_FILE
+from modnas_fast.result.measured_later import corrections
 from modnas_fast.result.result import Result
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.files import read_json
@@ -77,4 +78,5 @@ def _factor(result: Result, device: str, key: str, level: float) -> tuple[int, f
         raise InputError(f"confidence: {path} is missing, which has the held-out networks; continue the run") from None
     except (ValueError, KeyError, TypeError, AssertionError):
         raise InputError(f"confidence: {path} tells nothing of {key} on {device}; continue or repeat the run") from None
-    return len(measured), conformal_factor(predicted, measured, level)
+    corrected = corrections(result.run).get(device, {}).get(key, 1.0)
+    return len(measured), conformal_factor([corrected * value for value in predicted], measured, level)

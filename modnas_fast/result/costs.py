@@ -83,13 +83,21 @@ class BestCosts:
         known = self._known_on(device, cost)
         unknown = [row for row, text in enumerate(texts) if text not in known]
         predicted = iter(self.predict(device, cost, onehot[unknown]) if unknown else [])
-        found = [known.get(text) or (next(predicted), "predicted") for text in texts]
-        beyond = self._beyond(device, cost, [value for value, _ in found])
+        listed = [known.get(text) or (next(predicted), "predicted") for text in texts]
+        factor = self._correction(device, cost)
+        found = [(factor * value if source == "predicted" else value, source) for value, source in listed]
+        beyond = self.beyond(device, cost, [value for value, _ in found])
         doubt = self.doubt(device, cost)
         return [
             Cost(value, cost.unit, source, source == "predicted" and outside, doubt)
             for (value, source), outside in zip(found, beyond)
         ]
+
+    def _correction(self, device: Device, cost: Objective) -> float:
+        """What predictions on a device of the run are multiplied by since networks were measured there."""
+        if device != self._devices.get(device.name):
+            return 1.0
+        return float(self._entries[device.name].get("corrections", {}).get(cost.key, 1.0))
 
     def doubt(self, device: Device, cost: Objective) -> str:
         """Why what was measured of a cost on a device of the run is not trustworthy; empty where it is."""
@@ -113,7 +121,7 @@ class BestCosts:
 
     @torch.no_grad()
     def predict(self, device: Device, cost: Objective, onehot: Tensor) -> list[float]:
-        """What the run's predictors say of networks [n, N] on a device, in the unit of the cost."""
+        """What the run's predictors say of networks [n, N] on a device, in the unit of the cost, uncorrected."""
         normalized = self._model()(onehot, embeddings([device]))[:, list(device.metrics).index(cost.name)]
         return device.denormalize(normalized, cost.name).tolist()
 
@@ -151,7 +159,7 @@ class BestCosts:
 
     # ---- where predictions are judged ----
 
-    def _beyond(self, device: Device, cost: Objective, values: Sequence[float]) -> list[bool]:
+    def beyond(self, device: Device, cost: Objective, values: Sequence[float]) -> list[bool]:
         """Whether each of these costs is extrapolated if it is predicted."""
         judged = self.judged(cost)
         if not judged:

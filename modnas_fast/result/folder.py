@@ -15,6 +15,7 @@
     predictor.json                 predictions beside measurements
     table.parquet                  of a run on a table: its errors and costs, so that queries answer with them
     result.json  answers.npz       the answer, and what questions need of it: see docs/answers.md
+    measured.json                  costs measured when the run had finished, see `measured_later`
     drawings.json                  networks of the fronts, drawn for the report
     report.html  plots/
     run.lock                       while a process works in it, see `run_lock`
@@ -51,11 +52,18 @@ COSTS_FILE = "costs.json"
 QUALITY_FILE = "predictor.json"
 TABLE_FILE = "table.parquet"
 RESULT_FILE = "result.json"
+MEASURED_FILE = "measured.json"
 ANSWERS_FILE = "answers.npz"
 #: what a run keeps of its inputs before anything is measured
 FROM_INPUTS = (FILES_FILE, VOCABULARY_FILE)
 #: of result.json
 SCHEMA = 2
+
+
+def answered(run: Path) -> bytes:
+    """All that a finished run's answers rest on: result.json, and what was measured later."""
+    later = run / MEASURED_FILE
+    return (run / RESULT_FILE).read_bytes() + (later.read_bytes() if later.exists() else b"")
 
 
 def create_run(folder: Path, config: Config) -> Path:

@@ -22,6 +22,7 @@ from modnas_fast.result.content import listed_points
 from modnas_fast.result.costs import BestCosts
 from modnas_fast.result.folder import HYPERNETWORK_FILE, PREDICTOR_FILE, TABLE_FILE
 from modnas_fast.result.kept_table import kept_qualities
+from modnas_fast.result.measured_later import with_measured
 from modnas_fast.runtime.checkpoint import load_weights
 from modnas_fast.runtime.objective import Objective
 from modnas_fast.search.bilevel import initial_hypernet
@@ -43,7 +44,7 @@ class ReferenceQueries:
         self, run: Path, content: dict[str, Any], objectives: Sequence[Objective], devices: dict[str, Device]
     ) -> None:
         self._run = run
-        self._content = content
+        self._content = with_measured(content, run)
         self._objectives = objectives
         self._devices = devices
         self._config = validate(content["configuration"])

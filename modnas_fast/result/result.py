@@ -12,7 +12,8 @@ from modnas_fast.devices.device import Device
 from modnas_fast.evaluation.fronts import front
 from modnas_fast.result.answers import FrontPoint, Pick
 from modnas_fast.result.answers_file import AnswersFile, open_answers
-from modnas_fast.result.folder import ANSWERS_FILE, CONFIG_FILE, RESULT_FILE, SCHEMA
+from modnas_fast.result.folder import ANSWERS_FILE, CONFIG_FILE, RESULT_FILE, SCHEMA, answered
+from modnas_fast.result.measured_later import measured_later
 from modnas_fast.result.queries import FileQueries
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.files import read_json
@@ -57,9 +58,10 @@ class Result:
         if not path.exists():
             hint = "continue it with --resume" if (Path(run) / CONFIG_FILE).exists() else "is that a run folder?"
             raise InputError(f"{path} does not exist: {hint}")
-        answers = open_answers(Path(run) / ANSWERS_FILE, path.read_bytes())
+        answers = open_answers(Path(run) / ANSWERS_FILE, answered(Path(run)))
         if answers is not None:  # made of this very file, so that file is whole
             return cls(Path(run), None, answers)
+        measured_later(Path(run))  # a fault in it is told as its own
         try:
             content = read_json(path)
             schema = content["schema"]

@@ -26,6 +26,7 @@ from modnas_fast.result.content import (
 )
 from modnas_fast.result.folder import HISTORY_FILE, QUALITY_FILE, TABLE_FILE
 from modnas_fast.result.kept_table import keep_table
+from modnas_fast.runs.coverage import with_coverage
 from modnas_fast.runs.inputs import Inputs
 from modnas_fast.runs.judging import predictor_entries
 from modnas_fast.runs.preparation import Prepared
@@ -69,7 +70,6 @@ def compose(
     bounds = _bounds(inputs, evaluation, benchmark, prepared.objective.chance_error)
     quality = predictor_entries(source, devices, prepared.costs, inputs.config.seed + 6)
     _keep_table(inputs, folder, devices)
-    write_json(folder / QUALITY_FILE, {"devices": quality})
     write_json(folder / HISTORY_FILE, compose_history(answer.search.history, bounds, costs_of(source.metrics)))
     entries = [
         device_entry(
@@ -88,6 +88,7 @@ def compose(
     ]
     shown = verification.get("shown", {})
     predicted = _predicted(inputs, prepared, list(verification["test"]))
+    write_json(folder / QUALITY_FILE, {"devices": with_coverage(quality, predicted, entries)})
     content = result_content(
         inputs.config,
         inputs.space,

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from modnas_fast.datasets import BatchStream, ImageTask, Split
 from modnas_fast.supernets import cross_entropies
+from modnas_fast.tasks.distilling import distilled
 from modnas_fast.tasks.quality import QUALITY
 from modnas_fast.tasks.task import Batch, Part, Task
 
@@ -62,8 +63,7 @@ class ImageClassification(Task):
 
     def distilled_losses(self, outputs: Tensor, y: Tensor, told: Tensor, share: float) -> Tensor:
         """Cross-entropies [S] for the labels, and in their `share` those for the probabilities that were told."""
-        soft = -(told.softmax(-1) * outputs.log_softmax(-1)).sum(-1).mean(-1)
-        return torch.lerp(self.training_losses(outputs, y), soft, share)
+        return distilled(self.training_losses(outputs, y), outputs, told, share)
 
     def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Mean cross-entropy [] in nats of logits [B, classes]."""

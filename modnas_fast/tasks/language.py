@@ -19,6 +19,7 @@ from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.objective import Objective
 from modnas_fast.supernets.linear_outputs import LinearOutputs
 from modnas_fast.supernets.supernet import Outputs
+from modnas_fast.tasks.distilling import distilled
 from modnas_fast.tasks.task import Batch, Part, Task
 
 PARTS = ("train", "validation", "test")
@@ -104,6 +105,10 @@ class LanguageModelling(Task):
             return outputs.losses(y)
         means: Tensor = self._nats(outputs, y).mean(dim=(1, 2))
         return means
+
+    def distilled_losses(self, outputs: Outputs, y: Tensor, told: Outputs, share: float) -> Tensor:
+        """Cross-entropies [S] for the tokens, and in their `share` for the probabilities that were told, of logits."""
+        return distilled(self.losses(outputs, y), outputs, told, share)
 
     def counts(self, outputs: Outputs, y: Tensor) -> Tensor:
         """Nats and tokens, float64 [S, 2]."""

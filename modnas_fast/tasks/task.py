@@ -119,6 +119,11 @@ class Task(ABC):
         """Of how many samples, or whatever else of a minibatch counts, `losses` are the mean: [], float64."""
         return torch.full((), len(y), dtype=torch.float64, device=y.device)
 
+    @property
+    def distils(self) -> bool:
+        """Whether there are `distilled_losses` of plain networks' outputs: where these are logits."""
+        return type(self).distilled_losses is not Task.distilled_losses
+
     def distilled_losses(self, outputs: Tensor, y: Tensor, told: Tensor, share: float) -> Tensor:
         """As `training_losses`, `share` of them how far outputs are from those [1, B, ...] of a better network.
 

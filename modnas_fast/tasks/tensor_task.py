@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from modnas_fast.runtime.errors import InputError, one_line
 from modnas_fast.runtime.objective import Objective
+from modnas_fast.tasks.distilling import distilled
 from modnas_fast.tasks.task import Batch, Part, Task
 
 #: of a number of one's own: outputs [B, ...] of a network and targets [B, ...] of a minibatch, to a mean []
@@ -117,6 +118,22 @@ class TensorTask(Task):
 
     def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
         return self._loss(outputs, y)
+
+    @property
+    def distils(self) -> bool:
+        """Whether outputs [B, ..., V] of the guess are logits for whole numbers [B, ...]."""
+        y = self._parts["train"][1]
+        whole = not (y.is_floating_point() or y.is_complex() or y.dtype == torch.bool)
+        return whole and self._guess.dim() > 0 and self._guess.shape[:-1] == y.shape[1:]
+
+    def distilled_losses(self, outputs: Tensor, y: Tensor, told: Tensor, share: float) -> Tensor:
+        """One's own losses [S], and in their `share` the cross-entropies for the probabilities that were told.
+
+        Targets below 0, as losses of torch leave out, count in neither. Raises InputError where outputs are no logits.
+        """
+        if not self.distils:
+            return super().distilled_losses(outputs, y, told, share)
+        return distilled(self.training_losses(outputs, y), outputs, told, share, y >= 0)
 
     def counts(self, outputs: Tensor, y: Tensor) -> Tensor:
         """The metric times the samples, and the samples, float64 [S, 2]."""

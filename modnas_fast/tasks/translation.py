@@ -19,6 +19,7 @@ from modnas_fast.runtime.objective import Objective
 from modnas_fast.supernets.linear_outputs import LinearOutputs
 from modnas_fast.supernets.supernet import Outputs
 from modnas_fast.tasks.buckets import Buckets, Sentence
+from modnas_fast.tasks.distilling import distilled
 from modnas_fast.tasks.task import Batch, Part, Task
 
 PARTS = ("train", "validation", "test")
@@ -120,6 +121,10 @@ class Translation(Task):
     def training_losses(self, outputs: Outputs, y: Tensor) -> Tensor:
         """The same with label smoothing."""
         return self._losses(outputs, y, LABEL_SMOOTHING)
+
+    def distilled_losses(self, outputs: Outputs, y: Tensor, told: Outputs, share: float) -> Tensor:
+        """The same, and in their `share` the cross-entropies for the probabilities that were told, of logits."""
+        return distilled(self.training_losses(outputs, y), outputs, told, share, y != self.padding)
 
     def _losses(self, outputs: Outputs, y: Tensor, smoothing: float) -> Tensor:
         known = y != self.padding

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from modnas_fast import Result
+from modnas_fast.cli.export import kept_promises
 from modnas_fast.datasets.registry import sha256_of
 
 ANY = ("--preference", "0.5,0.5")
@@ -51,12 +56,61 @@ def test_files_are_whole_tested_measured_and_told(command: Any, run: Path, tmp_p
     assert other.code == 2 and f"OUT: {out} already holds another export" in other.err
 
 
+#: the command in a process that kills itself in fine-tuning: three checkpoints, one for each step, and a step more
+KILLED = """
+import os, signal
+from modnas_fast.cli.app import main
+from modnas_fast.deployment import finetuning
+real, calls = finetuning.save_checkpoint, []
+def save(*arguments):
+    if len(calls) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    calls.append(real(*arguments))
+finetuning.save_checkpoint, finetuning.CHECKPOINT_SECONDS = save, 0.0
+main()
+"""
+
+
+def test_after_kill_9_fine_tuning_ends_as_if_unbroken(cli: Any, command: Any, run: Path, tmp_path: Path) -> None:
+    told = ("--device", device_of(run), *ANY, "--finetune", "8", "--to", "safetensors")
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert command("export", run, whole, *told).code == 0
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MODNAS_CACHE": str(cli.cache)}
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, "export", run, broken, *told], env=environment, check=False, capture_output=True
+    )
+    assert killed.returncode == -signal.SIGKILL and not (broken / "manifest.json").exists(), killed.stderr
+    steps = torch.load(broken / "finetuning.pt", weights_only=True)["state"]
+    assert steps["done"] == 3 < 8 and not (broken / "network.safetensors").exists()
+    ended = command("export", run, broken, *told)
+    assert ended.code == 0, ended.err
+    wanted, found = (json.loads((folder / "manifest.json").read_text()) for folder in (whole, broken))
+    assert (broken / "network.safetensors").read_bytes() == (whole / "network.safetensors").read_bytes()
+    assert found["quality"] == wanted["quality"] and found["files"] == wanted["files"]
+
+
 def test_the_whole_front(command: Any, run: Path, tmp_path: Path) -> None:
     device = device_of(run)
     ended = command("export", run, tmp_path / "out", "--device", device, "--all", "--to", "safetensors")
     assert ended.code == 0, ended.err
-    texts = [json.loads(path.read_text())["architecture"] for path in sorted(tmp_path.glob("out/*/manifest.json"))]
-    assert texts == [point.architecture for point in Result.load(run).front(device)]
+    manifests = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("out/*/manifest.json"))]
+    assert [each["architecture"] for each in manifests] == [
+        point.architecture for point in Result.load(run).front(device)
+    ]
+    assert all(line in ended.out for line in kept_promises(manifests))
+
+
+def test_promises_that_were_measured_already_or_extrapolated_do_not_count() -> None:
+    def manifest(source: str, promised: float, measured: float, extrapolated: bool = False) -> dict[str, Any]:
+        cost = {"source": source, "value": promised, "extrapolated": extrapolated}
+        return {"promised": {"latency_ms": cost}, "measured": {"latency_ms": {"value": measured}}}
+
+    some = [manifest("predicted", 1.0, 1.1), manifest("predicted", 2.0, 2.6), manifest("measured", 1.0, 1.0)]
+    told = "latency_ms: measured beside promised, median deviation 20.0 % of 2 predicted networks"
+    assert kept_promises(some) == [told] and kept_promises(some[2:]) == []
+    beyond = manifest("predicted", 1e-5, 1.0, True)
+    assert kept_promises([*some, beyond]) == [f"{told}; 1 more were extrapolated"]
+    assert kept_promises([beyond]) == ["latency_ms: no promise to be judged; 1 were extrapolated"]
 
 
 @pytest.mark.parametrize(

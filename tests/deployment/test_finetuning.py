@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from small_searches import config, make_images, space
-from torch import nn
+from torch import Tensor, nn
 
+from modnas_fast.datasets.vocabulary import Bytes
 from modnas_fast.deployment.finetuning import FineTuning, finetune
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.progress import Silent
 from modnas_fast.runtime.stopping import Stopped, Stopper
+from modnas_fast.tasks.buckets import Sentence
+from modnas_fast.tasks.language import LanguageModelling
+from modnas_fast.tasks.task import Task
+from modnas_fast.tasks.tensor_task import TensorTask
+from modnas_fast.tasks.translation import Translation
 
 ABOUT = {"architecture": "some"}
+VOCABULARY = 20
 
 
 def network(seed: int = 0) -> nn.Module:
@@ -73,6 +81,81 @@ def test_distillation_follows_the_teacher(tmp_path: Path) -> None:
         for share in (0.0, 1.0)
     ]
     assert apart[1] < 0.5 * apart[0]
+
+
+def letters() -> TensorTask:
+    """Ids and what follows each: the next in a circle of 20."""
+    ids = torch.arange(40 * 9).view(40, 9) * 7 % VOCABULARY
+
+    def nats(outputs: Tensor, y: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(outputs.flatten(0, -2), y.flatten())
+
+    parts = [(rows[:, :-1], rows[:, 1:]) for rows in (ids[:24], ids[24:32], ids[32:])]
+    return TensorTask("letters", *parts, loss=nats, metric=nats, quality=("nats", ""), guess=torch.zeros(8, VOCABULARY))
+
+
+def tokens() -> LanguageModelling:
+    ids = torch.arange(200) * 3 % VOCABULARY
+    return LanguageModelling("tokens", dict.fromkeys(("train", "validation", "test"), ids), 8, VOCABULARY)
+
+
+def sentences() -> Translation:
+    ids = torch.arange(3, 9)
+    pairs = [Sentence(ids[:length], ids[:length].flip(0)) for length in (3, 4, 5, 6)] * 3
+    return Translation("pairs", dict.fromkeys(("train", "validation", "test"), pairs), Bytes())
+
+
+class Told(nn.Module):
+    """Logits from each token alone, of a translation's target."""
+
+    def __init__(self, vocabulary: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Embedding(vocabulary, 16), nn.Linear(16, vocabulary))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x[:, 1] if x.dim() == 3 else x)
+
+
+def told_by_tokens(task: Task, seed: int) -> nn.Module:
+    torch.manual_seed(seed)
+    return Told(task.network.get("vocabulary", VOCABULARY))
+
+
+@pytest.mark.parametrize("make", [letters, tokens, sentences])
+def test_logits_of_others_than_images_follow_the_teacher(make: Callable[[], Task], tmp_path: Path) -> None:
+    task = make()
+    x, y = next(task.batches("test", 4))
+    teacher = told_by_tokens(task, 1).eval()
+    told = teacher(x).detach().softmax(-1)
+    assert task.distils
+    apart = []
+    for share in (0.0, 1.0):
+        learner, path = told_by_tokens(task, 0), tmp_path / f"{share}.pt"
+        options = FineTuning(epochs=25, learning_rate=0.02, distill=share)
+        finetune(
+            learner,
+            task,
+            config(verify={"optimizer": "adamw"}, task={"augment": False}),
+            options,
+            path,
+            lambda: teacher,
+            Silent(),
+            Stopper(),
+            ABOUT,
+        )
+        counted = y != getattr(task, "padding", -1)
+        apart.append(float((learner(x).detach().softmax(-1) - told).abs().sum(-1)[counted].mean()))
+    assert apart[1] < 0.5 * apart[0]
+
+
+def test_a_task_without_logits_is_refused_before_training(tmp_path: Path) -> None:
+    x = torch.randn(8, 4)
+    mse = nn.functional.mse_loss
+    task = TensorTask("sums", *3 * [(x, x.sum(1, keepdim=True))], loss=mse, metric=mse, quality=("mse", ""))
+    assert not task.distils
+    with pytest.raises(InputError, match="--distill: outputs of sums are no logits of classes or tokens; leave it out"):
+        finetune(nn.Linear(4, 1), task, config(), FineTuning(1, 0.5), tmp_path / "a.pt", lambda: nn.Linear(4, 1),
+                 Silent(), Stopper(), ABOUT)  # fmt: skip
 
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:

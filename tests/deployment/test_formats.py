@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from small_modules import small_cnn, small_transformer
 from torch import Tensor, nn
 
+from modnas_fast import elastic
 from modnas_fast.deployment.checks import TOLERANCE, check_outputs, largest_difference
-from modnas_fast.deployment.formats import OnnxNetwork, load_program, save, save_int8
+from modnas_fast.deployment.formats import OPSET, OnnxNetwork, load_program, save, save_int8
 from modnas_fast.runtime.errors import InputError
-from modnas_fast.spaces import make_space
+from modnas_fast.spaces import Architecture, SearchSpace, make_space
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -32,7 +35,12 @@ SPACES: dict[str, tuple[dict[str, Any], dict[str, Any], tuple[int, ...], dict[in
          "reaches": [1, 2]},
         {"vocabulary": 20, "padding": 19, "end": 18}, (2, 7), {2: "length"},
     ),
+    "module": ({}, {}, (3, 8, 8), {}),
+    "module of ids": ({}, {"vocabulary": 22}, (7,), {}),
 }  # fmt: skip
+MODULES = {"module": small_cnn, "module of ids": small_transformer}
+#: networks of each space whose ONNX files the long test runs
+TWENTY = 20
 
 
 def samples(task: dict[str, Any], count: int, shape: tuple[int, ...]) -> Tensor:
@@ -42,12 +50,24 @@ def samples(task: dict[str, Any], count: int, shape: tuple[int, ...]) -> Tensor:
     return torch.randn(count, *shape, generator=generator)
 
 
+def space_of(name: str) -> SearchSpace:
+    if name in MODULES:
+        torch.manual_seed(0)
+        return elastic.ModuleSpace(MODULES[name], takes_ids="vocabulary" in SPACES[name][1])
+    return make_space(name, SPACES[name][0])
+
+
 def network_of(name: str, seed: int = 0) -> nn.Module:
-    arguments, task, *_ = SPACES[name]
-    space = make_space(name, arguments)
-    torch.manual_seed(seed)
+    space = space_of(name)
     (architecture,) = space.decode(space.candidates(64, torch.Generator().manual_seed(seed))[-1:])
-    network = space.build(architecture, **task).eval()
+    return built(name, space, architecture, seed)
+
+
+def built(name: str, space: SearchSpace, architecture: Architecture, seed: int) -> nn.Module:
+    """In evaluation mode, with statistics of batch normalisations that are not those of the start."""
+    torch.manual_seed(seed)
+    told = {} if name in MODULES else SPACES[name][1]
+    network = space.build(architecture, **told).eval()
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.normal_(), module.running_var.uniform_(0.5, 2)
@@ -66,6 +86,41 @@ def test_files_give_the_network_s_outputs(name: str, tmp_path: Path) -> None:
     found = check_outputs(network, [tmp_path / each for each in names], batches)
     assert set(found) == {"network.onnx", "network.pt2"} and max(found.values()) <= TOLERANCE
     assert network(batches[0]).abs().max() > 10 * TOLERANCE  # or anything would agree
+
+
+@torch.no_grad()
+def differences_of(name: str, space: SearchSpace, networks: Sequence[Architecture], folder: Path) -> list[float]:
+    """How far ONNX files are from the outputs of networks of a space, in float32, and of the opset that is told."""
+    import onnx
+
+    _, task, shape, varying = SPACES[name]
+    found: list[float] = []
+    for seed, architecture in enumerate(networks):
+        network = built(name, space, architecture, seed)
+        save(network, samples(task, 2, shape), varying, ("onnx",), folder)
+        (opset,) = [each.version for each in onnx.load(folder / "network.onnx").opset_import if not each.domain]
+        batches = [samples(task, 1, shape), samples(task, 4, shape)]
+        assert opset == OPSET and all(network(x).dtype == torch.float32 for x in batches)
+        found += check_outputs(network, [folder / "network.onnx"], batches).values()
+    return found
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_onnx_of_the_smallest_network(name: str, tmp_path: Path) -> None:
+    space = space_of(name)
+    smallest = space.ends[0] if space.ends else space.decode(space.candidates(1, torch.Generator().manual_seed(3)))[0]
+    (found,) = differences_of(name, space, [smallest], tmp_path)
+    assert found <= TOLERANCE
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_onnx_of_twenty_networks(name: str, tmp_path: Path) -> None:
+    space = space_of(name)
+    networks = space.decode(space.candidates(256, torch.Generator().manual_seed(1)))[:TWENTY]
+    assert len({architecture.text for architecture in networks}) == TWENTY
+    found = differences_of(name, space, networks, tmp_path)
+    print(f"{name}: {len(found)} networks, opset {OPSET}, largest difference {max(found):.2g}")
+    assert len(found) == TWENTY and max(found) <= TOLERANCE
 
 
 @torch.no_grad()

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from modnas_fast.config import make_config
-from modnas_fast.deployment.kit import drawn, kit_id, make_kit
+from modnas_fast.deployment.kit import drawn, kit_id, make_kit, not_of_a_kit
 from modnas_fast.deployment.kit_results import add_device, read_results
 from modnas_fast.runs.inputs import Inputs
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.files import read_json
 from modnas_fast.runtime.progress import Silent
 from modnas_fast.spaces import NB201Space
+from modnas_fast.tasks.language import LanguageModelling
 
 SPACE = NB201Space()
 
@@ -40,9 +43,23 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def measured(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+#: measure.py in a process that kills itself behind the header, a round of ten networks, and three of the next
+KILLED = ("-c", """
+import os, runpy, signal, sys
+real, calls = os.fsync, []
+def fsync(file):
+    real(file)
+    calls.append(file)
+    if len(calls) == 14:
+        os.kill(os.getpid(), signal.SIGKILL)
+os.fsync = fsync
+runpy.run_path("measure.py", run_name="__main__")
+""")  # fmt: skip
+
+
+def measured(folder: Path, *arguments: str, start: Sequence[str] = ("measure.py",)) -> subprocess.CompletedProcess[str]:
     """The script of a kit in a process that knows nothing of this package."""
-    command = [sys.executable, "measure.py", *arguments]
+    command = [sys.executable, *start, *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
 
 
@@ -50,13 +67,16 @@ def test_a_kit_is_measured_by_its_script_and_becomes_a_device(folder: Path, tmp_
     results, counter = tmp_path / "results.jsonl", tmp_path / "joules"
     counter.write_text("5000\n")
     energy = ("--energy-file", str(counter), "--energy-unit", "mw")
-    assert measured(folder, "--results", str(results), "--rounds", "1", *energy).returncode == 0
+    killed = measured(folder, "--results", str(results), "--rounds", "2", *energy, start=KILLED)
+    assert killed.returncode == -signal.SIGKILL
     whole = results.read_text()
-    results.write_text(whole[:-30])  # as a kill leaves it
+    assert [json.loads(line)["round"] for line in whole.splitlines()[1:]] == 10 * [0] + 3 * [1]
+    results.write_text(whole[:-30])  # as a kill in the midst of a line leaves it
     ended = measured(folder, "--results", str(results), "--rounds", "2", *energy)
     assert ended.returncode == 0 and "round 2 of 2" in ended.stdout, ended.stderr
     header, *lines = map(json.loads, results.read_text().splitlines())
     assert header["kit"] == read_json(folder / "kit.json")
+    assert lines[:12] == [json.loads(line) for line in whole.splitlines()[1:13]]
     assert sorted((line["round"], line["network"]) for line in lines) == [
         (number, f"{network:03d}.pt2") for number in range(2) for network in range(10)
     ]
@@ -85,6 +105,50 @@ def test_a_killed_kit_continues_to_the_same_kit(folder: Path, tmp_path: Path, mo
         kit_of(tmp_path / "kit", networks=11)
     monkeypatch.setattr(kit, "_write", real)
     assert kit_of(tmp_path / "kit")["about"] == read_json(folder / "kit.json")["about"]
+
+
+IDS = """
+import torch
+from torch import nn
+from modnas_fast import elastic
+
+def space():
+    def make():
+        size, inner = elastic.width("size", 2, 3, 4, 5), elastic.width("inner", 2, 4, 6)
+        return nn.Sequential(elastic.Embedding(20, size), elastic.Linear(size, inner), elastic.Linear(inner, 20))
+    return elastic.ModuleSpace(make, takes_ids=True)
+
+def task():
+    ids = torch.arange(80).view(20, 4) * 7 % 20
+    def nats(outputs, y):
+        return nn.functional.cross_entropy(outputs.flatten(0, -2), y.flatten())
+    parts = 3 * [(ids[:, :-1], ids[:, 1:])]
+    return elastic.TensorTask("ids", *parts, loss=nats, metric=nats, quality=("nats", ""), guess=torch.zeros(3, 20))
+"""
+
+
+def test_networks_of_ids_are_measured_on_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "few_ids.py").write_text(IDS, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    named = ["space.name=few_ids:space", "task.kind=few_ids:task", "task.limit=null"]
+    made = make_kit(
+        Inputs(make_config(overrides=named), Silent(), False), tmp_path / "kit", 10, 2, ("pt2",), 0, Silent()
+    )
+    assert made["input"]["dtype"] == "int64" and made["input"]["shape"] == [2, 3] and made["input"]["below"] <= 20
+    ended = measured(tmp_path / "kit", "--rounds", "1")
+    assert ended.returncode == 0, ended.stderr
+    _, *lines = map(json.loads, (tmp_path / "kit" / "results.jsonl").read_text().splitlines())
+    assert len(lines) == 10 and all(line["ms"] > 0 for line in lines)
+
+
+def test_what_a_kit_does_not_measure_is_told() -> None:
+    class Told:
+        config = make_config(preset="gpt-small", overrides=["objectives=[perplexity,latency,token_latency]"])
+        task = LanguageModelling("ids", dict.fromkeys(("train", "validation", "test"), torch.arange(20)), 4, 20)
+
+    assert not_of_a_kit(Told()) == [  # type: ignore[arg-type]
+        "token_latency measured here is that of a token, a kit's that of a whole pass"
+    ]
 
 
 def test_references_come_first_and_none_stands_twice() -> None:

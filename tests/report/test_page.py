@@ -138,6 +138,25 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
     assert "<" not in hover
 
 
+def test_how_often_bounds_hold_is_told(tmp_path: Path) -> None:
+    predictor = make_predictor()
+    first, second, *_ = predictor["devices"].values()
+    for device in predictor["devices"].values():
+        device["costs"]["latency_ms"]["coverage"] = {
+            level: {"held_out": None, "chosen": None} for level in ("0.8", "0.9")
+        }
+    first["costs"]["latency_ms"]["coverage"]["0.8"] = {"held_out": 0.8125, "chosen": [4, 5]}
+    second["costs"]["latency_ms"]["coverage"]["0.9"] = {"held_out": 0.9375, "chosen": None}
+    page, count = (
+        page_html(read_run(write_run(tmp_path / "run", make_result(), None, predictor))),
+        len(predictor["devices"]),
+    )
+    assert "80 %, held out" in page and "81.2 %" in page and "4 of 5" in page and "93.8 %" in page
+    assert f"how often bounds hold: {count - 2} of {count} devices" in page
+    older = page_html(read_run(write_run(tmp_path / "older", make_result(), None, make_predictor())))
+    assert "80 %, held out" not in older and "how often bounds hold" not in older
+
+
 def test_history_and_predictor_may_be_absent(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", make_result())
     (run / "plots").mkdir()

@@ -306,6 +306,13 @@ class History(Part):
         return self
 
 
+class Coverage(Part):
+    """How often bounds of one confidence hold: of held-out networks a share, of chosen ones [within, of]."""
+
+    held_out: float | None = None
+    chosen: tuple[int, int] | None = None
+
+
 class CostPredictor(Part):
     """Predictions of a cost on one device's held-out networks.
 
@@ -319,6 +326,8 @@ class CostPredictor(Part):
     architectures: list[str] = []
     predicted: list[float] = []
     measured: list[float] = []
+    #: by confidence, such as "0.9"; None in runs of before
+    coverage: dict[str, Coverage] | None = None
 
     @property
     def judged_networks(self) -> int:

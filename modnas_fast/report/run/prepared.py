@@ -23,7 +23,16 @@ from modnas_fast.report.marks import (
 )
 from modnas_fast.report.prepared import Cell, Facts, Place, Tile, averages, machine_words, software_words
 from modnas_fast.report.quantities import Quantity
-from modnas_fast.report.run.contents import DeviceResult, FrontPoint, Pair, Predictor, Result, RunContents
+from modnas_fast.report.run.contents import (
+    CostPredictor,
+    Coverage,
+    DeviceResult,
+    FrontPoint,
+    Pair,
+    Predictor,
+    Result,
+    RunContents,
+)
 from modnas_fast.report.run.fronts import TRIANGLE, front_name, networks_of, pairs_of, value_words
 
 CELLS_SHOWN = 6
@@ -291,11 +300,35 @@ def _predictors(quality: Predictor, result: Result) -> list[dict[str, Any]]:
     caption += " A random sample of the networks is shown." * result.exhaustive
     found = []
     for at, cost in enumerate(result.costs):
-        rows = [(index, device, quality.of(device, cost)) for index, device in enumerate(result.devices)]
-        if rows := [row for row in rows if row[2] is not None]:
+        every = ((index, device, quality.of(device, cost)) for index, device in enumerate(result.devices))
+        if rows := [(index, device, part) for index, device, part in every if part is not None]:
             place = Place(f"predictor-all-{at}", f"Predicted over measured {cost.name}", caption, True)
-            found.append({"cost": cost, "place": place, "rows": rows})
+            found.append({"cost": cost, "place": place, "rows": rows, "coverage": _coverage(rows)})
     return found
+
+
+def _coverage(rows: Sequence[tuple[int, DeviceResult, CostPredictor]]) -> dict[str, Any] | None:
+    """Head and rows of how often bounds hold, and on how many devices too few networks tell; None in older runs."""
+    levels = list(dict.fromkeys(level for *_, part in rows for level in part.coverage or {}))
+    if not levels:
+        return None
+    told = []
+    for index, device, part in rows:
+        found = [(part.coverage or {}).get(level, Coverage()) for level in levels]
+        if any(each.held_out is not None or each.chosen is not None for each in found):
+            cells = [cell for each in found for cell in (percent(each.held_out), _of(each.chosen))]
+            told.append((index, device, cells))
+    names = [f"{percent(float(level), 0)}, {which}" for level in levels for which in ("held out", "chosen")]
+    return {"head": ["Device", *names], "rows": told, "lacking": len(rows) - len(told)}
+
+
+def _of(pair: tuple[int, int] | None) -> str:
+    """How many of how many.
+
+    >>> _of((4, 5)), _of(None)
+    ('4 of 5', '–')
+    """
+    return "–" if pair is None else f"{pair[0]} of {pair[1]}"
 
 
 def _matrices(result: Result) -> list[tuple[Quantity, list[tuple[Any, ...]]]]:
