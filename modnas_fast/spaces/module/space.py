@@ -47,6 +47,7 @@ class ModuleSpace(SearchSpace):
 
     def __init__(self, model: nn.Module | Callable[[], nn.Module], takes_ids: bool = False) -> None:
         self.takes_ids = takes_ids
+        self.begins_trained = isinstance(model, nn.Module)
         self._make = None if isinstance(model, nn.Module) else model
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
