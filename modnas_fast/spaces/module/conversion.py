@@ -20,6 +20,7 @@ from modnas_fast.spaces.module.axes import Axis, Group
 from modnas_fast.spaces.module.channel_groups import Channels
 from modnas_fast.spaces.module.exporting import exported
 from modnas_fast.spaces.module.importance import sort_channels_
+from modnas_fast.spaces.module.own_norms import replace_own_norms_
 from modnas_fast.spaces.module.repeated_blocks import Run, runs_of_blocks
 from modnas_fast.spaces.module.space import ModuleSpace
 from modnas_fast.spaces.module.tracing import Program, Untraceable, is_leaf, trace
@@ -36,14 +37,12 @@ class ConvertedSpace(ModuleSpace):
 
     #: layers all of whose units stay, and blocks that stay, by path, and why
     kept: Mapping[str, str] = {}
-    #: parameters that shared a weight with another place, and now have a copy
-    untied: tuple[str, ...] = ()
+    #: what was changed in the model to convert it, in words
+    notes: tuple[str, ...] = ()
 
     def supernet(self, **task: Any) -> Supernet:
         supernet = super().supernet(**task)
-        supernet.notes = tuple(
-            f"{name} shared its weight with another layer: here it has its own" for name in self.untied
-        )
+        supernet.notes = self.notes
         return supernet
 
 
@@ -76,7 +75,7 @@ def from_module(
     """
     _check(model, example_input, widths)
     example = _two_samples(example_input.detach().cpu())
-    plain, untied = _prepared(model)
+    plain, notes = _prepared(model)
     channels = Channels(plain, _program(plain, example))
     channels.find()
     wanted: list[Part] = [*_width_parts(channels, widths), *_depth_parts(channels, depth)]
@@ -86,7 +85,7 @@ def from_module(
         raise InputError(f"model: nothing of it can be chosen: {told or 'it has no layers'}")
     space = _space(channels, parts, example)
     space.kept = refused | _kept(channels, parts)
-    space.untied = untied
+    space.notes = notes
     space.model.train(model.training)
     return space
 
@@ -157,21 +156,22 @@ def _two_samples(example: Tensor) -> Tensor:
 
 
 def _prepared(model: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
-    """A copy that elastic layers can go into, in evaluation, and the names of weights that had several places."""
+    """A copy that elastic layers can go into, in evaluation, and what was changed in it."""
     plain = copy.deepcopy(model).cpu().eval()
     for module in plain.modules():
         if isinstance(module, nn.TransformerEncoderLayer):
             module.activation_relu_or_gelu = 0  # else torch computes with the layers' weights, passing them by
         if isinstance(module, nn.TransformerEncoder):
             module.enable_nested_tensor = module.use_nested_tensor = False
+    notes = [f"{path} is torch's RMSNorm now, which computes the same" for path in replace_own_norms_(plain)]
     known: dict[int, nn.Module] = {}
-    untied = []
     for path, module in plain.named_modules():
         for name, parameter in list(module._parameters.items()):
             if parameter is not None and known.setdefault(id(parameter), module) is not module:
                 module._parameters[name] = nn.Parameter(parameter.detach().clone(), parameter.requires_grad)
-                untied.append(f"{path}.{name}" if path else name)
-    return plain, tuple(untied)
+                place = f"{path}.{name}" if path else name
+                notes.append(f"{place} shared its weight with another layer: here it has its own")
+    return plain, tuple(notes)
 
 
 def _width_parts(channels: Channels, shares: Sequence[float]) -> Iterator[WidthPart]:

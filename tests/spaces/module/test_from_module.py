@@ -200,8 +200,32 @@ def test_code_that_cannot_be_followed_is_named() -> None:
 def test_weights_of_two_places_become_two_and_are_told() -> None:
     model, x = make("gpt")
     space = elastic.from_module(model, x)
-    assert space.untied == ("lm_head.weight",)
-    assert space.supernet().notes == ("lm_head.weight shared its weight with another layer: here it has its own",)
+    assert space.notes == ("lm_head.weight shared its weight with another layer: here it has its own",)
+    assert space.supernet().notes == space.notes
+
+
+class OwnRMSNorm(nn.Module):
+    """As Hugging Face's decoders have it."""
+
+    def __init__(self, size: int, power: int = 2) -> None:
+        super().__init__()
+        self.weight, self.variance_epsilon, self.power = nn.Parameter(torch.rand(size)), 1e-6, power
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x.to(torch.float32)
+        y = y * torch.rsqrt(y.pow(self.power).mean(-1, keepdim=True) + self.variance_epsilon)
+        return self.weight * y.to(x.dtype)
+
+
+@pytest.mark.parametrize(("power", "names"), [(2, ["width_0", "width_3"]), (4, ["width_3"])])
+def test_norms_of_a_models_own_are_torchs_where_they_compute_the_same(power: int, names: list[str]) -> None:
+    torch.manual_seed(0)
+    layers = nn.Linear(6, 16), OwnRMSNorm(16, power), nn.ReLU(), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 3)
+    model, x = nn.Sequential(*layers), torch.randn(4, 6)
+    space = elastic.from_module(model, x)
+    assert [choice.name for choice in space.choices] == names and len(space.notes) == (power == 2)
+    with torch.no_grad():
+        torch.testing.assert_close(space.build(space.ends[1])(x), model(x), rtol=1e-5, atol=1e-6)
 
 
 def test_layers_without_twins_are_named() -> None:
