@@ -202,6 +202,8 @@ def depthwise(module: nn.Module) -> bool:
 def twin_sizes(module: nn.Module) -> tuple[int, ...] | None:
     """Sizes of a layer that has an elastic twin, in the order of the twin's arguments; None: it has none."""
     kind = type(module)
+    if module._forward_pre_hooks or module._forward_hooks:  # such as those that make weights anew for each pass
+        return None
     if kind is nn.Linear:
         return module.in_features, module.out_features  # type: ignore[return-value]
     if kind is nn.Conv2d:

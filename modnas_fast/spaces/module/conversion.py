@@ -157,6 +157,7 @@ def _two_samples(example: Tensor) -> Tensor:
 
 def _prepared(model: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
     """A copy that elastic layers can go into, in evaluation, and what was changed in it."""
+    _check_layers(model)
     plain = copy.deepcopy(model).cpu().eval()
     for module in plain.modules():
         if isinstance(module, nn.TransformerEncoderLayer):
@@ -172,6 +173,15 @@ def _prepared(model: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
                 place = f"{path}.{name}" if path else name
                 notes.append(f"{place} shared its weight with another layer: here it has its own")
     return plain, tuple(notes)
+
+
+def _check_layers(model: nn.Module) -> None:
+    """Raises InputError where a layer with weights has two places."""
+    known: dict[int, str] = {}
+    for path, module in model.named_modules(remove_duplicate=False):
+        own = next(module.parameters(recurse=False), None)
+        if own is not None and (first := known.setdefault(id(module), path)) != path:
+            raise InputError(f"model: {first} and {path} are one layer; give each place a layer of its own")
 
 
 def _width_parts(channels: Channels, shares: Sequence[float]) -> Iterator[WidthPart]:

@@ -242,6 +242,32 @@ def test_layers_without_twins_are_named() -> None:
     }
 
 
+def test_layers_with_hooks_stay() -> None:
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2))
+    model[2].register_forward_hook(lambda module, args, output: output * 2)
+    with pytest.raises(InputError, match="nothing of it can be chosen: 0: 2: Linear has no elastic twin"):
+        elastic.from_module(model, torch.randn(2, 4))
+
+
+def test_a_layer_of_two_places_is_refused_and_one_that_is_passed_twice_is_not() -> None:
+    layer = nn.Linear(8, 8)
+    with pytest.raises(InputError, match="model: 1 and 3 are one layer; give each place a layer of its own"):
+        elastic.from_module(nn.Sequential(nn.Linear(4, 8), layer, nn.ReLU(), layer), torch.randn(2, 4))
+
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.again, self.last = nn.Linear(4, 8), nn.Linear(8, 8), nn.Linear(8, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.last(self.again(self.again(self.first(x)).relu()).relu())
+
+    torch.manual_seed(0)
+    space, x = elastic.from_module(Twice().double(), torch.randn(2, 4).double()), torch.randn(3, 4).double()
+    assert [choice.name for choice in space.choices] == ["first"]
+    assert_networks_equal(space, x, 3)
+
+
 def test_blocks_are_left_out_only_where_they_add_to_what_they_take() -> None:
     plain = nn.Sequential(*(nn.Sequential(nn.Linear(4, 4), nn.ReLU()) for _ in range(3)), nn.Linear(4, 2))
     assert {choice.name for choice in elastic.from_module(plain, torch.randn(2, 4)).choices} == {
