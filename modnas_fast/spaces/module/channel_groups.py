@@ -129,7 +129,7 @@ class Channels:
         elif (sizes := self._sizes(str(node.target), module)) is not None:
             self._layer(node, taken, module, sizes)
         else:
-            rules.unknown(self, node, f"{type(module).__name__} has no elastic twin")
+            rules.unknown(self, node, lack(module))
 
     def _layer(self, node: fx.Node, taken: fx.Node, module: nn.Module, sizes: tuple[Axis, ...]) -> None:
         """A layer with an elastic twin, of sizes that its argument and its result have."""
@@ -197,6 +197,12 @@ class Channels:
 def depthwise(module: nn.Module) -> bool:
     """Whether every channel has a kernel of its own."""
     return isinstance(module, nn.Conv2d) and 1 < module.groups == module.in_channels == module.out_channels
+
+
+def lack(module: nn.Module) -> str:
+    """What is said of a layer that has no elastic twin."""
+    groups = f" in {module.groups} groups" if isinstance(module, nn.Conv2d) and module.groups > 1 else ""
+    return f"{type(module).__name__}{groups} has no elastic twin"
 
 
 def twin_sizes(module: nn.Module) -> tuple[int, ...] | None:

@@ -17,7 +17,7 @@ from modnas_fast.runtime.errors import InputError
 from modnas_fast.spaces.module import layers
 from modnas_fast.spaces.module.adoption import adopted
 from modnas_fast.spaces.module.axes import Axis, Group
-from modnas_fast.spaces.module.channel_groups import Channels
+from modnas_fast.spaces.module.channel_groups import Channels, lack, twin_sizes
 from modnas_fast.spaces.module.exporting import exported
 from modnas_fast.spaces.module.importance import sort_channels_
 from modnas_fast.spaces.module.own_norms import replace_own_norms_
@@ -238,7 +238,7 @@ def _kept(channels: Channels, parts: Sequence[Part]) -> dict[str, str]:
         if axes is not None and isinstance(module, WEIGHTED) and (root := axes[-1].root.group) not in chosen:
             kept[path] = root.fixed or "it is not tied to anything"
         elif axes is None and path.rpartition(".")[0] not in channels.layers and _has_weights(module):
-            kept[path] = f"{type(module).__name__} has no elastic twin, or the example does not reach it"
+            kept[path] = lack(module) if twin_sizes(module) is None else "the example does not reach it"
     return kept
 
 

@@ -237,8 +237,8 @@ def test_layers_without_twins_are_named() -> None:
     assert [choice.name for choice in space.choices] == ["width_4"]
     assert {path: why for path, why in space.kept.items() if path in "012"} == {
         "0": "1: GroupNorm has no elastic twin",
-        "1": "GroupNorm has no elastic twin, or the example does not reach it",
-        "2": "Conv2d has no elastic twin, or the example does not reach it",
+        "1": "GroupNorm has no elastic twin",
+        "2": "Conv2d in 2 groups has no elastic twin",
     }
 
 
