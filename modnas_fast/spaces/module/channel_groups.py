@@ -24,6 +24,8 @@ SPATIAL = {
     2: (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.LPPool2d, nn.Upsample, nn.ZeroPad2d),
 }
 
+#: why the last layer stays
+OUTPUT = "it is the model's output"
 #: what a unit of an axis is to a tensor of weights: it is made of them, makes something else, or they go with it
 Role = Literal["gives", "takes", "goes"]
 
@@ -91,7 +93,7 @@ class Channels:
             self._module(node, self.model.get_submodule(str(node.target)))
         elif node.op == "output":
             for given in node.all_input_nodes:
-                self.fix(given, "it is the model's output")
+                self.fix(given, OUTPUT)
         else:
             rules.follow(self, node)
 

@@ -17,7 +17,7 @@ from modnas_fast.runtime.errors import InputError
 from modnas_fast.spaces.module import layers
 from modnas_fast.spaces.module.adoption import adopted
 from modnas_fast.spaces.module.axes import Axis, Group
-from modnas_fast.spaces.module.channel_groups import Channels, lack, twin_sizes
+from modnas_fast.spaces.module.channel_groups import OUTPUT, Channels, lack, twin_sizes
 from modnas_fast.spaces.module.exporting import exported
 from modnas_fast.spaces.module.importance import sort_channels_
 from modnas_fast.spaces.module.own_norms import replace_own_norms_
@@ -42,7 +42,9 @@ class ConvertedSpace(ModuleSpace):
 
     def supernet(self, **task: Any) -> Supernet:
         supernet = super().supernet(**task)
-        supernet.notes = self.notes
+        staying = [f"{path} ({why})" for path, why in self.kept.items() if why != OUTPUT]
+        told = f"{len(staying)} layers of the model keep all their channels, such as {staying[0]}" if staying else ""
+        supernet.notes = (*self.notes, told) if told else self.notes
         return supernet
 
 

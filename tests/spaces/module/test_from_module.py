@@ -201,7 +201,10 @@ def test_weights_of_two_places_become_two_and_are_told() -> None:
     model, x = make("gpt")
     space = elastic.from_module(model, x)
     assert space.notes == ("lm_head.weight shared its weight with another layer: here it has its own",)
-    assert space.supernet().notes == space.notes
+    assert space.supernet().notes == (
+        *space.notes,
+        "11 layers of the model keep all their channels, such as wte (h.0.attn computes with the number of channels)",
+    )
 
 
 class OwnRMSNorm(nn.Module):
