@@ -4,7 +4,9 @@ See docs/own-model.md.
 """
 
 from modnas_fast.spaces.module import ModuleSpace
+from modnas_fast.spaces.module.conversion import from_module
 from modnas_fast.spaces.module.layers import (
+    BatchNorm1d,
     BatchNorm2d,
     Choice,
     Conv2d,
@@ -12,12 +14,14 @@ from modnas_fast.spaces.module.layers import (
     LayerNorm,
     Linear,
     MultiheadAttention,
+    RMSNorm,
     Sequential,
 )
 from modnas_fast.spaces.module.width import Width, width
 from modnas_fast.tasks.tensor_task import TensorTask
 
 __all__ = [
+    "BatchNorm1d",
     "BatchNorm2d",
     "Choice",
     "Conv2d",
@@ -26,8 +30,10 @@ __all__ = [
     "Linear",
     "ModuleSpace",
     "MultiheadAttention",
+    "RMSNorm",
     "Sequential",
     "TensorTask",
     "Width",
+    "from_module",
     "width",
 ]

@@ -41,6 +41,7 @@ PUBLIC = {
         "threads_restored",
     ],
     "modnas_fast.elastic": [
+        "BatchNorm1d",
         "BatchNorm2d",
         "Choice",
         "Conv2d",
@@ -49,9 +50,11 @@ PUBLIC = {
         "Linear",
         "ModuleSpace",
         "MultiheadAttention",
+        "RMSNorm",
         "Sequential",
         "TensorTask",
         "Width",
+        "from_module",
         "width",
     ],
     "modnas_fast.mgd": [

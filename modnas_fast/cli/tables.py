@@ -133,7 +133,8 @@ def _verified_table(result: Result) -> FittedTable:
         rows.append(
             [_number(entry, number), *qualities, *(f"{row[0]:.2f} to {row[-1]:.2f}" if row else "–" for row in ratios)]
         )
-    title = "Verified: trained from scratch and measured" if measured else "Verified: trained from scratch"
+    start = "on from the model's weights" if result.content["space"].get("begins_trained") else "from scratch"
+    title = f"Verified: trained {start} and measured" if measured else f"Verified: trained {start}"
     doubtful = sum(bool(_why_not(entry)) for entry in result.content["devices"])
     if measured and doubtful:
         title += f" (not trustworthy on {doubtful} of {len(result.content['devices'])} devices)"

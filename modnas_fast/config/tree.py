@@ -552,7 +552,8 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _weights_come_from_somewhere(self) -> Config:
-        if not (self.search.train_weights or self.space.files or self.space.options):
+        own = ":" in self.space.name  # which may begin with weights without a word
+        if not (self.search.train_weights or self.space.files or self.space.options or own):
             raise ValueError(
                 f"search.train_weights: false wants pretrained weights, and space {self.space.name} was given none"
                 + (f": set space.{keys.paths[0]}" if (keys := keys_of(self.space.name)).paths else "")

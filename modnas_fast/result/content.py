@@ -145,6 +145,7 @@ def result_content(
             "name": config.space.name,
             **config.space.model_dump(exclude={"name"}),
             "num_architectures": space.num_architectures,
+            **({"begins_trained": True} if space.begins_trained else {}),
         },
         "task": task,
         "quality_kind": quality_kind,

@@ -191,11 +191,13 @@ def _with_notes(task: dict[str, Any], notes: Sequence[str]) -> dict[str, Any]:
 def _task_content(inputs: Inputs, prepared: Prepared) -> dict[str, Any]:
     """What result.json tells of the task, with notes on where all numbers come from."""
     notes, truth = list(inputs.source.notes), inputs.truth
-    files = inputs.config.space.files
+    files, still = inputs.config.space.files, "" if inputs.config.search.train_weights else ", and w stood still"
     if files:
         named = ", ".join(Path(path).name for path in files.values())
-        still = "" if inputs.config.search.train_weights else ", and w stood still"
         notes[:0] = [f"the search began with the weights of {named}{still}", *_of_weights(prepared)]
+    elif inputs.space.begins_trained:
+        began = f"the search, and the training of verified networks, began with the weights of the model{still}"
+        notes[:0] = [began, *_of_weights(prepared)]
     if truth is None:
         task = inputs.task.description()
         return {**task, "notes": [*task["notes"], *notes]}

@@ -57,6 +57,7 @@ class Inputs:
         if self.trains:
             self._check_named()
             self._check_files()
+            self._check_weights()
             if self.config.search.sandwich:
                 ends_of(self.space)
             if self.config.search.shrinking is not None:
@@ -67,6 +68,15 @@ class Inputs:
             _ = self.device
             check_task(self.config)
             check_network(self.config, self.space)
+
+    def _check_weights(self) -> None:
+        """Raises InputError where weights stand still that were never trained."""
+        space = self.config.space
+        if not (self.config.search.train_weights or space.files or space.options or self.space.begins_trained):
+            raise InputError(
+                f"search.train_weights: false wants trained weights, and {space.name} begins with random ones; make "
+                "the space by elastic.from_module or of a model, or set begins_trained of a space of your own"
+            )
 
     def _check_named(self) -> None:
         options, published = self.config.task, self.space.published

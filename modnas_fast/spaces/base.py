@@ -58,6 +58,8 @@ class SearchSpace(ABC):
     shrinking: ClassVar[tuple[str, ...]] = ()
     #: whether networks take ids, such as those of tokens, instead of numbers
     takes_ids = False
+    #: whether networks, alone and with shared weights, begin with weights that were trained
+    begins_trained = False
     #: behind the complaint that nothing is published of the space as it is made, what helps
     unpublished: ClassVar[str] = ""
     #: whether `analytic` has a gradient in the samples, so that a search needs no predictor of these costs

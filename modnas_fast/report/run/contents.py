@@ -195,12 +195,18 @@ class HypervolumeProtocol(Part):
     normalisation: str = ""
 
 
+class Space(Named):
+    """The space, and whether its networks begin with trained weights."""
+
+    begins_trained: bool = False
+
+
 class Result(Part):
     """`result.json`, version 2."""
 
     schema_version: Literal[2] = Field(alias="schema")
     package: dict[str, Any] = {}
-    space: Named
+    space: Space
     task: Task
     quality_kind: Literal["inherited", "true", "judged"] = "inherited"
     objectives: list[Quantity] = Field(min_length=2)

@@ -60,46 +60,86 @@ class Linear(nn.Linear, Elastic):
 
 
 class Conv2d(nn.Conv2d, Elastic):
-    """As `torch.nn.Conv2d` with one group; keywords such as stride and padding are its own."""
+    """As `torch.nn.Conv2d`, of one group or depthwise; keywords such as stride and padding are its own.
 
-    def __init__(self, in_channels: Size, out_channels: Size, kernel_size: int | tuple[int, int], **how: Any) -> None:
-        if how.get("groups", 1) != 1:
-            raise InputError(f"groups: an elastic Conv2d has one, got {how['groups']}; take torch.nn.Conv2d if fixed")
-        super().__init__(largest(in_channels), largest(out_channels), kernel_size, **how)
-        self.sizes, self._how = (in_channels, out_channels), how
+    Args:
+        in_channels, out_channels, kernel_size: as in torch.
+        groups: one, or what `in_channels` and `out_channels` are.
+    """
+
+    def __init__(
+        self,
+        in_channels: Size,
+        out_channels: Size,
+        kernel_size: int | tuple[int, int],
+        groups: Size = 1,
+        **how: Any,
+    ) -> None:
+        if groups != 1 and not groups == in_channels == out_channels:
+            raise InputError(
+                f"groups: an elastic Conv2d has one, or as many as both channels (depthwise), got {groups}; take "
+                "torch.nn.Conv2d if fixed"
+            )
+        super().__init__(largest(in_channels), largest(out_channels), kernel_size, groups=largest(groups), **how)
+        self.sizes, self._how, self._depthwise = (in_channels, out_channels), how, groups != 1
 
     def forward(self, x: Tensor) -> Tensor:
         return _kept(super().forward(x), self.sizes[1], trailing=2)
 
     def twin(self, chosen: Mapping[str, int]) -> nn.Module:
         inputs, outputs = (chosen_size(size, chosen) for size in self.sizes)
-        how = self._how | {"dtype": self.weight.dtype}
+        how = self._how | {"dtype": self.weight.dtype, "groups": inputs if self._depthwise else 1}
         return _sliced(nn.Conv2d(inputs, outputs, self.kernel_size, **how), self)  # type: ignore[arg-type]
 
 
-class BatchNorm2d(nn.BatchNorm2d, Elastic):
-    """As `torch.nn.BatchNorm2d`; shared weights take the minibatch's statistics and keep none."""
+class _BatchNorm(Elastic):
+    """What batch normalisations of any number of places have in common."""
 
-    def __init__(self, num_features: Size, eps: float = 1e-5, momentum: float = 0.1) -> None:
-        super().__init__(largest(num_features), eps, momentum)
+    torch_twin: type[nn.BatchNorm1d | nn.BatchNorm2d]
+
+    def __init__(
+        self,
+        num_features: Size,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+    ) -> None:
+        super().__init__(largest(num_features), eps, momentum, affine, track_running_stats)  # type: ignore[call-arg]
         self.sizes = (num_features,)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self: Any, x: Tensor) -> Tensor:
         if SHARES.get() is None:
-            return super().forward(x)
+            return super().forward(x)  # type: ignore[misc]
         normal = F.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.eps)
-        return _kept(normal, self.sizes[0], trailing=2)
+        return _kept(normal, self.sizes[0], trailing=x.dim() - 2)
 
-    def twin(self, chosen: Mapping[str, int]) -> nn.Module:
+    def twin(self: Any, chosen: Mapping[str, int]) -> nn.Module:
         size = chosen_size(self.sizes[0], chosen)
-        return _sliced(nn.BatchNorm2d(size, self.eps, self.momentum, dtype=self.weight.dtype), self)
+        how = {"affine": self.affine, "track_running_stats": self.track_running_stats}
+        dtype = self.weight.dtype if self.affine else None
+        return _sliced(self.torch_twin(size, self.eps, self.momentum, **how, dtype=dtype), self)
+
+
+class BatchNorm1d(_BatchNorm, nn.BatchNorm1d):
+    """As `torch.nn.BatchNorm1d`; shared weights take the minibatch's statistics and keep none."""
+
+    torch_twin = nn.BatchNorm1d
+
+
+class BatchNorm2d(_BatchNorm, nn.BatchNorm2d):
+    """As `torch.nn.BatchNorm2d`; shared weights take the minibatch's statistics and keep none."""
+
+    torch_twin = nn.BatchNorm2d
 
 
 class LayerNorm(nn.LayerNorm, Elastic):
     """As `torch.nn.LayerNorm` over the last axis; the statistics are those of the units that are there."""
 
-    def __init__(self, normalized_shape: Size, eps: float = 1e-5) -> None:
-        super().__init__(largest(normalized_shape), eps)
+    def __init__(
+        self, normalized_shape: Size, eps: float = 1e-5, elementwise_affine: bool = True, bias: bool = True
+    ) -> None:
+        super().__init__(largest(normalized_shape), eps, elementwise_affine, bias)
         self.sizes = (normalized_shape,)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -108,10 +148,38 @@ class LayerNorm(nn.LayerNorm, Elastic):
             return super().forward(x)
         mean = (x * share).sum(-1, keepdim=True) / share.sum()
         variance = ((x - mean).square() * share).sum(-1, keepdim=True) / share.sum()
-        return ((x - mean) * (variance + self.eps).rsqrt() * self.weight + self.bias) * share
+        return _scaled((x - mean) * (variance + self.eps).rsqrt(), self.weight, self.bias) * share
 
     def twin(self, chosen: Mapping[str, int]) -> nn.Module:
-        return _sliced(nn.LayerNorm(chosen_size(self.sizes[0], chosen), self.eps, dtype=self.weight.dtype), self)
+        size, affine = chosen_size(self.sizes[0], chosen), self.elementwise_affine
+        dtype = self.weight.dtype if affine else None
+        return _sliced(nn.LayerNorm(size, self.eps, affine, self.bias is not None, dtype=dtype), self)
+
+
+class RMSNorm(nn.RMSNorm, Elastic):
+    """As `torch.nn.RMSNorm` over the last axis; the mean square is that of the units that are there."""
+
+    def __init__(self, normalized_shape: Size, eps: float | None = None, elementwise_affine: bool = True) -> None:
+        super().__init__(largest(normalized_shape), eps, elementwise_affine)
+        self.sizes = (normalized_shape,)
+
+    def forward(self, x: Tensor) -> Tensor:
+        share = share_of_units(self.sizes[0], x)
+        if share is None:
+            return super().forward(x)
+        square = (x.square() * share).sum(-1, keepdim=True) / share.sum()
+        eps = torch.finfo(x.dtype).eps if self.eps is None else self.eps
+        return _scaled(x * (square + eps).rsqrt(), self.weight, None) * share
+
+    def twin(self, chosen: Mapping[str, int]) -> nn.Module:
+        dtype = self.weight.dtype if self.elementwise_affine else None
+        size = chosen_size(self.sizes[0], chosen)
+        return _sliced(nn.RMSNorm(size, self.eps, self.elementwise_affine, dtype=dtype), self)
+
+
+def _scaled(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    x = x if weight is None else x * weight
+    return x if bias is None else x + bias
 
 
 class MultiheadAttention(nn.MultiheadAttention, Elastic):
@@ -185,8 +253,8 @@ class MultiheadAttention(nn.MultiheadAttention, Elastic):
 class Embedding(nn.Embedding, Elastic):
     """As `torch.nn.Embedding`."""
 
-    def __init__(self, num_embeddings: int, embedding_dim: Size) -> None:
-        super().__init__(num_embeddings, largest(embedding_dim))
+    def __init__(self, num_embeddings: int, embedding_dim: Size, padding_idx: int | None = None) -> None:
+        super().__init__(num_embeddings, largest(embedding_dim), padding_idx)
         self.sizes = (embedding_dim,)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -194,7 +262,60 @@ class Embedding(nn.Embedding, Elastic):
 
     def twin(self, chosen: Mapping[str, int]) -> nn.Module:
         size = chosen_size(self.sizes[0], chosen)
-        return _sliced(nn.Embedding(self.num_embeddings, size, dtype=self.weight.dtype), self)
+        return _sliced(nn.Embedding(self.num_embeddings, size, self.padding_idx, dtype=self.weight.dtype), self)
+
+
+class Units(nn.Module, Elastic):
+    """For `torch.nn.utils.parametrize`: of a parameter of a module's own, the first units of each axis.
+
+    Args:
+        sizes: of its axes.
+    """
+
+    def __init__(self, *sizes: Size) -> None:
+        super().__init__()
+        self.sizes = sizes
+
+    def forward(self, x: Tensor) -> Tensor:
+        for axis, size in enumerate(self.sizes):
+            x = _kept(x, size, trailing=x.dim() - 1 - axis)
+        return x
+
+    def taken(self, parameter: Tensor, chosen: Mapping[str, int]) -> nn.Parameter:
+        """The parameter of a network of chosen sizes."""
+        part = parameter[tuple(slice(chosen_size(size, chosen)) for size in self.sizes)]
+        return nn.Parameter(part.detach().clone(), parameter.requires_grad)
+
+    def twin(self, chosen: Mapping[str, int]) -> nn.Module:
+        """None is needed: the parameter is cut where it stands."""
+        return nn.Identity()
+
+
+class Skippable(nn.Module):
+    """One of consecutive blocks that keep the shape, of which the first few are taken; without it x goes on.
+
+    Args:
+        block: what is there or not.
+        name: of the choice of the depth.
+        depth: numbers of blocks to choose from, ascending.
+        needed: of which depth on it is there.
+    """
+
+    def __init__(self, block: nn.Module, name: str, depth: tuple[int, ...], needed: int) -> None:
+        super().__init__()
+        self.block, self.name, self.depth, self.needed = block, name, depth, needed
+
+    @property
+    def there(self) -> frozenset[int]:
+        """The options of the choice with which it is there."""
+        return frozenset(k for k, depth in enumerate(self.depth) if depth >= self.needed)
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        shares = SHARES.get()
+        if shares is None:
+            return self.block(x, *args, **kwargs)
+        share = shares[self.name][sorted(self.there)].sum().to(x)
+        return share * self.block(x, *args, **kwargs) + (1 - share) * x
 
 
 class Sequential(nn.Sequential):

@@ -47,6 +47,7 @@ class ModuleSpace(SearchSpace):
 
     def __init__(self, model: nn.Module | Callable[[], nn.Module], takes_ids: bool = False) -> None:
         self.takes_ids = takes_ids
+        self.begins_trained = isinstance(model, nn.Module)
         self._make = None if isinstance(model, nn.Module) else model
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
@@ -224,6 +225,9 @@ def _declared(module: nn.Module, guards: Guards) -> Iterator[tuple[str, str, tup
         for k in range(len(children)):
             deep = frozenset(i for i, depth in enumerate(module.depth) if depth > k)
             inner[k] = (*guards, (module.name, deep))
+    elif isinstance(module, layers.Skippable):
+        yield module.name, "depth", tuple(map(str, module.depth)), guards
+        inner = [(*guards, (module.name, module.there))]
     elif isinstance(module, layers.Choice):
         yield module.name, "choice", tuple(module.options), guards
         children = list(module.options.values())
@@ -235,12 +239,47 @@ def _declared(module: nn.Module, guards: Guards) -> Iterator[tuple[str, str, tup
 def _standalone(module: nn.Module, chosen: Mapping[str, int]) -> nn.Module:
     if isinstance(module, layers.Elastic):
         return module.twin(chosen)
+    if isinstance(module, layers.Skippable):
+        return _standalone(module.block, chosen)
     if isinstance(module, layers.Sequential):
         taken = list(module)[: module.depth[chosen[module.name]]]
         return nn.Sequential(*(_standalone(layer, chosen) for layer in taken))
     if isinstance(module, layers.Choice):
         return _standalone(list(module.options.values())[chosen[module.name]], chosen)
-    built = copy.deepcopy(module)
-    for name, child in module.named_children():
-        setattr(built, name, _standalone(child, chosen))
+    children = {name: child for name, child in module._modules.items() if child is not None}
+    absent = [name for name, child in children.items() if not _there(child, chosen)]
+    memo = {
+        id(child): nn.Identity() if name in absent else _standalone(child, chosen) for name, child in children.items()
+    }
+    built = copy.deepcopy(module, memo)
+    if absent:
+        present = {name: child for name, child in built._modules.items() if name not in absent}
+        built._modules = dict(_renumbered(present))
+    return _with_plain_parameters(built, module, chosen)
+
+
+def _there(module: nn.Module, chosen: Mapping[str, int]) -> bool:
+    return not isinstance(module, layers.Skippable) or chosen[module.name] in module.there
+
+
+def _renumbered(modules: Mapping[str, nn.Module | None]) -> Iterator[tuple[str, nn.Module | None]]:
+    """Modules whose names count them, without a gap."""
+    for place, (name, module) in enumerate(modules.items()):
+        yield (str(place) if name.isdigit() else name), module
+
+
+def _with_plain_parameters(built: nn.Module, module: nn.Module, chosen: Mapping[str, int]) -> nn.Module:
+    """The parameters of a module's own as such, cut to the chosen sizes."""
+    kinds = module._modules.get("parametrizations")
+    if not isinstance(kinds, nn.ModuleDict):
+        return built
+    units = {name: of.get_submodule("0") for name, of in kinds.items()}
+    ours = {name: of for name, of in units.items() if isinstance(of, layers.Units)}
+    if len(ours) < len(units):  # somebody's own, such as weight normalisation
+        return built
+    # torch's own way back would change the class, which copies share
+    built.__class__ = type(module).__bases__[0]
+    del built._modules["parametrizations"]
+    for name, of in ours.items():
+        setattr(built, name, of.taken(kinds.get_parameter(f"{name}.original"), chosen))
     return built
