@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import distributed, multiprocessing
+from torch import distributed
+from torch.multiprocessing.spawn import spawn
 
 from modnas_fast.bench.runner import seconds_of
 from modnas_fast.bench.step_setting import Setting, make_search
@@ -44,7 +45,7 @@ class Message(NamedTuple):
 def on_ranks(*works: Work) -> list[Any]:
     """What functions of modules, or partials of such, give on rank 0 of two processes of one thread each."""
     with tempfile.TemporaryDirectory() as folder:
-        multiprocessing.spawn(_rank, (works, folder), nprocs=RANKS)
+        spawn(_rank, (works, folder), nprocs=RANKS)
         found: list[Any] = json.loads((Path(folder) / "found.json").read_text())
         return found
 

@@ -9,7 +9,7 @@ which counts for nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,9 @@ from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.ranks import Ranks, told
 from modnas_fast.supernets.passes import PartLosses, Passes
 from modnas_fast.supernets.supernet import How, Losses, Supernet
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 def shard_(supernet: Supernet, ranks: Ranks, kind: str) -> None:
@@ -68,7 +71,7 @@ class ShardedPasses(Passes):
         y: Tensor,
         chunk: int | None = None,
         weight: Tensor | float = 1.0,
-        **how: Any,
+        **how: Unpack[How],
     ) -> Tensor:
         """See `Passes`; weights are not frozen, for fully_shard has the graph of its first pass in mind."""
         return self._device_losses(x, onehot, y, chunk, weight, how)
