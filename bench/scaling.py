@@ -220,15 +220,15 @@ def measure_step(given: argparse.Namespace) -> None:
     """Two ranks of one thread beside one rank of one thread."""
     setting = Setting(13, given.batch or (32 if given.quick else 256))
     load = os.getloadavg()
-    (seconds,) = on_ranks(partial(steps_in_turns, setting=setting, rounds=1 if given.quick else given.rounds))
-    times = {name: statistics.median(values) for name, values in seconds.items()}
-    ratio = times["one rank"] / times["two ranks"]
-    print(
-        f"a step of NAS-Bench-201, T = 13, {setting.batch} images: one rank {shown(times['one rank'])}, two ranks "
-        f"{shown(times['two ranks'])}, {ratio:.2f} × as fast; {os.cpu_count()} cores, load before {load[0]:.1f}"
-    )
+    (times,) = on_ranks(partial(steps_in_turns, setting=setting, rounds=1 if given.quick else given.rounds))
+    ratio = {}
+    print(f"a step of NAS-Bench-201, T = 13, {setting.batch} images; {os.cpu_count()} cores, load before {load[0]:.1f}")
+    for place, kind in enumerate(("clock", "cpu")):
+        one, two = (statistics.median(row[place] for row in times[name]) for name in ("one rank", "two ranks"))
+        ratio[kind] = one / two
+        print(f"by {kind:<6} one rank {shown(one)}, two ranks {shown(two)}, {one / two:.2f} × as fast")
     if given.json:
-        row = {**setting.to_dict(), "seconds": seconds, "ratio": ratio}
+        row = {**setting.to_dict(), "seconds_of_clock_and_cpu": times, "ratio": ratio}
         write_results(given.json, "scaling_step", [row], load=load, rounds=given.rounds)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -101,18 +102,28 @@ def _gathered(ranks: Ranks, message: Message) -> Callable[[], None]:
     return send
 
 
-def steps_in_turns(ranks: Ranks, setting: Setting, rounds: int) -> dict[str, list[float]]:
-    """Seconds of whole steps of NAS-Bench-201, by one rank while the other sleeps, and by both, in turns."""
+def steps_in_turns(ranks: Ranks, setting: Setting, rounds: int) -> dict[str, list[list[float]]]:
+    """Whole steps of NAS-Bench-201, by one rank while the other sleeps, and by both, in turns.
+
+    Of each, seconds by the clock and seconds of CPU, of the slower rank: on a machine that does other work besides, the
+    second tells what ranks compute, but not how they wait for each other and for memory.
+    """
     together = make_search(setting, mesh=make_mesh((ranks.size, 1), ranks))
     alone = make_search(setting, mesh=ALONE_MESH) if ranks.first else None
-    found: dict[str, list[float]] = {"one rank": [], "two ranks": []}
+    found: dict[str, list[list[float]]] = {"one rank": [], "two ranks": []}
     for name in _turns(rounds):
         if name == "two ranks":
             distributed.barrier()
-            found[name].append(max(ranks.gather(seconds_of(together.step))))
+            found[name].append([max(times) for times in zip(*ranks.gather(_clock_and_cpu(together.step)))])
         else:
-            found[name].append(ranks.from_first(lambda: seconds_of(alone.step) if alone else 0.0))
-    return {name: seconds[1:] for name, seconds in found.items()}  # the first of each made plans and buffers
+            found[name].append(ranks.from_first(lambda: _clock_and_cpu(alone.step) if alone else []))
+    return {name: times[1:] for name, times in found.items()}  # the first of each made plans and buffers
+
+
+def _clock_and_cpu(call: Callable[[], object]) -> list[float]:
+    begun = time.process_time()
+    seconds = seconds_of(call)
+    return [seconds, time.process_time() - begun]
 
 
 def _turns(rounds: int) -> Iterator[str]:

@@ -90,7 +90,7 @@ def test_two_processes_exchange_and_step_in_turns() -> None:
     )
     assert len(seconds) == 2 and all(0 < each < 60 for each in seconds) and messages[0].size == 5120
     assert found.keys() == {"one rank", "two ranks"}
-    assert all(len(each) == 2 and min(each) > 0 for each in found.values())
+    assert all(len(rows) == 2 and min(map(min, rows)) > 0 for rows in found.values())
 
 
 def test_a_workload_is_that_of_the_whole_minibatch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,6 +127,21 @@ def test_another_machines_steps_and_another_network_are_taken(
     assert drawn.read_text().startswith("<?xml")
     by_hand = json.loads(first.read_text())["results"]["predicted"]["nb201"]["weak"]
     assert by_hand[0]["step_s"] == pytest.approx(0.75)
+
+
+def test_steps_of_two_ranks_are_told_beside_those_of_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = {"one rank": [[3.0, 2.0], [5.0, 2.2]], "two ranks": [[2.0, 1.0], [2.0, 1.1]]}
+    monkeypatch.setattr(scaling, "on_ranks", lambda work: [rows])
+    before = torch.get_num_threads()
+    try:
+        main(["--measure-step", "--batch", "8", "--json", str(tmp_path / "step.json")])
+    finally:
+        torch.set_num_threads(before)
+    assert "by cpu    one rank 2.1 s, two ranks 1.05 s, 2.00 × as fast" in capsys.readouterr().out
+    (row,) = json.loads((tmp_path / "step.json").read_text())["results"]
+    assert row["ratio"] == {"clock": 2.0, "cpu": 2.0} and row["batch"] == 8
 
 
 @pytest.mark.parametrize(
