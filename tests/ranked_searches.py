@@ -34,7 +34,7 @@ from modnas_fast.spaces import SearchSpace
 from modnas_fast.spaces.gpt.space import GPTSpace
 from modnas_fast.spaces.gpt.supernet import GPTSupernet
 from modnas_fast.supernets.batch_statistics import statistics_over, whole_batch_norm
-from modnas_fast.supernets.sharded import gathered
+from modnas_fast.supernets.sharded import whole_weights
 from modnas_fast.supernets.supernet import Plan
 from modnas_fast.tasks import task_objective
 from modnas_fast.tasks.task import Task
@@ -100,7 +100,7 @@ def _searched(search: Search) -> dict[str, Any]:
     found = search.state_dict()
     return {
         "hypernet": dict(found["hypernet"]),
-        "supernet": dict(gathered(search._objective.supernet.state_dict(), keep=True)),
+        "supernet": whole_weights(search._objective.supernet, keep=True),
         "archive": search._refinement.archive.state_dict(),
         "history": found["history"],
     }
@@ -120,14 +120,20 @@ def continued(first: Mesh, then: Mesh) -> dict[str, Any]:
 
 
 def held(mesh: Mesh) -> list[int]:
-    """Numbers of w, of its gradients and of its optimiser that this rank holds in a search in parts, and all of w."""
+    """What of a search in parts this rank holds.
+
+    Numbers of w, of its gradients and of its optimiser; whether what is kept of tied weights is one tensor; all of w.
+    """
     search = make_search(IN_PARTS, mesh)
     search.step()
     objective = search._objective
     weights = list(objective.supernet.parameters())
     kept = [value for one in objective._optimizer.state.values() for value in one.values() if value.dim()]
     groups = weights, [weight.grad for weight in weights], kept
-    return [*(sum(own(value).numel() for value in group) for group in groups), sum(w.numel() for w in weights)]
+    whole = objective.weights()
+    tied = mesh.ranks.first and whole["lm_head.weight"].data_ptr() == whole["transformer.wte.weight"].data_ptr()
+    sizes = [sum(own(value).numel() for value in group) for group in groups]
+    return [*sizes, int(tied), sum(w.numel() for w in weights)]
 
 
 def own(value: Any) -> Tensor:
@@ -239,8 +245,10 @@ def in_float64() -> Iterator[None]:
 def found_on(mesh: Mesh) -> dict[str, Any]:
     """What a rank finds on a mesh."""
     searches = {name: searched(name, mesh) for name in SEARCHES}
-    found = {**searches, "normalized": normalized(mesh), "messages": messages(mesh), "held": held(mesh)}
-    if mesh.devices == 2:
+    found = {**searches, "normalized": normalized(mesh), "messages": messages(mesh)}
+    if mesh.data == 1 and mesh.devices < 4:
+        found["held"] = held(mesh)
+    if (mesh.devices, mesh.data) == (2, 1):
         found["continued"] = {"fewer": continued(mesh, ALONE_MESH), "more": continued(ALONE_MESH, mesh)}
     return found
 

@@ -101,6 +101,12 @@ class ShardedPasses(Passes):
 # ---- what is kept is whole, as of one process ----
 
 
+def whole_weights(supernet: Supernet, keep: bool) -> dict[str, Tensor]:
+    """w by name, see `gathered`; tied weights are one tensor."""
+    found: dict[str, Tensor] = gathered(supernet.state_dict(keep_vars=True), keep)
+    return found
+
+
 @torch.no_grad()
 def gathered(tree: Any, keep: bool) -> Any:
     """A tree of dicts and lists in which divided tensors are whole, on the CPU; all ranks call this together.
@@ -117,7 +123,7 @@ def gathered(tree: Any, keep: bool) -> Any:
         if isinstance(value, list):
             return [whole(part) for part in value]
         if not _is_divided(value):
-            return value
+            return value.detach() if isinstance(value, Tensor) else value
         if id(value) not in made:
             found = value.full_tensor()
             made[id(value)] = found.cpu() if keep else found.new_empty(0, device="cpu")

@@ -33,6 +33,7 @@ from modnas_fast.supernets.sharded import (
     load_module_,
     load_optimizer_,
     shard_,
+    whole_weights,
 )
 from modnas_fast.supernets.supernet import Computed, How, Outputs, Plan, Supernet
 from modnas_fast.tasks.divided import DividedErrors, divided_losses
@@ -155,8 +156,7 @@ class SupernetObjective:
 
     def weights(self) -> Mapping[str, Tensor]:
         """w by name; where ranks hold parts of it, all call this, and rank 0 gets it whole, on the CPU."""
-        found: Mapping[str, Tensor] = gathered(self.supernet.state_dict(), self._mesh.ranks.first)
-        return found
+        return whole_weights(self.supernet, self._mesh.ranks.first)
 
     @property
     def learning_rate(self) -> float:
@@ -278,7 +278,7 @@ class SupernetObjective:
         """
         keep = self._mesh.ranks.first
         return {
-            "supernet": gathered(self.supernet.state_dict(), keep),
+            "supernet": whole_weights(self.supernet, keep),
             "optimizer": gathered(self._optimizer.state_dict(), keep),
             "train": self._train.state_dict(),
             "validation": self._validation.state_dict(),
