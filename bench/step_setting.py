@@ -14,6 +14,7 @@ from modnas_fast.datasets.task import Split, make_task
 from modnas_fast.devices import Device
 from modnas_fast.predictors.graph_predictor import PlainGraphPredictor
 from modnas_fast.predictors.metapredictor import CostModel
+from modnas_fast.runtime.mesh import ALONE_MESH, Mesh
 from modnas_fast.search.bilevel import Search
 from modnas_fast.spaces import NB201Space
 from modnas_fast.tasks.images import ImageClassification
@@ -88,8 +89,11 @@ def made_up_costs() -> CostModel:
     return CostModel([predictor]).requires_grad_(False)
 
 
-def make_search(setting: Setting, supernet: nn.Module | None = None) -> Search:
-    """Our `Search` as users run it, but on noise; with another supernet, eager and whole, where one is given."""
+def make_search(setting: Setting, supernet: nn.Module | None = None, mesh: Mesh = ALONE_MESH) -> Search:
+    """Our `Search` as users run it, but on noise; with another supernet, eager and whole, where one is given.
+
+    `mesh`: of the ranks that divide its work; all of them make it and call its steps together.
+    """
     config = setting.config
     if supernet is not None:
         config = make_config(**config.model_dump(exclude={"search"}), search={
@@ -98,6 +102,6 @@ def make_search(setting: Setting, supernet: nn.Module | None = None) -> Search:
     task = made_up_task(setting)
     weights = initial_supernet(config, SPACE, task) if supernet is None else supernet
     with patch("modnas_fast.tasks.task_objective.initial_supernet", lambda *_: weights):
-        objective = SupernetObjective(config, SPACE, task)
+        objective = SupernetObjective(config, SPACE, task, mesh=mesh)
     with patch("modnas_fast.search.bilevel.CANDIDATES", CANDIDATES):
         return Search(config, SPACE, objective, made_up_devices(setting.devices), made_up_costs())

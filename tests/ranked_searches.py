@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from small_searches import config as images_config
@@ -24,13 +25,17 @@ from torch.nn import functional as F
 from modnas_fast.config import Config, make_config
 from modnas_fast.predictors.metapredictor import CostModel, MetaPredictor
 from modnas_fast.runs.searching import _check_alike
+from modnas_fast.runtime.checkpoint import packed, unpacked
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.mesh import ALONE_MESH, Mesh, make_mesh
 from modnas_fast.runtime.ranks import Ranks, joined_ranks
 from modnas_fast.search.bilevel import Search
 from modnas_fast.spaces import SearchSpace
 from modnas_fast.spaces.gpt.space import GPTSpace
+from modnas_fast.spaces.gpt.supernet import GPTSupernet
 from modnas_fast.supernets.batch_statistics import statistics_over, whole_batch_norm
+from modnas_fast.supernets.sharded import whole_weights
+from modnas_fast.supernets.supernet import Plan
 from modnas_fast.tasks import task_objective
 from modnas_fast.tasks.task import Task
 from modnas_fast.tasks.task_objective import SupernetObjective
@@ -50,11 +55,14 @@ def language(**changes: Any) -> tuple[Config, SearchSpace, Task]:
     return make_config(preset="gpt-small", space=SIZES, **changes), GPTSpace("small", **SIZES), texts()
 
 
+#: the search in which each rank holds a part of w
+IN_PARTS = "texts, w in parts"
 #: searches by name
 SEARCHES: dict[str, Callable[[], tuple[Config, SearchSpace, Task]]] = {
     "images": lambda: images(search={**PAPER["search"], "spread_share": 0.5}),
     "images side by side": lambda: images(**PAPER),
     "texts": lambda: language(**PAPER),
+    IN_PARTS: lambda: language(architect=PAPER["architect"], search={**PAPER["search"], "shard": True}),
 }
 
 
@@ -75,6 +83,9 @@ def make_search(name: str, mesh: Mesh) -> Search:
 
 def searched(name: str, mesh: Mesh) -> dict[str, Any]:
     """What a search came to: Φ, w, and all that was logged."""
+    if name == IN_PARTS:  # layers are computed once more in the backward pass, for one network at a time
+        with patch.object(GPTSupernet, "plan", lambda *_: Plan(1, recompute=mesh.ranks.joined)):
+            return _searched(make_search(name, mesh))
     if name.endswith("side by side"):  # cells of all networks together, as on a GPU
         from modnas_fast.runtime import implementations
 
@@ -89,10 +100,44 @@ def _searched(search: Search) -> dict[str, Any]:
     found = search.state_dict()
     return {
         "hypernet": dict(found["hypernet"]),
-        "supernet": dict(found["objective"]["supernet"]),
+        "supernet": whole_weights(search._objective.supernet, keep=True),
         "archive": search._refinement.archive.state_dict(),
         "history": found["history"],
     }
+
+
+def continued(first: Mesh, then: Mesh) -> dict[str, Any]:
+    """What a search in parts comes to that goes on from its checkpoint with other ranks after three steps."""
+    begun = make_search(IN_PARTS, first)
+    for _ in range(3):
+        begun.step()
+    state = begun.state_dict()
+    both = first.ranks if first.ranks.joined else then.ranks
+    told = unpacked(both.bytes_from_first(lambda: packed(state)))
+    search = make_search(IN_PARTS, then)
+    search.load_state_dict(told)
+    return _searched(search)
+
+
+def held(mesh: Mesh) -> list[int]:
+    """What of a search in parts this rank holds.
+
+    Numbers of w, of its gradients and of its optimiser; whether what is kept of tied weights is one tensor; all of w.
+    """
+    search = make_search(IN_PARTS, mesh)
+    search.step()
+    objective = search._objective
+    weights = list(objective.supernet.parameters())
+    kept = [value for one in objective._optimizer.state.values() for value in one.values() if value.dim()]
+    groups = weights, [weight.grad for weight in weights], kept
+    whole = objective.weights()
+    tied = mesh.ranks.first and whole["lm_head.weight"].data_ptr() == whole["transformer.wte.weight"].data_ptr()
+    sizes = [sum(own(value).numel() for value in group) for group in groups]
+    return [*sizes, int(tied), sum(w.numel() for w in weights)]
+
+
+def own(value: Any) -> Tensor:
+    return value.to_local() if hasattr(value, "to_local") else value
 
 
 def messages(mesh: Mesh) -> dict[str, list[int]]:
@@ -200,7 +245,12 @@ def in_float64() -> Iterator[None]:
 def found_on(mesh: Mesh) -> dict[str, Any]:
     """What a rank finds on a mesh."""
     searches = {name: searched(name, mesh) for name in SEARCHES}
-    return {**searches, "normalized": normalized(mesh), "messages": messages(mesh)}
+    found = {**searches, "normalized": normalized(mesh), "messages": messages(mesh)}
+    if mesh.data == 1 and mesh.devices < 4:
+        found["held"] = held(mesh)
+    if (mesh.devices, mesh.data) == (2, 1):
+        found["continued"] = {"fewer": continued(mesh, ALONE_MESH), "more": continued(ALONE_MESH, mesh)}
+    return found
 
 
 def main(rank: int, size: int, folder: Path) -> None:

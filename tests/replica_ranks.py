@@ -5,6 +5,7 @@ Run by test_replicas.py. Each scenario returns tensors or texts; both ranks run 
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from datetime import timedelta
@@ -99,6 +100,28 @@ def module(rank: int) -> Any:
         net = DistributedDataParallel(Network())
         found[normalize] = train(net, rank, net, normalize=normalize)
     return found
+
+
+@scenario
+def sharded_as_the_page_tells(rank: int) -> Any:
+    """The weights of docs/solver.md's example, and the whole gradients that it leaves."""
+    page = (Path(__file__).parents[1] / "docs" / "solver.md").read_text(encoding="utf-8")
+    code = next(
+        block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "fully_shard(network)" in block
+    )
+    x, y = batch(0, rank)
+    tasks = [(None, lambda out, target: (out - target).square().mean(), target) for target in y.T]
+    names: dict[str, Any] = {"torch": torch, "network": Network(), "x": x, "tasks": tasks}
+    exec(code, names)
+    replica = DistributedDataParallel(Network())
+    found = mgd_backward(losses_of(replica, 0, rank), replica)
+    return {
+        "weights": [names["weights"], found.weights],
+        "gradients": [
+            torch.cat([p.grad.full_tensor().flatten() for p in names["sharded"].parameters()]),
+            torch.cat([p.grad.flatten() for p in replica.parameters()]),
+        ],
+    }
 
 
 @scenario

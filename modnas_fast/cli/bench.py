@@ -19,6 +19,8 @@ BENCHMARKS = {
     "mixed_cell": "the kernels of the supernet's cell",
     "entangled_linear": "linear layers with entangled weights",
     "elastic_depthwise": "depth-wise convolution, norm and activation of mobile networks, beside torch's own",
+    "scaling": "messages between ranks, and the steps on up to 1,024 of them that they let one expect",
+    "many_devices": "a search on 1,000 virtual devices: seconds, ratios to exact fronts (with MODNAS_DATA)",
     "min_norm": "the min-norm solver beside TorchJD and quadprog (in a source tree, with the test extras)",
     "measuring": "campaigns on this machine one after the other: how far latencies agree",
     "kit": "a kit on this machine beside direct measurements of the same files",

@@ -443,6 +443,9 @@ class SearchConfig(Section):
     batch_norm: Literal["whole", "local"] = "whole"
     """Where ranks divide minibatches: statistics over all of one, so that the search does not depend on how many there
     are, or those of each rank's part, which exchanges nothing within a pass."""
+    shard: bool = False
+    """Ranks hold parts of the supernet's weights, their gradients and their optimiser (FSDP2), for those that do not
+    fit one GPU; of gpt. One process computes in the same way, by masks as on a GPU, so that a run can go on with it."""
     log_every: Positive = 10
     """Steps between entries of the history."""
     evaluations: Annotated[int, Field(ge=0)] = 8
@@ -454,6 +457,11 @@ class SearchConfig(Section):
     def _largest_tells(self) -> SearchConfig:
         if self.distillation and not self.sandwich:
             raise ValueError("search.distillation: others learn from the largest network: set search.sandwich, too")
+        if self.distillation and self.shard:
+            raise ValueError(
+                "search.shard: outputs of the largest network cannot be kept with parts of its weights: set "
+                "search.distillation to 0, or shard to false"
+            )
         if self.shrinking is not None and list(self.shrinking) != sorted(self.shrinking):
             raise ValueError(f"search.shrinking: wanted rising shares of the warm-up, got {list(self.shrinking)}")
         return self

@@ -201,7 +201,7 @@ class Architect(ABC):
     def entropy(self, logits: Tensor) -> Tensor:
         """Entropy in nats of the distribution over architectures, [...]: the sum over groups."""
         log_p = self.groups.split(logits, fill=-math.inf).log_softmax(-1)
-        return -(log_p.exp() * log_p.clamp(min=torch.finfo(log_p.dtype).min)).sum((-2, -1))
+        return -(log_p.exp() * log_p.masked_fill(log_p == -math.inf, 0.0)).sum((-2, -1))
 
     @abstractmethod
     def _sample(self, logits: Tensor, gumbels: Tensor) -> Tensor:

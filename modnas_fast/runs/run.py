@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -171,8 +171,9 @@ class Run:
         with self._search_threads():
             prepared = self._prepare(mesh)
             answer = self._search(prepared)
+            weights = self._keep_weights(answer)
             evaluation = once_together(self.folder / EVALUATION_FILE, lambda: self._evaluate(answer), ranks)
-            measures = ranks.from_first(lambda: self._measure(prepared, evaluation))
+            measures = ranks.from_first(lambda: self._measure(weights, evaluation))
             baselines = self._search_on_equal_terms(answer, evaluation)
             verification = self._verify(evaluation, prepared.devices)
             return answer, Outcomes(evaluation, measures, baselines, verification)
@@ -210,6 +211,9 @@ class Run:
     def _foresee(self) -> None:
         """Tells what a new search will take, and refuses it where there is too little memory."""
         if not self._inputs.trains or (self.folder / CHECKPOINT_FILE).exists():
+            return
+        if self.config.search.shard and self._ranks.size > 1:
+            self._reporter.say("  note: no estimate of the time, for one rank alone does not hold the supernet")
             return
         splits = list(self._inputs.source.splits.values())
         with self._search_threads():
@@ -321,7 +325,7 @@ class Run:
             points = {d.name: [list(p.values) for p in row] for d, row in zip(prepared.devices, chosen)}
             answer.search.history.tracked.append({"step": answer.search.finished_steps, "points": points})
 
-        answer = search_on(
+        return search_on(
             start(self.config, prepared),
             self.folder / CHECKPOINT_FILE,
             self.config.search.checkpoint_every,
@@ -330,11 +334,16 @@ class Run:
             track,
             self._ranks,
         )
+
+    def _keep_weights(self, answer: Answer) -> Mapping[str, Tensor] | None:
+        """Writes Φ and w, on rank 0, and returns w by name; None where there is none."""
+        objective = answer.prepared.objective
+        weights = objective.weights() if isinstance(objective, SupernetObjective) else None
         if self._ranks.first:
             save_weights(self.folder / HYPERNETWORK_FILE, answer.hypernet)
-            if isinstance(prepared.objective, SupernetObjective):
-                save_weights(self.folder / SUPERNET_FILE, prepared.objective.supernet)
-        return answer
+            if weights is not None:
+                save_weights(self.folder / SUPERNET_FILE, weights)
+        return weights
 
     def _evaluator(self, prepared: Prepared) -> Evaluator:
         """True or judged qualities where those are known, else those of the task objective."""
@@ -363,14 +372,12 @@ class Run:
         answers = [answers_of(found[device.name]) for device in devices]
         return [front(points_of(points, objectives_on(device, quality))) for device, points in zip(devices, answers)]
 
-    def _measure(self, prepared: Prepared, evaluation: dict[str, Any]) -> dict[str, Any]:
+    def _measure(self, weights: Mapping[str, Tensor] | None, evaluation: dict[str, Any]) -> dict[str, Any]:
         """Further measures of the rays' networks, where the task has such and a supernet has weights for them."""
-        if not isinstance(prepared.objective, SupernetObjective):
+        if weights is None:
             return {"seconds": 0.0, "networks": {}}
         texts = [point["architecture"] for entry in evaluation["devices"].values() for point in answers_of(entry)]
-        return measure_answers(
-            self._inputs, self.folder, prepared.objective.supernet.state_dict(), texts, self._reporter
-        )
+        return measure_answers(self._inputs, self.folder, weights, texts, self._reporter)
 
     def _search_on_equal_terms(self, answer: Answer, evaluation: dict[str, Any]) -> dict[str, Any]:
         """Fronts of black-box searches on the same weights, where they are asked for."""

@@ -111,9 +111,11 @@ def search_on(
             stopper.request(stop)
         if search.finished_steps % search.log_every == 0:
             _check_alike(search, ranks)
-        if ranks.first and (search.done or stop or search.finished_steps % every == 0):
+        if search.done or stop or search.finished_steps % every == 0:
+            # made on all ranks, each of which may hold a part of w
             state = {"search": search.state_dict(), "seconds": answer.seconds, "curve": answer.curve}
-            save_checkpoint(checkpoint, state)
+            if ranks.first:
+                save_checkpoint(checkpoint, state)
         stopper.check()
 
     if not search.done:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +52,11 @@ def unpacked(content: bytes) -> dict[str, Any]:
     return state
 
 
-def save_weights(path: Path, module: nn.Module) -> None:
-    """Writes the module's state as safetensors, by rename, wherever the module lies."""
+def save_weights(path: Path, module: nn.Module | Mapping[str, Tensor]) -> None:
+    """Writes a module's state, or tensors by name, as safetensors, by rename, wherever they lie."""
+    state = module.state_dict() if isinstance(module, nn.Module) else module
     with replacing(path) as temporary:
-        save_file(_distinct({name: value.cpu().contiguous() for name, value in module.state_dict().items()}), temporary)
+        save_file(_distinct({name: value.cpu().contiguous() for name, value in state.items()}), temporary)
 
 
 def load_weights(path: Path, module: nn.Module) -> None:

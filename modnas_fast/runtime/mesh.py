@@ -35,6 +35,10 @@ class Mesh:
         """Which of `count` networks are computed on this rank; possibly none."""
         return slice(self.ranks.rank // self.data, None, self.devices)
 
+    def most(self, count: int) -> int:
+        """How many of `count` networks are computed on the rank with most."""
+        return -(-count // self.devices)
+
     def part(self, count: int) -> slice:
         """Which of the `count` samples of a minibatch are; possibly none."""
         place = self.ranks.rank % self.data

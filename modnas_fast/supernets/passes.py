@@ -60,13 +60,18 @@ class Passes:
         The gradient is computed at once: activations are gone when this returns. It cannot be differentiated again.
         """
         with frozen(self._supernet):
-            losses_of, chunk = self._frozen_losses(x, y, how), chunk or len(onehot)
+            return self._device_losses(x, onehot, y, chunk, weight, how)
 
-            def weighed(part: Tensor) -> Tensor:
-                return weight * losses_of(part)
+    def _device_losses(
+        self, x: Tensor, onehot: Tensor, y: Tensor, chunk: int | None, weight: Tensor | float, how: How
+    ) -> Tensor:
+        losses_of = self._frozen_losses(x, y, how)
 
-            losses: Tensor = _DeviceLosses.apply(onehot, weighed, chunk, self._at_a_time)
-            return losses
+        def weighed(part: Tensor) -> Tensor:
+            return weight * losses_of(part)
+
+        losses: Tensor = _DeviceLosses.apply(onehot, weighed, chunk or len(onehot), self._at_a_time)
+        return losses
 
     def add_weight_gradients(
         self,

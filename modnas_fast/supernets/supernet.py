@@ -67,6 +67,8 @@ class Supernet(nn.Module):
     shares_statistics = False
     #: whether the quality of chosen networks wants `statistics` of training samples, for `predict_chosen`
     calibrates = False
+    #: whether ranks hold parts of the weights, see `sharded`: a layer's are whole only while it is called
+    divided = False
     #: what is to be told of where the weights began, in words
     notes: tuple[str, ...] = ()
 
@@ -108,6 +110,13 @@ class Supernet(nn.Module):
     def forward(self, x: Tensor, onehot: Tensor, y: Tensor, losses: Losses | None = None, **how: Unpack[How]) -> Tensor:
         """Mean losses [S] of samples [S, N] on a minibatch (x, y); without `losses`, cross-entropies in nats."""
         return (losses or cross_entropies)(self.predict_from(self.embed(x), onehot, **how), y)
+
+    def divisible_layers(self) -> Sequence[nn.Module]:
+        """Modules that are called one after the other, so that ranks may divide the weights of each; none by default.
+
+        No weight of theirs is read but while they are called.
+        """
+        return ()
 
     def plan(self, x: Tensor, samples: int, computed: Computed, free: int | None, workers: int = 1) -> Plan:
         """How many of S samples have their activations in memory at a time.

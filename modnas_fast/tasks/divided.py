@@ -11,6 +11,7 @@ from torch.autograd.function import once_differentiable
 
 from modnas_fast.runtime.mesh import Mesh
 from modnas_fast.runtime.ranks import Ranks
+from modnas_fast.supernets.sharded import filled
 
 
 def divided_losses(
@@ -63,14 +64,19 @@ class DividedErrors:
     Args:
         errors: of some one-hots.
         ranks: all of them call this together, with the same one-hots.
+        evenly: whether all ranks compute as many, because they exchange something on the way.
     """
 
-    def __init__(self, errors: Callable[[Tensor], Tensor], ranks: Ranks) -> None:
-        self._errors, self._ranks = errors, ranks
+    def __init__(self, errors: Callable[[Tensor], Tensor], ranks: Ranks, evenly: bool = False) -> None:
+        self._errors, self._ranks, self._evenly = errors, ranks, evenly
 
     def __call__(self, onehot: Tensor) -> Tensor:
         own = slice(self._ranks.rank, None, self._ranks.size)
         found = torch.zeros(len(onehot), dtype=torch.float64)
-        if len(onehot[own]):
+        count = len(onehot[own])
+        if self._evenly and len(onehot):
+            most = -(-len(onehot) // self._ranks.size)
+            found[own] = self._errors(filled(onehot[own], onehot, most))[:count].double()
+        elif count:
             found[own] = self._errors(onehot[own]).double()
         return self._ranks.sum_(found)

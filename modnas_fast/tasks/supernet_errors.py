@@ -66,3 +66,16 @@ class SupernetErrors:
 
     def _counts(self, outputs: Outputs, y: Tensor) -> Tensor:
         return self._task.counts(taken(self._task, outputs), y)
+
+
+class ShardedErrors(SupernetErrors):
+    """As `SupernetErrors`, where ranks hold parts of the weights; all of them ask for as many networks together."""
+
+    @torch.no_grad()
+    def __call__(self, onehot: Tensor) -> Tensor:
+        parts = onehot.split(self._at_a_time or max(1, len(onehot)))
+        counts = [
+            torch.cat([self._supernet(x, part, y, self._counts) for part in parts])
+            for x, y in self._task.batches(self._part, self._batch_size)
+        ]
+        return self._task.quality_of(torch.stack(counts).sum(dim=0), self._part).cpu()

@@ -19,14 +19,25 @@ from modnas_fast.runtime.mesh import ALONE_MESH, Mesh
 from modnas_fast.runtime.objective import whole
 from modnas_fast.runtime.optimizers import make_optimizer, set_learning_rate, warmed_cosine
 from modnas_fast.runtime.placement import search_device
+from modnas_fast.runtime.ranks import ALONE, Ranks
 from modnas_fast.spaces import SearchSpace
 from modnas_fast.supernets.batch_statistics import statistics_over
 from modnas_fast.supernets.captured import CapturedPasses
 from modnas_fast.supernets.parallel import workers
 from modnas_fast.supernets.passes import Passes
+from modnas_fast.supernets.sharded import (
+    ShardedPasses,
+    agreed,
+    filled,
+    gathered,
+    load_module_,
+    load_optimizer_,
+    shard_,
+    whole_weights,
+)
 from modnas_fast.supernets.supernet import Computed, How, Outputs, Plan, Supernet
 from modnas_fast.tasks.divided import DividedErrors, divided_losses
-from modnas_fast.tasks.supernet_errors import SupernetErrors, even_batch_size
+from modnas_fast.tasks.supernet_errors import ShardedErrors, SupernetErrors, even_batch_size
 from modnas_fast.tasks.task import Batch, Task, taken
 
 
@@ -86,8 +97,8 @@ class SupernetObjective:
         mesh: of the ranks that divide the work; all of them call every method together, with the same arguments, and
             get the same answers.
 
-    Every rank holds w and draws every minibatch whole. On a GPU nothing but `errors` waits for it, and the supernet's
-    passes are captured if `config.search.capture`.
+    Every rank holds w, or with `search.shard` a part of it, and draws every minibatch whole. On a GPU nothing but
+    `errors` waits for it, and the supernet's passes are captured if `config.search.capture`.
     """
 
     trains = True
@@ -104,14 +115,18 @@ class SupernetObjective:
         self._mesh = mesh
         self.device = device or search_device(options.device)
         task = task.to(self.device)
-        self.supernet = initial_supernet(config, space, task).to(self.device)
+        self.supernet = initial_supernet(config, space, task)
+        if options.shard:
+            shard_(self.supernet, mesh.ranks, self.device.type)
+        self.supernet.to(self.device)
         self._task, self._distillation = task, options.distillation
         over_ranks = options.batch_norm == "whole" and self.supernet.shares_statistics
         #: the ranks whose minibatch statistics are taken together
         self._statistics = mesh.data_group if over_ranks else None
         composed = options.distillation or self._statistics is not None
         captured = options.capture and not composed and self.device.type == "cuda" and self.supernet.capturable
-        self._passes = (CapturedPasses if captured else Passes)(
+        kind = ShardedPasses if options.shard else CapturedPasses if captured else Passes
+        self._passes = kind(
             self.supernet,
             lambda outputs, y: task.losses(taken(task, outputs), y),
             lambda outputs, y: task.training_losses(taken(task, outputs), y),
@@ -123,7 +138,9 @@ class SupernetObjective:
         self._plans: dict[tuple[object, ...], Plan] = {}
         self.chance_loss, self.chance_error = task.chance_loss, task.chance
         self.whole = whole(task.quality, task.chance)
-        self.errors = DividedErrors(supernet_errors(config, self.supernet, task), mesh.ranks)
+        self.errors = DividedErrors(
+            supernet_errors(config, self.supernet, task, mesh.ranks), mesh.ranks, evenly=options.shard
+        )
         self._train = task.stream("train", options.batch_size, config.seed + 1, config.task.augment)
         self._validation = task.stream("validation", options.batch_size, config.seed + 2)
         self._highest_rate = options.weight_learning_rate
@@ -136,6 +153,10 @@ class SupernetObjective:
             options.weight_decay,
             options.weight_momentum,
         )
+
+    def weights(self) -> Mapping[str, Tensor]:
+        """w by name; where ranks hold parts of it, all call this, and rank 0 gets it whole, on the CPU."""
+        return whole_weights(self.supernet, self._mesh.ranks.first)
 
     @property
     def learning_rate(self) -> float:
@@ -152,11 +173,13 @@ class SupernetObjective:
         x = self._in_format(self._x)
 
         def own_losses(own: Tensor) -> Tensor | None:
-            if not (len(own) and len(x)):
+            found = self._filled(own, onehot)
+            if not (len(found) and len(x)):
                 return None
             with statistics_over(self._statistics):
-                chunk, how = self._plan(x, own, hard)
-                return self._passes.device_losses(x, own, self._y, chunk, weight=self._part, **how)
+                chunk, how = self._plan(x, found, hard)
+                losses = self._passes.device_losses(x, found, self._y, chunk, weight=self._part, **how)
+                return losses[: len(own)]
 
         return divided_losses(onehot, own_losses, self._mesh, self._wide(onehot))
 
@@ -170,7 +193,9 @@ class SupernetObjective:
         rate = warmed_cosine(self._highest_rate, self._highest_rate / 25, self._warmup, share)
         set_learning_rate(self._optimizer, rate)
         self._optimizer.zero_grad(set_to_none=True)
-        if len(onehot[rows]) and len(x):
+        if self.supernet.divided:
+            self._add_divided_gradients(x, onehot, y, part, hard)
+        elif len(onehot[rows]) and len(x):
             with statistics_over(self._statistics):
                 chunk, how = self._plan(x, onehot[rows], hard)
                 if teacher is None or not self._distillation:
@@ -180,9 +205,25 @@ class SupernetObjective:
                     self._passes.add_distilled_gradients(
                         x, onehot, y, teacher, self._distilled, chunk, rows=rows, weight=part, **how
                     )
-        self._mesh.sum_gradients_(self.supernet.parameters())
+        if not self.supernet.divided:
+            self._mesh.sum_gradients_(self.supernet.parameters())
         nn.utils.clip_grad_norm_(self.supernet.parameters(), self._gradient_clip)
         self._optimizer.step()
+
+    def _add_divided_gradients(
+        self, x: Tensor, onehot: Tensor, y: Tensor, part: Tensor | float, hard: bool | None
+    ) -> None:
+        """Of the mean loss over all ranks' networks and samples, to the weights of which each rank holds a part."""
+        own = onehot[self._mesh.rows(len(onehot))]
+        found = self._filled(own, onehot)
+        shares = torch.zeros(len(found), dtype=torch.float64)
+        shares[: len(own)] = len(found) / len(onehot) * float(part)
+        chunk, how = self._plan(x, found, hard)
+        self._passes.add_weight_gradients(x, found, y, chunk, weight=shares, **how)
+
+    def _filled(self, own: Tensor, onehot: Tensor) -> Tensor:
+        """This rank's samples; where weights are divided, as many as the rank with most has."""
+        return filled(own, onehot, self._mesh.most(len(onehot))) if self.supernet.divided else own
 
     def _distilled(self, outputs: Outputs, y: Tensor, told: Outputs) -> Tensor:
         """Losses of networks that learn from the outputs of a better one."""
@@ -216,32 +257,37 @@ class SupernetObjective:
         if hard:
             computed = "weights" if not by_samples else "all" if self._exact else "samples"
         key = (x.shape, len(onehot), computed)
-        if key not in self._plans:
+        if key not in self._plans or self.supernet.divided:  # then all ranks agree anew, whoever has seen what
             free, count = free_memory(self.device), workers(self.device, len(onehot))
             self._plans[key] = self._agreed(self.supernet.plan(x, len(onehot), computed, free, count))
         found = self._plans[key]
         return found.chunk, {"hard": hard, "exact": self._exact, "recompute": found.recompute}
 
     def _agreed(self, plan: Plan) -> Plan:
-        """One plan for ranks that exchange statistics on the way, so that they do so in one order."""
-        if self._statistics is None:
+        """One plan for ranks that exchange something on the way, so that they do so in one order."""
+        if self._statistics is None and not self.supernet.divided:
             return plan
-        least = self._mesh.least(2 * plan.chunk + (not plan.recompute))
+        number = 2 * plan.chunk + (not plan.recompute)
+        least = agreed(number, self._mesh.ranks) if self.supernet.divided else self._mesh.least(number)
         return Plan(least // 2, recompute=least % 2 == 0)
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights, optimiser and the places in the streams of minibatches."""
+        """Weights, optimiser and the places in the streams of minibatches.
+
+        Where ranks hold parts of the weights, all call this, and rank 0 gets them whole.
+        """
+        keep = self._mesh.ranks.first
         return {
-            "supernet": self.supernet.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
+            "supernet": whole_weights(self.supernet, keep),
+            "optimizer": gathered(self._optimizer.state_dict(), keep),
             "train": self._train.state_dict(),
             "validation": self._validation.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continues where `state` was taken."""
-        self.supernet.load_state_dict(state["supernet"])
-        self._optimizer.load_state_dict(state["optimizer"])
+        load_module_(self.supernet, state["supernet"])
+        load_optimizer_(self._optimizer, state["optimizer"])
         self._train.load_state_dict(state["train"])
         self._validation.load_state_dict(state["validation"])
 
@@ -257,23 +303,25 @@ def initial_supernet(config: Config, space: SearchSpace, task: Task) -> Supernet
     return supernet
 
 
-def supernet_errors(config: Config, supernet: Supernet, task: Task) -> SupernetErrors:
+def supernet_errors(config: Config, supernet: Supernet, task: Task, ranks: Ranks = ALONE) -> SupernetErrors:
     """Quality on the validation part, as many networks at a time as the supernet takes.
 
     Args:
         config: the run's configuration.
         supernet, task: on one device.
+        ranks: that hold parts of the supernet's weights, where it is divided.
 
     Raises InputError where not even one network fits into the free memory.
     """
     batch = even_batch_size(task.size("validation"), config.evaluation.batch_size)
     count = supernet.networks_at_a_time(task.inputs(batch, "meta"), free_memory(task.device))
-    return SupernetErrors(
+    kind = ShardedErrors if supernet.divided else SupernetErrors
+    return kind(
         supernet,
         task,
         "validation",
         config.evaluation.batch_size,
-        count,
+        agreed(count, ranks) if supernet.divided else count,
         statistics_inputs(config, task) if supernet.calibrates else [],
     )
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return found
 
 
+def environment(**changes: str) -> dict[str, str]:
+    path = os.pathsep.join([str(FOLDER), os.environ.get("PYTHONPATH", "")])
+    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", **changes}
+
+
 def torchrun(folder: Path, *options: str, ranks: int = 2, **given: Any) -> str:
     """What ranks print."""
     command = [
@@ -47,15 +54,70 @@ def torchrun(folder: Path, *options: str, ranks: int = 2, **given: Any) -> str:
         "--standalone",
         f"--nproc-per-node={ranks}",
     ]
-    path = os.pathsep.join([str(FOLDER), os.environ.get("PYTHONPATH", "")])
     ended = subprocess.run(
         [*command, *options, ranked_run.__file__, json.dumps({"folder": str(folder), **given})],
-        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=600,
     )
     return ended.stdout + ended.stderr
+
+
+def as_ip(*arguments: str) -> None:
+    done = subprocess.run(["ip", *arguments], capture_output=True, text=True, timeout=30)
+    if done.returncode:
+        raise OSError(f"ip {' '.join(arguments)}: {done.stderr.strip()}")
+
+
+@pytest.fixture
+def hosts() -> Iterator[list[tuple[str, str]]]:
+    """Two network namespaces joined by a cable, as hosts: their names, which their ends have too, and addresses."""
+    if shutil.which("ip") is None:
+        pytest.skip("no ip of iproute2 to make network namespaces")
+    names, net = [f"mf{os.getpid() % 10**8}{end}" for end in "ab"], f"10.213.{os.getpid() % 256}"
+    found = [(name, f"{net}.{place}") for place, name in enumerate(names, 1)]
+    try:
+        try:
+            for name in names:
+                as_ip("netns", "add", name)
+            as_ip("link", "add", names[0], "netns", names[0], "type", "veth", "peer", names[1], "netns", names[1])
+            for name, address in found:
+                as_ip("-n", name, "address", "add", f"{address}/24", "dev", name)
+                for device in ("lo", name):
+                    as_ip("-n", name, "link", "set", device, "up")
+        except OSError as error:
+            pytest.skip(f"no network namespaces here: {error}")
+        yield found
+    finally:
+        for name in names:  # a cable goes with its ends
+            subprocess.run(["ip", "netns", "delete", name], capture_output=True, timeout=30)
+
+
+def test_two_hosts_end_as_the_run_of_one_process(folder: Path, hosts: list[tuple[str, str]]) -> None:
+    """They reach each other by the cable alone; rendezvous and ranks use its addresses."""
+    run = folder / "hosts"
+    options = ["--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", "--rdzv-id=hosts", "--max-restarts=0"]
+    command = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", *options]
+    given = json.dumps({"folder": str(folder), "searches": [{"out": str(run)}]})
+    started = [
+        subprocess.Popen(
+            ["ip", "netns", "exec", name, *command, f"--rdzv-endpoint={hosts[0][1]}:29400", f"--local-addr={address}",
+             f"--rdzv-conf=is_host={place == 0}", ranked_run.__file__, given],
+            env=environment(GLOO_SOCKET_IFNAME=name),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for place, (name, address) in enumerate(hosts)
+    ]  # fmt: skip
+    try:
+        told = [host.communicate(timeout=300)[0] for host in started]
+    finally:
+        for host in started:
+            host.kill()
+    assert "Ranks: 2; 2 divide the devices, 1 the minibatches" in "".join(told), told
+    assert networks(run) == networks(folder / "alone")
 
 
 def test_a_run_whose_rank_is_killed_ends_as_the_unbroken_run_of_one_process(folder: Path) -> None:

@@ -15,9 +15,10 @@ if not (torch.distributed.is_available() and torch.distributed.is_gloo_available
     pytest.skip("this torch has no gloo", allow_module_level=True)
 
 import ranked_searches
-from ranked_searches import MESHES, SEARCHES, found_on
+from ranked_searches import IN_PARTS, MESHES, SEARCHES, found_on
 from torch import Tensor
 
+from modnas_fast.bench.scaling_formula import phi_bytes, weight_messages
 from modnas_fast.mgd.descent import combine_devices
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.mesh import ALONE_MESH, shape_of_mesh
@@ -75,6 +76,24 @@ def test_every_mesh_searches_as_one_process(found: Found, size: int, shape: str,
         assert_close(found[size][rank][shape][name], wanted, f"rank {rank}")
 
 
+def test_a_search_in_parts_goes_on_with_other_ranks(found: Found) -> None:
+    """Its checkpoint is whole: of several ranks for one process, and of one process for several ranks."""
+    wanted = found[1][0]["1x1"][IN_PARTS]
+    for rank in range(2):
+        for way in ("fewer", "more"):
+            assert_close(found[2][rank]["2x1"]["continued"][way], wanted, f"{way}, rank {rank}")
+
+
+def test_ranks_hold_parts_of_the_weights_their_gradients_and_their_optimiser(found: Found) -> None:
+    *_, whole = found[1][0]["1x1"]["held"]
+    assert found[1][0]["1x1"]["held"] == [whole, whole, 2 * whole, 1, whole]
+    each = [rank["2x1"]["held"] for rank in found[2]]
+    assert [rank[3] for rank in each] == [1, 0], "rank 0 keeps tied weights as one tensor"
+    for place, factor in enumerate((1, 1, 2)):
+        assert sum(rank[place] for rank in each) == factor * whole
+        assert max(rank[place] for rank in each) < 0.55 * factor * whole
+
+
 @pytest.mark.parametrize("name", SEARCHES)
 def test_ranks_have_the_same_bits(found: Found, name: str) -> None:
     for size, shape in PLACES:
@@ -101,9 +120,11 @@ def test_a_step_exchanges_what_is_said(found: Found) -> None:
     for size, shape in PLACES:
         for rank in found[size]:
             sent = rank[shape]["messages"]
-            assert sent["phi"] == [8 * devices * (1 + options)], "of 8 bytes each; 4 in float32"
+            assert sent["phi"] == [phi_bytes(devices, options, 8)], "of 8 bytes each; 4 in float32"
+            assert sum(sent["phi"]) / 2 <= 8 * devices * options
             flags, *buckets = sent["w"]
             weights = rank[shape]["images side by side"]["supernet"].values()
+            assert sent["w"] == weight_messages([weight.numel() for weight in weights], 8)
             assert flags == 4 * len(weights) and sum(buckets) == 8 * sum(weight.numel() for weight in weights)
 
 

@@ -279,3 +279,14 @@ def test_bad_calls() -> None:
         architect(torch.zeros(1, 5), noise, generator=seeded())
     with pytest.raises(TypeError, match="floating-point"):
         architect(torch.zeros(1, 5, dtype=torch.int64), noise)
+
+
+def test_a_weighty_entropy_of_unequal_groups_has_a_finite_gradient() -> None:
+    """Places that a small group does not have are −∞ and add nothing, however large the factor."""
+    logits = torch.randn(3, 5, generator=seeded(1)).requires_grad_()
+    entropy = make_architect("reinmax", (3, 2), 1.0).entropy(logits)
+    (gradient,) = torch.autograd.grad(1e4 * entropy.sum(), logits)
+    each = [torch.distributions.Categorical(logits=part).entropy() for part in logits.split([3, 2], dim=-1)]
+    (wanted,) = torch.autograd.grad(1e4 * (each[0] + each[1]).sum(), logits)
+    torch.testing.assert_close(entropy, each[0] + each[1])
+    torch.testing.assert_close(gradient, wanted, rtol=1e-4, atol=1e-2)

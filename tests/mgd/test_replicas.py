@@ -138,3 +138,10 @@ def test_what_cannot_be_right_is_refused_in_one_line(answers: Answers, key: str,
     for answer in answers:
         for found in [answer[key]] if isinstance(answer[key], str) else answer[key]:
             assert found.startswith(text) and "\n" not in found
+
+
+def test_the_page_s_way_with_a_sharded_module_is_that_of_replicas(answers: Answers) -> None:
+    """The code of docs/solver.md, on two ranks."""
+    for answer in answers:
+        for own, wanted in answer["sharded_as_the_page_tells"].values():
+            torch.testing.assert_close(own, wanted, rtol=1e-10, atol=1e-12)

@@ -7,6 +7,7 @@ does not use is exactly 0 and reaches nothing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -50,7 +51,7 @@ class GPTSupernet(Supernet):
         self._made: dict[tuple[torch.dtype, torch.device], Options] = {}
         scale = space.scale
         width, ratio, heads = scale.widths[-1], scale.ratios[-1], scale.heads[-1]
-        layers = (Block(width, ratio, heads, scale.head_size, bias=True) for _ in range(scale.layers))
+        layers = (SharedBlock(width, ratio, heads, scale.head_size, bias=True) for _ in range(scale.layers))
         self.transformer = Transformer(vocabulary, width, layers)
         self.lm_head = nn.Linear(width, vocabulary, bias=False)
         self.lm_head.weight = self.transformer.wte.weight
@@ -91,6 +92,10 @@ class GPTSupernet(Supernet):
         hidden = hidden_states(self.transformer, state, onehot, self._choices(onehot), how)
         return LinearOutputs(hidden, self.lm_head.weight)
 
+    def divisible_layers(self) -> Sequence[nn.Module]:
+        """Those of the transformer."""
+        return list(self.transformer.h)
+
     def plan(self, x: Tensor, samples: int, computed: Computed, free: int | None, workers: int = 1) -> Plan:
         """As many samples at a time as fit; see `memory.plan`."""
         return memory.plan(self._pass(x, computed != "soft", computed == "weights"), samples, free, workers)
@@ -107,9 +112,9 @@ class GPTSupernet(Supernet):
 
     @property
     def _takes_prefixes(self) -> bool:
-        """Whether hard samples are computed one by one; on a GPU that would wait for them."""
+        """Whether hard samples are computed one by one, with all weights; on a GPU that would wait for them."""
         weight = self.lm_head.weight
-        return weight.device.type == "cpu" and weight.dtype in (torch.float32, torch.float64)
+        return not self.divided and weight.device.type == "cpu" and weight.dtype in (torch.float32, torch.float64)
 
     def _choices(self, onehot: Tensor) -> list[Choice]:
         """What hard samples [S, N] ask for."""
@@ -145,33 +150,38 @@ class GPTSupernet(Supernet):
         rotation = rotations(0, state.shape[1], self._space.scale.head_size, state)
         x = state[None] * masks.width[:, None, None]  # [S, B, L, E]
         for layer, block in enumerate(self.transformer.h):
-            arguments = block, x, layer, masks, rotation
+            arguments = x, layer, masks, rotation
             if recompute and torch.is_grad_enabled():
-                x = checkpoint(self._layer, *arguments, use_reentrant=False, preserve_rng_state=False)
+                x = checkpoint(block, *arguments, use_reentrant=False, preserve_rng_state=False)
             else:
-                x = self._layer(*arguments)
+                x = block(*arguments)
         return _norm(self.transformer.ln_f, x, masks.width) * masks.width[:, None, None]
 
-    def _layer(self, block: Block, x: Tensor, layer: int, masks: Masks, rotation: Tensor) -> Tensor:
-        added = self._attention(block, x, layer, masks, rotation) + self._mlp(block, x, layer, masks)
+
+class SharedBlock(Block):
+    """A layer of the largest network, computed for samples that may be soft."""
+
+    def forward(self, x: Tensor, layer: int, masks: Masks, rotation: Tensor) -> Tensor:  # type: ignore[override]
+        """Hidden states [S, B, L, E] behind layer number `layer`, of those before it."""
+        added = self._attention(x, layer, masks, rotation) + self._mlp(x, layer, masks)
         return x + masks.present[:, layer, None, None, None] * added
 
-    def _attention(self, block: Block, x: Tensor, layer: int, masks: Masks, rotation: Tensor) -> Tensor:
-        size, heads = self._space.scale.head_size, masks.heads[:, layer]
+    def _attention(self, x: Tensor, layer: int, masks: Masks, rotation: Tensor) -> Tensor:
+        size, heads = self.attn.head_size, masks.heads[:, layer]
         rows = heads.repeat_interleave(3 * size, dim=-1)
-        normed = _norm(block.norm_1, x, masks.width)
-        fused = _linear(block.attn.attn, normed, masks.width, rows, masks.bias)
+        normed = _norm(self.norm_1, x, masks.width)
+        fused = _linear(self.attn.attn, normed, masks.width, rows, masks.bias)
         grouped = fused.flatten(0, 1).unflatten(-1, (heads.shape[1], 3, size)).transpose(1, 2)  # [S B, H, L, 3, d_h]
         q, k, v = grouped.unbind(-2)
         attended = F.scaled_dot_product_attention(rotated(q, rotation), rotated(k, rotation), v, is_causal=True)
         channels = heads.repeat_interleave(size, dim=-1)
         joined = attended.transpose(1, 2).flatten(2).unflatten(0, fused.shape[:2])
-        return _linear(block.attn.proj, joined, channels, masks.width, masks.bias)
+        return _linear(self.attn.proj, joined, channels, masks.width, masks.bias)
 
-    def _mlp(self, block: Block, x: Tensor, layer: int, masks: Masks) -> Tensor:
+    def _mlp(self, x: Tensor, layer: int, masks: Masks) -> Tensor:
         hidden = masks.hidden[:, layer]
-        inner = F.gelu(_linear(block.mlp.fc, _norm(block.norm_2, x, masks.width), masks.width, hidden, masks.bias))
-        return _linear(block.mlp.proj, inner, hidden, masks.width, masks.bias)
+        inner = F.gelu(_linear(self.mlp.fc, _norm(self.norm_2, x, masks.width), masks.width, hidden, masks.bias))
+        return _linear(self.mlp.proj, inner, hidden, masks.width, masks.bias)
 
 
 def _linear(layer: nn.Linear, x: Tensor, inputs: Tensor, outputs: Tensor, bias: Tensor) -> Tensor:
