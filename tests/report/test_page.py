@@ -151,10 +151,10 @@ def test_how_often_bounds_hold_is_told(tmp_path: Path) -> None:
         page_html(read_run(write_run(tmp_path / "run", make_result(), None, predictor))),
         len(predictor["devices"]),
     )
-    assert "80 %, held out" in page and "81.2 %" in page and "4 of 5" in page and "93.8 %" in page
+    assert "80 %, held-out" in page and "81.2 %" in page and "4 of 5" in page and "93.8 %" in page
     assert f"how often bounds hold: {count - 2} of {count} devices" in page
     older = page_html(read_run(write_run(tmp_path / "older", make_result(), None, make_predictor())))
-    assert "80 %, held out" not in older and "how often bounds hold" not in older
+    assert "80 %, held-out" not in older and "how often bounds hold" not in older
 
 
 def test_history_and_predictor_may_be_absent(tmp_path: Path) -> None:

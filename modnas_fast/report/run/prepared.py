@@ -204,7 +204,7 @@ def _panel(result: Result, index: int, columns: Sequence[Column]) -> dict[str, A
     pairs = pairs_of(result)
     found = [(column.title, column.of(device), column) for column in columns]
     facts = [(title, column.cell(value).text) for title, value, column in found if value is not None]
-    judging = "random" if result.exhaustive else "held-out"
+    judging = _judging(result)
     sources = {point.source(each) for point in device.points for each in result.costs}
     facts.append(("Hypervolume over", _bounds(result, device)))
     return {
@@ -303,11 +303,16 @@ def _predictors(quality: Predictor, result: Result) -> list[dict[str, Any]]:
         every = ((index, device, quality.of(device, cost)) for index, device in enumerate(result.devices))
         if rows := [(index, device, part) for index, device, part in every if part is not None]:
             place = Place(f"predictor-all-{at}", f"Predicted over measured {cost.name}", caption, True)
-            found.append({"cost": cost, "place": place, "rows": rows, "coverage": _coverage(rows)})
+            found.append({"cost": cost, "place": place, "rows": rows, "coverage": _coverage(rows, _judging(result))})
     return found
 
 
-def _coverage(rows: Sequence[tuple[int, DeviceResult, CostPredictor]]) -> dict[str, Any] | None:
+def _judging(result: Result) -> str:
+    """What the networks are that judge predictions."""
+    return "random" if result.exhaustive else "held-out"
+
+
+def _coverage(rows: Sequence[tuple[int, DeviceResult, CostPredictor]], judging: str) -> dict[str, Any] | None:
     """Head and rows of how often bounds hold, and on how many devices too few networks tell; None in older runs."""
     levels = list(dict.fromkeys(level for *_, part in rows for level in part.coverage or {}))
     if not levels:
@@ -318,8 +323,8 @@ def _coverage(rows: Sequence[tuple[int, DeviceResult, CostPredictor]]) -> dict[s
         if any(each.held_out is not None or each.chosen is not None for each in found):
             cells = [cell for each in found for cell in (percent(each.held_out), _of(each.chosen))]
             told.append((index, device, cells))
-    names = [f"{percent(float(level), 0)}, {which}" for level in levels for which in ("held out", "chosen")]
-    return {"head": ["Device", *names], "rows": told, "lacking": len(rows) - len(told)}
+    names = [f"{percent(float(level), 0)}, {which}" for level in levels for which in (judging, "chosen")]
+    return {"head": ["Device", *names], "rows": told, "lacking": len(rows) - len(told), "judging": judging}
 
 
 def _of(pair: tuple[int, int] | None) -> str:
