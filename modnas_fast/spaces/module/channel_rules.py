@@ -53,20 +53,7 @@ def _follow(channels: Channels, node: fx.Node, name: str) -> None:
     of_tensor = isinstance(taken, fx.Node) and isinstance(channels.axes.get(taken), tuple)
     if name == "getitem" and isinstance(taken, fx.Node):
         getitem(channels, node, taken)
-    elif name in (
-        "add",
-        "sub",
-        "mul",
-        "truediv",
-        "div",
-        "iadd",
-        "isub",
-        "imul",
-        "add_",
-        "mul_",
-        "masked_fill",
-        "where",
-    ):
+    elif name in ARITHMETIC:
         BINARY.get(name.strip("_"), mixed)(channels, node)
     elif name in ("cat", "concat", "stack"):
         joined(channels, node, new=name == "stack")
