@@ -87,8 +87,8 @@ class FrontPoint(Point):
     measures: dict[str, float] = field(default_factory=dict, compare=False)
 
     def to_record(self, device: str, quality: Objective, kind: QualityKind) -> dict[str, Any]:
-        """One flat row of a table, as `Pick.to_record`, with the preference that led to the network."""
-        weights = dict(zip((quality.key, *self.costs), self.preference or ()))
+        """One flat row of a table, as `Pick.to_record`, with the preference that led to the network; None without."""
+        weights = dict(zip((quality.key, *self.costs), self.preference or [None] * (1 + len(self.costs))))
         return {
             "device": device,
             "architecture": self.architecture,

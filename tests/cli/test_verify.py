@@ -14,6 +14,7 @@ from modnas_fast.deployment import verifying
 from modnas_fast.deployment.kit import kit_id
 from modnas_fast.deployment.measuring import Here, Taken
 from modnas_fast.deployment.verifying import verified_pick
+from modnas_fast.result.content import listed_points
 from modnas_fast.result.measured_later import corrections, measured_later
 from modnas_fast.runtime.errors import InputError
 
@@ -35,7 +36,7 @@ def unmeasured(copied: Path) -> Path:
     content = json.loads((copied / "result.json").read_text())
     for entry in content["devices"]:
         entry |= {"measured": {}, "judged": {KEY: [1e-9, 1e9]}}
-        for point in (*entry["rays"], *entry["random"]):
+        for point in listed_points(entry):
             if point["architecture"] in known:
                 point["architecture"] = other
             point["error"] = errors[point["architecture"]]

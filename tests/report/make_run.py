@@ -182,7 +182,7 @@ def _device(name: str, split: str, scale: float, costs: tuple[str, ...], rng: np
         "predictor": {cost: {"spearman": 0.99 - 0.08 * rng.random(), "networks": 24} for cost in judged},
         "hypervolume_bounds": {"error": [0.0, 90.0], **ranges},
         "hypervolume": 0.92 + 0.03 * rng.random(), "hypervolume_random": 0.88 + 0.03 * rng.random(),
-        "distinct_nondominated": len(front), "rays": rays, "front": front,
+        "distinct_nondominated": len(front), "front_networks": len(front), "rays": rays, "front": front,
         "random": [_network(rng.integers(0, 5, 6).tolist(), scale, costs, rng) for _ in range(24)], "measured": {},
     }  # fmt: skip
 
