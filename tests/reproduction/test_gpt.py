@@ -94,7 +94,11 @@ def test_a_whole_reproduction_is_judged_and_says_so(tmp_path: Path) -> None:
         assert device.measured_hypervolume is not None and device.measured_hypervolume != device.exact_hypervolume
         for method in read.methods:
             run = method.runs[0]
-            assert set(run.devices) == set(run.parts) == {"P100", "rtx2080", "a100"}
+            assert set(run.devices) == {"P100", "rtx2080", "a100"}
+            if method.name == "modnas-all":  # the front of what it evaluated is none inside a width
+                assert not run.parts
+                continue
+            assert set(run.parts) == set(run.devices)
             assert all(set(parts) == {"e192", "e384", "e768"} for parts in run.parts.values())
     assert read.three_objectives is not None and read.three_objectives.objectives == ("perplexity", "latency", "energy")
     page = write_reproduction(tmp_path / "out").read_text()
