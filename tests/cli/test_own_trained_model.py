@@ -85,10 +85,10 @@ def test_a_killed_search_goes_on_with_the_models_weights(
     kept, begun = load_file(folder / "trained" / "supernet.safetensors"), own_trained.space().supernet().state_dict()
     assert kept.keys() == begun.keys() and all(torch.equal(kept[name], begun[name]) for name in begun)
     device = content["devices"][0]["name"]
-    ended = cli("export", "trained", folder / "trained-app", "--device", device, "--preference", "1,0", "--to", "safetensors")
+    ended = cli("export", "trained", folder / "cut", "--device", device, "--preference", "1,0", "--to", "safetensors")
     assert ended.code == 0, ended.err
-    chosen = own_trained.space().parse(json.loads((folder / "trained-app" / "manifest.json").read_text())["architecture"])
-    written = load_file(folder / "trained-app" / "network.safetensors")
+    chosen = own_trained.space().parse(json.loads((folder / "cut" / "manifest.json").read_text())["architecture"])
+    written = load_file(folder / "cut" / "network.safetensors")
     for name, weight in own_trained.space().build(chosen).state_dict().items():
         assert torch.equal(written[name], weight) or "running" in name or "num_batches" in name
 
