@@ -1,7 +1,9 @@
-"""The command line as a process, and one tiny run that the tests which only read it share."""
+"""The command line, as a process and in this one, and one tiny run that the tests which only read it share."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import resource
@@ -28,8 +30,8 @@ TINY = {
     "devices.heldout": 6,
     "devices.repeats": 2,
     "predictor.steps": 50,
-    "search.steps": 40,
-    "search.warmup_steps": 12,
+    "search.steps": 24,
+    "search.warmup_steps": 8,
     "search.refine_steps": 6,
     "search.refine_preferences": 3,
     "search.batch_size": 32,
@@ -104,9 +106,23 @@ class Cli:
         out, err = process.communicate(timeout=900)
         return Ended(process.returncode, out, err)
 
-    def search(self, run: str, *arguments: str | Path, memory: int | None = None, **changes: Any) -> Ended:
-        """A tiny search into a folder."""
-        return self("search", "--out", run, *self.settings(**changes), *arguments, memory=memory)
+    def here(self, *arguments: str | Path) -> Ended:
+        """A command run to its end in this process, which spares loading all libraries anew: quick.
+
+        An exception other than the entry point's own exit fails the test.
+        """
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            as_in_a_process(self.folder, self.cache, patch),
+            contextlib.redirect_stdout(io.StringIO()) as out,
+            contextlib.redirect_stderr(io.StringIO()) as err,
+        ):
+            code = call(patch, *arguments)
+        return Ended(code, out.getvalue(), err.getvalue())
+
+    def search(self, run: str, *arguments: str | Path, **changes: Any) -> Ended:
+        """A tiny search into a folder, in this process."""
+        return self.here("search", "--out", run, *self.settings(**changes), *arguments)
 
     def interrupt(self, number: signal.Signals, run: Path, after: int, *arguments: str | Path) -> Ended:
         """A search that gets a signal once its checkpoint holds more than `after` steps."""
@@ -164,32 +180,41 @@ def copied(run: Path, tmp_path: Path) -> Path:
 Command = Callable[..., Ended]
 
 
+@contextlib.contextmanager
+def as_in_a_process(folder: Path, cache: Path, patch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The folder, the environment and the one thread that a command's own process would have."""
+    patch.chdir(folder)
+    patch.setattr(sys, "path", [*sys.path])
+    for name, value in {**ENVIRONMENT, "MODNAS_CACHE": str(cache)}.items():
+        patch.setenv(name, value)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(int(ENVIRONMENT["OMP_NUM_THREADS"]))
+    yield
+    torch.set_num_threads(threads)
+
+
+def call(patch: pytest.MonkeyPatch, *arguments: str | Path) -> Any:
+    """Calls the entry point; its exit status."""
+    from modnas_fast.cli.app import main
+
+    patch.setattr(sys, "argv", ["modnas-fast", *map(str, arguments)])
+    try:
+        main()
+    except SystemExit as stop:
+        return stop.code or 0
+    return 0
+
+
 @pytest.fixture
 def command(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Iterator[Command]:
-    """The entry point called in this process, in a folder of the test's own: quick.
+    """The entry point called in this process, in a folder of the test's own."""
 
-    An exception other than the entry point's own exit fails the test.
-    """
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MODNAS_CACHE", str(cli.cache))
-    for name in ("COLUMNS", "OMP_NUM_THREADS"):
-        monkeypatch.setenv(name, ENVIRONMENT[name])
-    threads = torch.get_num_threads()
-    torch.set_num_threads(int(ENVIRONMENT["OMP_NUM_THREADS"]))
-
-    def call(*arguments: str | Path) -> Ended:
-        from modnas_fast.cli.app import main
-
-        monkeypatch.setattr(sys, "argv", ["modnas-fast", *map(str, arguments)])
+    def captured(*arguments: str | Path) -> Ended:
         capfd.readouterr()
-        code: Any = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = stop.code or 0
+        code = call(monkeypatch, *arguments)
         return Ended(code, *capfd.readouterr())
 
-    yield call
-    torch.set_num_threads(threads)
+    with as_in_a_process(tmp_path, cli.cache, monkeypatch):
+        yield captured

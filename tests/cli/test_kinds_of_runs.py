@@ -16,6 +16,7 @@ from report.browser import drawn, needs_browser, watch
 
 from modnas_fast import Result
 from modnas_fast.datasets import load_vocabulary
+from modnas_fast.result.content import answers_of
 from modnas_fast.spaces import NB201Space
 
 SPACE = NB201Space()
@@ -41,7 +42,7 @@ KINDS: dict[str, tuple[str, ...]] = {
         "space.decoder_widths=[8,16]", "--set", "space.encoder_ffns=[8,16]", "--set", "space.decoder_ffns=[8,16]",
         "--set", "space.inner=16", "--set", "space.encoder_depths=[2]", "--set", "space.decoder_depths=[1,2]",
         "--set", "space.encoder_heads=[2]", "--set", "space.cross_heads=[2]", "--set", "space.reaches=[1,2]",
-        "--set", "task.vocabulary=bytes", "--set", "search.refine_networks=16",
+        "--set", "task.vocabulary=bytes", "--set", "search.refine_networks=16", "--set", "devices.repeats=1",
         "--set", "objectives=[loss,latency,parameters]", *FEW,
     ),
     "photos": (
@@ -90,7 +91,7 @@ def kind(cli: Any, request: pytest.FixtureRequest) -> tuple[Any, str, Path]:
         options.remove("space.channels=2")
         options.remove("--set")
     folder = cli.folder / "kinds" / request.param.replace(" ", "-").replace(",", "")
-    ended = cli("search", "--out", folder, *options)
+    ended = cli.here("search", "--out", folder, *options)
     assert ended.code == 0, ended.err
     return cli, options, folder
 
@@ -100,7 +101,7 @@ def test_killed_it_ends_as_if_unbroken(kind: tuple[Any, list[str], Path]) -> Non
     broken = whole.with_name(f"{whole.name}-broken")
     ended = cli.interrupt(signal.SIGKILL, broken, 4, "--out", broken, *options)
     assert ended.code == -signal.SIGKILL and not (broken / "result.json").exists()
-    ended = cli("search", "--resume", broken)
+    ended = cli.here("search", "--resume", broken)
     assert ended.code == 0, ended.err
     assert "Continuing at step" in ended.err and "Training the metapredictor" not in ended.err
     assert cli.result(broken) == cli.result(whole)
@@ -198,7 +199,8 @@ def check_measures(run: Path, content: dict[str, Any]) -> None:
     """Every answer's network has its BLEU, and questions tell it, from answers.npz as from result.json."""
     told, result = content["measures"], Result.load(run)
     assert told["names"] == ["100 - BLEU"] and told["weights"] == "inherited" and told["part"] == "test"
-    assert set(told["networks"]) == {ray["architecture"] for entry in content["devices"] for ray in entry["rays"]}
+    answers = [point["architecture"] for entry in content["devices"] for point in answers_of(entry)]
+    assert set(told["networks"]) == set(answers)
     (run / "answers.npz").rename(run / "aside.npz")
     reference = Result.load(run)
     for name, entry in zip(result.devices, content["devices"], strict=True):

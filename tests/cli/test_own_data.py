@@ -43,9 +43,8 @@ def test_photos_are_scaled_down_and_searched_in_little_memory(cli: Any, tmp_path
     """Batches of 128 photos as they are, one per network, would take 1.9 GB each."""
     for seed, name in enumerate(("cat", "dog")):
         fill(tmp_path / "photos" / name, 8, size=(1280, 960), seed=seed)
-    ended = cli.search(
-        "photos", "--data", tmp_path / "photos", memory=8 << 30, **FEW, verify__networks=1, verify__epochs=1
-    )
+    settings = cli.settings(**FEW, verify__networks=1, verify__epochs=1)
+    ended = cli("search", "--out", "photos", "--data", tmp_path / "photos", *settings, memory=8 << 30)
     assert ended.code == 0, ended.err
     task = cli.result("photos")["task"]
     assert task["image"] == [3, 48, 64]
@@ -56,8 +55,9 @@ def test_photos_are_scaled_down_and_searched_in_little_memory(cli: Any, tmp_path
 def test_photos_at_full_size_are_refused_before_they_are_measured(cli: Any, tmp_path: Path) -> None:
     for seed, name in enumerate(("cat", "dog")):
         fill(tmp_path / "photos" / name, 8, size=(1280, 960), seed=seed)
-    settings = {**FEW, "task__resize": 512, "space__channels": 256, "search__batch_size": 8}
-    ended = cli.search("large", "--data", tmp_path / "photos", memory=8 << 30, **settings, verify__networks=0)
+    few = {**FEW, "task__resize": 512, "space__channels": 256, "search__batch_size": 8, "verify__networks": 0}
+    settings = cli.settings(**few)
+    ended = cli("search", "--out", "large", "--data", tmp_path / "photos", *settings, memory=8 << 30)
     assert ended.code == 2 and ended.err.splitlines()[-1].startswith("modnas-fast: ")
     assert "GB" in ended.err.splitlines()[-1] and "task.resize" in ended.err.splitlines()[-1]
     assert "Traceback" not in ended.err

@@ -20,11 +20,11 @@ def assert_equal_to_unbroken(cli: Any, name: str, run: Path) -> None:
 
 def test_after_kill_9_the_run_ends_as_if_unbroken(cli: Any, run: Path) -> None:
     broken = cli.folder / "killed"
-    ended = cli.interrupt(signal.SIGKILL, broken, 20, "--out", "killed", *cli.settings())
+    ended = cli.interrupt(signal.SIGKILL, broken, 12, "--out", "killed", *cli.settings())
     assert ended.code == -signal.SIGKILL
-    assert 20 < cli.steps(broken) < cli.total_steps
+    assert 12 < cli.steps(broken) < cli.total_steps
     assert not (broken / "result.json").exists() and not (broken / "evaluation.json").exists()
-    ended = cli("search", "--resume", "killed")
+    ended = cli.here("search", "--resume", "killed")
     assert ended.code == 0, ended.err
     assert f"of {cli.total_steps}" in ended.err and "Continuing at step" in ended.err
     assert_equal_to_unbroken(cli, "killed", run)
@@ -43,7 +43,7 @@ def test_signals_leave_a_checkpoint_and_say_how_to_go_on(cli: Any, run: Path) ->
     assert f"Continuing at step {first} of {cli.total_steps}" in ended.err
     assert first < cli.steps(stopped) < cli.total_steps
 
-    assert cli("search", "--resume", "stopped").code == 0
+    assert cli.here("search", "--resume", "stopped").code == 0
     assert_equal_to_unbroken(cli, "stopped", run)
 
 

@@ -226,7 +226,7 @@ def test_without_a_folder_to_write_to_but_the_run_nothing_is_lost(
     own = type(cli)(tmp_path)
     own.cache = Path("/proc/nothing/cache")
     few = {"verify__networks": 1, "search__steps": 2, "search__warmup_steps": 1, "search__refine_steps": 1}
-    ended = own.search("run", **few, report__plots=True)
+    ended = own("search", "--out", "run", *own.settings(**few, report__plots=True))
     assert ended.code == 0, ended.err
     (note,) = [line for line in ended.err.splitlines() if "cache" in line]
     assert note.startswith("  note: the cache /proc/nothing/cache/measurements cannot be used (")

@@ -32,7 +32,7 @@ def options(**changes: Any) -> list[str]:
 @pytest.fixture(scope="module")
 def whole(cli: Any) -> tuple[Path, Any]:
     """A finished run on tables, only to be read, and what its command printed."""
-    ended = cli("search", "--out", "tables", *options())
+    ended = cli.here("search", "--out", "tables", *options())
     assert ended.code == 0, ended.err
     return cli.folder / "tables", ended
 
