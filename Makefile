@@ -55,7 +55,7 @@ $(VENV)/created:
 	@touch $@
 
 $(VENV)/installed: $(VENV)/created pyproject.toml setup.py CMakeLists.txt constraints.txt $(CORE)
-	$(PIP) install -c constraints.txt --editable .
+	$(PIP) install -c constraints.txt --editable ".[search]"
 	@touch $@
 
 $(VENV)/installed-tests: $(VENV)/installed

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from modnas_fast.runtime.extras import named_extras
 from modnas_fast.runtime.lazy import names_from
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ _find = names_from(
 
 def _search(*arguments: Any, **options: Any) -> Any:
     """What the room modnas_fast.search answers when it is called."""
-    from modnas_fast.runs.api import search
+    with named_extras():
+        from modnas_fast.runs.api import search
 
     return search(*arguments, **options)
 

@@ -27,7 +27,6 @@ app = typer.Typer(
     name="modnas-fast",
     help="One search, many devices: the Pareto set of networks for each (MODNAS).",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )

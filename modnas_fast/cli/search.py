@@ -18,16 +18,18 @@ def search(
     data: Annotated[
         str | None,
         typer.Option(
-            help="Images: a folder with one sub-folder per class, or image parquet (file or folder). "
-            "Default: scikit-learn's digits, embedded."
+            help="Images: a folder with one sub-folder per class, or image parquet (file or folder); texts or pairs "
+            "of sentences with the presets for them. Default: scikit-learn's digits, embedded."
         ),
     ] = None,
     preset: Annotated[
         str | None,
         typer.Option(
-            help="Named starting point: digits, images (the default with --data) and cifar10-small, both with "
-            "--data; on NAS-Bench-201 and its tables of devices: nb201 (no images), nb201-supernet and nb201-paper "
-            "(with --data cifar10/); language models for a CPU: gpt-small (embedded texts, or --data texts/)."
+            help="Named starting point: digits, images (the default with --data), cifar10-small and mobilenet-small "
+            "(photos), each with --data; on NAS-Bench-201 and its tables of devices: nb201 (no images), nb201-supernet "
+            "and nb201-paper (with --data cifar10/); language models for a CPU: gpt-small (embedded texts, or --data "
+            "texts/); translation: hat-small (with --data pairs/); on other published tables: hw-gpt-bench, hat, "
+            "ofa-help."
         ),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file with changes to the preset.")] = None,

@@ -90,6 +90,17 @@ def decode(
     return _without_failed(torch.from_numpy(pixels), outcomes, notes)
 
 
+def pixels_of(item: Encoded, target: Target) -> np.ndarray:
+    """uint8 [C, H, W] of one image, as `decode` makes it of many. Raises InputError where it is unreadable."""
+    width, height = target.size
+    pixels = np.empty((3 if target.colour else 1, height, width), dtype=np.uint8)
+    with _quiet_pillow():
+        outcome = _fill(item, target, pixels)
+    if isinstance(outcome, Unreadable):
+        raise InputError(f"photo: {outcome.name} cannot be read: {outcome.reason}")
+    return pixels
+
+
 def _without_failed(images: Tensor, outcomes: Sequence[Seen | Unreadable], notes: list[str]) -> Decoded:
     """The images that could be read, with a note on the others."""
     kept = torch.tensor([i for i, outcome in enumerate(outcomes) if isinstance(outcome, Seen)])

@@ -5,10 +5,16 @@ from typing import TYPE_CHECKING
 from modnas_fast.runtime.lazy import names_from
 
 if TYPE_CHECKING:
+    from modnas_fast.deployment.classifier import Classifier
     from modnas_fast.deployment.deploying import Deployment, deploy
 
-__all__ = ["Deployment", "deploy"]
+__all__ = ["Classifier", "Deployment", "deploy"]
 
 __getattr__ = names_from(
-    __name__, {"Deployment": "modnas_fast.deployment.deploying", "deploy": "modnas_fast.deployment.deploying"}
+    __name__,
+    {
+        "Classifier": "modnas_fast.deployment.classifier",
+        "Deployment": "modnas_fast.deployment.deploying",
+        "deploy": "modnas_fast.deployment.deploying",
+    },
 )

@@ -57,6 +57,14 @@ def test_help_lists_the_commands(command: Any) -> None:
     assert bare.code in (0, 2) and "search" in bare.out + bare.err
 
 
+def test_the_shell_completes_commands_and_options(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_MODNAS_FAST_COMPLETE", "complete_bash")
+    for words, place, wanted in (("modnas-fast se", 1, ["search"]), ("modnas-fast search --pre", 2, ["--preset"])):
+        monkeypatch.setenv("COMP_WORDS", words)
+        monkeypatch.setenv("COMP_CWORD", str(place))
+        assert command().out.split() == wanted
+
+
 def test_version_as_a_process(cli: Any) -> None:
     ended = cli("--version")
     assert (ended.code, ended.out, ended.err) == (0, f"modnas-fast {modnas_fast.__version__}\n", "")

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from pictures import picture
+from PIL import Image
 from safetensors.torch import load_file
+from torch import nn
 
-from modnas_fast import Result
+from modnas_fast import InputError, Result
 from modnas_fast.cli.export import kept_promises
 from modnas_fast.datasets.registry import sha256_of
+from modnas_fast.deployment import Classifier
 
 ANY = ("--preference", "0.5,0.5")
 
@@ -50,10 +56,42 @@ def test_files_are_whole_tested_measured_and_told(command: Any, run: Path, tmp_p
     x = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(torch.export.load(out / "network.pt2").module()(x), network.eval()(x), atol=1e-4, rtol=0)
     assert pick.text in (out / "README.md").read_text() and not (out / "finetuning.pt").exists()
+    check_photos(out, network, manifest["preparation"], tmp_path)
     again = command("export", run, out, "--device", device, *ANY, "--finetune", "1", *formats)
     assert again.code == 0 and again.out == ended.out and "Fine-tuning" not in again.err
     other = command("export", run, out, "--device", device, *ANY)
     assert other.code == 2 and f"OUT: {out} already holds another export" in other.err
+
+
+def check_photos(out: Path, network: nn.Module, told: dict[str, Any], folder: Path) -> None:
+    """Probabilities of photos are the network's, of either file; what is no photo, and another file, is refused."""
+    pixels = picture(3, size=(8, 8), mode="L")
+    pixels.save(folder / "grey.png")
+    picture(4, size=(80, 60)).save(folder / "photo.jpg", quality=95)
+    x = (torch.from_numpy(np.array(pixels)) / 255 - told["mean"][0]) / told["std"][0]
+    wanted = network.eval()(x[None, None])[0].softmax(0)
+    found = Classifier(out).predict(folder / "grey.png")
+    assert list(found) == [told["classes"][place] for place in wanted.argsort(descending=True)]
+    assert list(found.values()) == pytest.approx(wanted.sort(descending=True).values.tolist(), abs=1e-4)
+    photo = Classifier(out).predict((folder / "photo.jpg").read_bytes())
+    assert sum(photo.values()) == pytest.approx(1) and list(photo.values()) == sorted(photo.values(), reverse=True)
+    Image.fromarray(np.full((8, 8), 40_000, dtype=np.uint16)).save(folder / "deep.png")
+    (folder / "text.png").write_text("no image")
+    for name, says in (("deep.png", "16 or 32 bits"), ("text.png", "cannot be read"), ("absent.png", "cannot be read")):
+        with pytest.raises(InputError, match=says):
+            Classifier(out).predict(folder / name)
+    other = Path(shutil.copytree(out, folder / "other"))
+    (other / "network.onnx").write_bytes((out / "network.int8.onnx").read_bytes())
+    with pytest.raises(InputError, match="is not the file that its manifest tells of"):
+        Classifier(other)
+    content = json.loads((other / "manifest.json").read_text())
+    del content["files"]["network.onnx"]
+    (other / "manifest.json").write_text(json.dumps(content))
+    assert list(Classifier(other).predict(folder / "grey.png")) == list(found), "by the ExportedProgram"
+    del content["files"]["network.pt2"]
+    (other / "manifest.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match="export with --to onnx"):
+        Classifier(other)
 
 
 #: the command in a process that kills itself in fine-tuning: three checkpoints, one for each step, and a step more

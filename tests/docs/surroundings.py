@@ -7,14 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pictures import picture
 from result.test_result import configuration, entry
 from torch import nn
 
 from modnas_fast import Device
 from modnas_fast.config import to_yaml
+from modnas_fast.datasets.registry import sha256_of
+from modnas_fast.deployment.formats import save
+from modnas_fast.deployment.manifest import MANIFEST, SCHEMA
 from modnas_fast.predictors.metapredictor import CostModel, MetaPredictor
 from modnas_fast.result.compose_answers import keep_answers
 from modnas_fast.runtime.checkpoint import save_weights
+from modnas_fast.runtime.files import write_json
 from modnas_fast.search.bilevel import initial_hypernet
 from modnas_fast.spaces import NB201Space
 
@@ -120,10 +125,29 @@ def answers() -> dict[str, Any]:
     return {}
 
 
+def deploy() -> dict[str, Any]:
+    """A run, the export of a network for two classes of photos, and a photo."""
+    write_run(Path("runs/digits-001"))
+    folder = Path("app")
+    folder.mkdir()
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 2)).eval()
+    save(network, torch.zeros(2, 3, 4, 4), {}, ("pt2",), folder)
+    content = {
+        "schema": SCHEMA,
+        "made_of": {},
+        "preparation": {"mean": [0.5] * 3, "std": [0.2] * 3, "classes": ["cat", "dog"]},
+        "data": {"image": [3, 4, 4]},
+        "files": {"network.pt2": {"sha256": sha256_of(folder / "network.pt2")}},
+    }
+    write_json(folder / MANIFEST, content)
+    picture(0, size=(40, 30)).save("photo.jpg")
+    return {}
+
+
 SURROUNDINGS = {
     "README.md": readme,
     "docs/answers.md": answers,
-    "docs/deploy.md": answers,
+    "docs/deploy.md": deploy,
     "docs/predictor.md": predictor,
     "docs/solver.md": training,
     "docs/supernet.md": supernet,
