@@ -16,6 +16,7 @@ LONG = (
     "deployment/test_formats.py::test_onnx_of_twenty_networks",
     "cli/test_reproduce.py::test_the_quick_reproduction_of_the_real_tables",
     "distributed/test_launches.py::test_killed_at_any_moment",
+    "docs/test_photos.py",
 )
 
 

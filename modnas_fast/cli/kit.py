@@ -53,6 +53,7 @@ def kit(
     from modnas_fast.deployment.kit import make_kit, not_of_a_kit
     from modnas_fast.result.folder import open_run
     from modnas_fast.runs.inputs import Inputs
+    from modnas_fast.runs.own_images import preset_of_images
     from modnas_fast.runtime.progress import Terminal
 
     if run is not None and (preset or data or space or set_):
@@ -62,7 +63,7 @@ def kit(
     else:
         named = {"space.name": space, "task.data": data}
         overrides = [*(f"{key}={value}" for key, value in named.items() if value), *(set_ or [])]
-        config = make_config(preset=preset, overrides=overrides)
+        config = make_config(preset=preset, overrides=overrides, preset_of_images=preset_of_images)
     best = _best(run, device, budget_of(max_), top, networks)
     terminal = Terminal()
     inputs = Inputs(config, terminal, remeasure=False, folder=lambda: run)

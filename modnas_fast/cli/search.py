@@ -138,10 +138,10 @@ def search(
         raise
     if isinstance(result, Path):  # rank 0 tells
         return
-    from modnas_fast.cli.tables import summary_tables
+    from modnas_fast.cli.tables import budget_tables, summary_tables
     from modnas_fast.runtime.terminal_table import show
 
-    show(*summary_tables(result))
+    show(*summary_tables(result), *(budget_tables(result, budgets) if budgets else ()))
     if started.run is not None and started.run.report_fault:
         again = f"modnas-fast report {shlex.quote(str(result.run))}"
         fault = started.run.report_fault

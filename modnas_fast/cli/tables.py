@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Mapping
 from statistics import fmean
 from typing import Any
 
 from rich.console import RenderableType
 
 from modnas_fast.result import Result
+from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.terminal_table import Column, FittedTable, WholeLine
 
 
@@ -22,6 +24,29 @@ def summary_tables(result: Result) -> list[RenderableType]:
             for number, entry in enumerate(result.content["verified"], 1)
         ]
     return parts + _distrust(result)
+
+
+def budget_tables(result: Result, budgets: Mapping[str, float]) -> list[RenderableType]:
+    """The network of least quality within the budgets for every device, and how to ask for more of it."""
+    asked = " ".join(f"--max {key}={value:g}" for key, value in budgets.items())
+    columns = [
+        Column("device"),
+        Column(f"{result.quality_kind} {result.quality.name}", right=True),
+        *(Column(cost.name, right=True) for cost in result.costs),
+        Column("network", rank=1),
+    ]
+    rows = []
+    for name in result.devices:
+        try:
+            pick = result.pick(name, max=budgets)
+        except InputError:  # nothing of it is within
+            rows.append([name, "none within", *("–" for _ in result.costs), ""])
+            continue
+        costs = [f"{cost.value:.4g} {cost.unit} ({cost.source})" for cost in pick.costs.values()]
+        rows.append([name, f"{pick.quality:.4g} {result.quality.unit}".rstrip(), *costs, pick.text])
+    title = f"Within {', '.join(f'{key} {value:g}' for key, value in budgets.items())}: the least {result.quality.name}"
+    more = f"modnas-fast pick {shlex.quote(str(result.run))} --device NAME {asked} --verify 5"
+    return [FittedTable(columns, rows, title), WholeLine(f"Measured before it is promised: {more}")]
 
 
 def _distrust(result: Result) -> list[RenderableType]:

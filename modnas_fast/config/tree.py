@@ -226,7 +226,7 @@ class DevicesConfig(Section):
     known closely by then, up to a third more where others disturb."""
     minutes: PositiveFloat = 10.0
     """What measuring this machine should take before the search, by an estimate: `repeats` falls to 3 where it would
-    take longer; where 3 take 6 times as long the run is refused."""
+    take longer; where 3 take 6 times as long the run is refused. Chosen networks, behind the search: a third of it."""
 
     @model_validator(mode="after")
     def _table_named(self) -> DevicesConfig:

@@ -61,7 +61,8 @@ class Profiler:
         """Measurements by setting name and canonical architecture string; what the cache holds is not repeated.
 
         Where it would take longer than it should fewer repeats are made, which `say` is told. Raises InputError where
-        there is not enough memory and, if `refuse`, where a few repeats take far too long as well.
+        there is not enough memory and, if `refuse`, where a few repeats take far too long as well; without it a third
+        of the time is what it should take.
         """
         networks = [(setting, self._canonical_texts(architectures)) for setting, architectures in wanted]
         missing = [
@@ -89,10 +90,11 @@ class Profiler:
         every = self._jobs(list(dict.fromkeys([*missing, *anchored])))
         jobs = [every[key] for key in missing]
         anchors = [Anchor(every[setting, text], self._first_ms(setting, text)) for setting, text in anchored]
-        enough = 60 * REFUSED_BEYOND * self._minutes / (WARMUP_ROUNDS + 1) if refuse else float("inf")
+        minutes = self._minutes if refuse else self._minutes / 3
+        enough = 60 * REFUSED_BEYOND * minutes / (WARMUP_ROUNDS + 1) if refuse else float("inf")
         seconds = seconds_per_round(list(every.values()), self._inputs, enough, self._prepare)
         what = f"{len(jobs)} networks on {len(settings)} settings"
-        repeats = affordable_repeats(seconds, self._repeats, self._minutes, say, refuse=refuse, what=what)
+        repeats = affordable_repeats(seconds, self._repeats, minutes, say, refuse=refuse, what=what)
         spare = self._repeats + self._repeats // 3 - repeats
         return measure(
             jobs,
@@ -100,7 +102,7 @@ class Profiler:
             repeats,
             on_percent,
             spare=spare,
-            limit_s=60 * self._minutes,
+            limit_s=60 * minutes,
             anchors=anchors,
             prepare=self._prepare,
         )

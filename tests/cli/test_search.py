@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 
+from modnas_fast import Result
+from modnas_fast.cli.tables import budget_tables
 from modnas_fast.devices.machine import native_formats
+from modnas_fast.runtime.terminal_table import show
 from modnas_fast.spaces import NB201Space
 
 FILES = {
@@ -149,6 +152,24 @@ def test_the_verified_network_is_measured_on_every_device(result: dict[str, Any]
     shown = [p for d in result["devices"] for p in d["front"] if p["architecture"] == network["architecture"]]
     assert shown and all(point["test"] == {"error": network["test"]} for point in shown)
     assert all(point["measured"]["latency_ms"] > 0 for point in shown)
+
+
+def test_budgets_that_were_asked_for_are_answered(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = Result.load(run)
+    name, *others = loaded.devices
+    costs = [point.costs["latency_ms"].value for point in loaded.front(name)]
+    least, most = min(costs), max(costs)
+    monkeypatch.setenv("COLUMNS", "300")
+    show(*budget_tables(loaded, {"latency_ms": most}))
+    told = capsys.readouterr().out
+    pick = loaded.pick(name, max={"latency_ms": most})
+    assert all(f" {device} " in told for device in (name, *others)) and pick.text in told
+    assert f"{pick.costs['latency_ms'].value:.4g} ms ({pick.costs['latency_ms'].source})" in told
+    assert f"--device NAME --max latency_ms={most:g} --verify 5" in " ".join(told.split())
+    show(*budget_tables(loaded, {"latency_ms": least / 1e3}))
+    assert capsys.readouterr().out.count("none within") == len(loaded.devices)
 
 
 def test_of_unseen_devices_only_the_reference_networks_are_measured_before(run: Path, result: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from pictures import picture
 from result.test_result import configuration, entry
@@ -131,13 +132,14 @@ def deploy() -> dict[str, Any]:
     folder = Path("app")
     folder.mkdir()
     network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 2)).eval()
-    save(network, torch.zeros(2, 3, 4, 4), {}, ("pt2",), folder)
+    pytest.importorskip("onnxscript")
+    save(network, torch.zeros(2, 3, 4, 4), {}, ("onnx",), folder)
     content = {
         "schema": SCHEMA,
         "made_of": {},
         "preparation": {"mean": [0.5] * 3, "std": [0.2] * 3, "classes": ["cat", "dog"]},
         "data": {"image": [3, 4, 4]},
-        "files": {"network.pt2": {"sha256": sha256_of(folder / "network.pt2")}},
+        "files": {"network.onnx": {"sha256": sha256_of(folder / "network.onnx")}},
     }
     write_json(folder / MANIFEST, content)
     picture(0, size=(40, 30)).save("photo.jpg")
@@ -148,6 +150,7 @@ SURROUNDINGS = {
     "README.md": readme,
     "docs/answers.md": answers,
     "docs/deploy.md": deploy,
+    "docs/photos.md": deploy,
     "docs/predictor.md": predictor,
     "docs/solver.md": training,
     "docs/supernet.md": supernet,

@@ -1,12 +1,13 @@
 """The estimator that compares samples, and the entropy of the architecture distribution."""
 
 import itertools
+from functools import partial
 
 import pytest
 import torch
 from torch import Tensor
 
-from modnas_fast.method.architect import make_architect, samples_per_device
+from modnas_fast.method.architect import compared, compared_in_order, make_architect, samples_per_device
 
 SIZES = (2, 3)
 
@@ -109,6 +110,25 @@ def test_descending_the_surrogate_finds_the_best_network() -> None:
         architect.surrogate(loss_of(samples)[:, None], samples, logits).sum().backward()
         optimizer.step()
     assert logits[0, :2].argmax() == 1 and logits[0, 2:].argmax() == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_many_samples_are_compared_in_order(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ties, weights of 0, an infinite loss, and one that is no number."""
+    generator = torch.Generator().manual_seed(0)
+    loss = torch.randint(0, 9, (40, 6), generator=generator).to(dtype)
+    loss[3, 4], loss[7, 5] = torch.nan, torch.inf
+    weights = torch.rand(40, 6, generator=generator, dtype=dtype) * (torch.rand(40, 6, generator=generator) < 0.8)
+    close = partial(torch.testing.assert_close, atol=50 * torch.finfo(dtype).eps, rtol=0)
+    close(compared_in_order(loss, weights), compared(loss, weights))
+    assert compared_in_order(loss, weights)[3, 4] == 0
+    monkeypatch.setattr("modnas_fast.method.architect.PAIRS", 0)
+    architect = make_architect("leave_one_out", SIZES)
+    logits = torch.randn(3, sum(SIZES), generator=generator, dtype=dtype, requires_grad=True)
+    samples = architect(logits.expand(4, 3, -1), generator=generator).flatten(0, 1)
+    found = architect.surrogate(loss[:12, :3], samples, logits)
+    monkeypatch.undo()
+    close(found, architect.surrogate(loss[:12, :3], samples, logits))
 
 
 @pytest.mark.parametrize("kind", ["reinmax", "leave_one_out", "softmax"])
