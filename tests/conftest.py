@@ -17,6 +17,8 @@ LONG = (
     "cli/test_reproduce.py::test_the_quick_reproduction_of_the_real_tables",
     "distributed/test_launches.py::test_killed_at_any_moment",
     "docs/test_photos.py",
+    "cli/test_kinds_of_runs.py::test_killed_it_ends_as_if_unbroken[formulas alone]",
+    "cli/test_kinds_of_runs.py::test_killed_it_ends_as_if_unbroken[measured here, judged by a truth]",
 )
 
 
