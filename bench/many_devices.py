@@ -1,6 +1,6 @@
 """A search on many devices: how long it takes, and how near fronts come to the exact ones, by devices in a step.
 
-    MODNAS_DATA=FOLDER modnas-fast bench many_devices [--devices N] [--per-step all,32] [--seed S] [--json FILE]
+    MODNAS_DATA=FOLDER modnas-fast bench many_devices [--devices N] [--per-step all,32,…] [--seed S] [--json FILE]
 
 Devices are virtual: mixtures of a few of HELP's settings of NAS-Bench-201, each setting's latencies in units of their
 median, with random shares and a random speed, so that every one knows all 15,625 networks. Each is searched by the
@@ -116,7 +116,7 @@ def options(arguments: list[str] | None) -> argparse.Namespace:
     """The options."""
     parser = Parser("many_devices", __doc__ or "")
     parser.add_argument("--devices", type=count, default=1000, help="virtual ones; default: 1000")
-    parser.add_argument("--per-step", type=_per_step, default=[None, 32], help="devices in a step; default: all,32")
+    parser.add_argument("--per-step", type=_per_step, default=[32], help="devices in a step, or all; default: 32")
     parser.add_argument("--seed", type=int, default=0, help="of devices and searches; default: 0")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="new: keep the table and the runs here")
     parser.add_argument("--quick", action="store_true", help="short searches: times and ratios mean little")
