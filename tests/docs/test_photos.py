@@ -52,7 +52,8 @@ def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         told = program.replace("{board}", str(folder)).replace("{small}", repr(SMALL))
         (programs / name).write_text(f"#!{sys.executable}\n{told}")
         (programs / name).chmod(0o755)
-    (programs / "python").symlink_to(sys.executable)
+    (programs / "python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    (programs / "python").chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.chdir(tmp_path)
     return folder
