@@ -35,7 +35,7 @@ check: $(VENV)/installed-check
 test: $(VENV)/installed-tests
 	$(BIN)/cmake -S . -B $(CORE_TESTS) -DMODNAS_FAST_PYTHON=OFF -DMODNAS_FAST_CUDA=off -DMODNAS_FAST_TESTS=ON \
 	  -DMODNAS_FAST_SANITIZE=ON
-	$(BIN)/cmake --build $(CORE_TESTS)
+	$(BIN)/cmake --build $(CORE_TESTS) --parallel $(shell getconf _NPROCESSORS_ONLN)
 	$(BIN)/ctest --test-dir $(CORE_TESTS) --output-on-failure
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile --durations=40
 

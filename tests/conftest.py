@@ -18,7 +18,11 @@ LONG = (
     "distributed/test_launches.py::test_killed_at_any_moment",
     "docs/test_photos.py",
     "cli/test_kinds_of_runs.py::test_killed_it_ends_as_if_unbroken[formulas alone]",
-    "cli/test_kinds_of_runs.py::test_killed_it_ends_as_if_unbroken[measured here, judged by a truth]",
+    "cli/test_kinds_of_runs.py::test_killed_it_ends_as_if_unbroken[language]",
+    "cli/test_kinds_of_runs.py::test_killed_it_ends_as_if_unbroken[measured here",
+    "report/test_own_style.py::test_a_matplotlibrc_changes_nothing[dark-",
+    "runs/test_run_on_hat_table.py::test_a_run_that_goes_on",
+    "test_other_package.py::test_killed",
 )
 
 
