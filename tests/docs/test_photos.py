@@ -34,9 +34,17 @@ source, target = (Path(word.replace("pi:", "{board}/")) for word in sys.argv[1:]
 target = target / source.name if target.is_dir() else target
 (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
 """,
+    # what was measured becomes what does not depend on the clock: the size of a network's file
     "ssh": """
-import subprocess, sys
-sys.exit(subprocess.run(sys.argv[2], shell=True, cwd="{board}").returncode)
+import json, subprocess, sys
+from pathlib import Path
+ended = subprocess.run(sys.argv[2], shell=True, cwd="{board}").returncode
+for path in Path("{board}").glob("*/results.jsonl"):
+    header, *lines = map(json.loads, path.read_text().splitlines())
+    for line in lines:
+        line.update(ms=(path.parent / line["network"]).stat().st_size / 1e5, disturbed=False)
+    path.write_text("".join(json.dumps(each) + chr(10) for each in (header, *lines)))
+sys.exit(ended)
 """,
     "pip": "",
 }
