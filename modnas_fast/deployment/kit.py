@@ -57,13 +57,15 @@ def make_kit(
         raise InputError(f"--batch: wanted at least 1, got {batch}")
     if "onnx" in formats:
         need("onnx", "onnxscript", "onnxruntime")
-    texts, references = drawn(inputs.space, networks, seed) if chosen is None else _with(chosen, inputs.space)
+    references = list(inputs.space.references)
+    texts = drawn(inputs.space, networks, seed) if chosen is None else list(dict.fromkeys([*references, *chosen]))
     task = inputs.task.to("cpu")
     x = task.inputs(batch)
     about = {
         "space": inputs.config.space.name,
         "arguments": inputs.config.space.arguments,
         "built_with": json.loads(json.dumps(inputs.network)),
+        "references": references,
         "networks": texts,
         "formats": list(formats),
         "input": _told_input(x, inputs.network),
@@ -114,9 +116,9 @@ def not_of_a_kit(inputs: Inputs) -> list[str]:
     ]
 
 
-def drawn(space: SearchSpace, count: int, seed: int) -> tuple[list[str], list[str]]:
-    """Networks of a kit, and those of them that are references. Raises InputError for too few."""
-    references = list(space.references)
+def drawn(space: SearchSpace, count: int, seed: int) -> list[str]:
+    """Networks of a kit, the references first, each once. Raises InputError for too few."""
+    references = list(dict.fromkeys(space.references))
     if count < len(references):
         raise InputError(
             f"--networks: wanted at least the {len(references)} references, got {count}; a search wants "
@@ -126,13 +128,7 @@ def drawn(space: SearchSpace, count: int, seed: int) -> tuple[list[str], list[st
     known = {a.text for a in space.decode(space.canonical(space.encode([space.parse(t) for t in references])))}
     pool = space.candidates(max(4096, 4 * count), generator)
     others = [a.text for a in space.decode(pool[torch.randperm(len(pool), generator=generator)]) if a.text not in known]
-    return [*references, *others[: count - len(references)]], references
-
-
-def _with(chosen: Sequence[str], space: SearchSpace) -> tuple[list[str], list[str]]:
-    """The references and the chosen networks, each once; and the references."""
-    references = list(space.references)
-    return list(dict.fromkeys([*references, *chosen])), references
+    return [*references, *others[: count - len(references)]]
 
 
 def kit_id(content: dict[str, Any]) -> str:

@@ -16,11 +16,13 @@ import torch
 from modnas_fast.config import make_config
 from modnas_fast.deployment.kit import drawn, kit_id, make_kit, not_of_a_kit
 from modnas_fast.deployment.kit_results import add_device, read_results
+from modnas_fast.deployment.measuring import FromKit
 from modnas_fast.runs.inputs import Inputs
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.files import read_json
 from modnas_fast.runtime.progress import Silent
-from modnas_fast.spaces import NB201Space
+from modnas_fast.spaces import NB201Space, SearchSpace
+from modnas_fast.spaces.mobilenetv3.space import MobileNetV3Space
 from modnas_fast.tasks.language import LanguageModelling
 
 SPACE = NB201Space()
@@ -152,33 +154,51 @@ def test_what_a_kit_does_not_measure_is_told() -> None:
 
 
 def test_references_come_first_and_none_stands_twice() -> None:
-    texts, references = drawn(SPACE, 60, 0)
-    assert texts[:10] == references == list(SPACE.references)
+    texts = drawn(SPACE, 60, 0)
+    assert texts[:10] == list(SPACE.references)
     functions = {a.text for a in SPACE.decode(SPACE.canonical(SPACE.encode([SPACE.parse(t) for t in texts])))}
     assert len(functions) == len(texts) == 60
     with pytest.raises(InputError, match="--networks: wanted at least the 10 references, got 9"):
         drawn(SPACE, 9, 0)
 
 
+def test_a_space_that_names_references_twice_has_them_written_once_and_told_ten_times(tmp_path: Path) -> None:
+    space = MobileNetV3Space("small", kernels=(3,))
+    path = write(tmp_path / "r.jsonl", space=space)
+    once = list(dict.fromkeys(space.references))
+    assert len(once) == 9 and drawn(space, 40, 0)[:9] == once and len(set(drawn(space, 40, 0))) == 40
+    found = read_results(path)
+    assert found.references == list(space.references)
+    embedding = read_json(add_device("phone", found, tmp_path)["pick"])
+    assert embedding == pytest.approx([1.0 + once.index(text) for text in space.references], rel=0.011)
+    taken = FromKit(path, space).costs(once)["latency_ms"]
+    assert taken.references == embedding and len(taken.networks) == 9
+    with pytest.raises(InputError, match="--results: .* is of a kit of another space"):
+        FromKit(path, SPACE)
+
+
 # ---- what the script wrote ----
 
 
-def header(networks: int) -> dict[str, Any]:
-    texts, references = drawn(SPACE, networks, 0)
+def header(networks: int, space: SearchSpace) -> dict[str, Any]:
     entries = [
-        {"file": f"{number:03d}.onnx", "architecture": text, "reference": text in references, "sha256": ""}
-        for number, text in enumerate(texts)
+        {"file": f"{number:03d}.onnx", "architecture": text, "reference": text in space.references, "sha256": ""}
+        for number, text in enumerate(drawn(space, networks, 0))
     ]
-    kit: dict[str, Any] = {"schema": 1, "about": {}, "input": {}, "networks": entries}
+    about = {"references": list(space.references)}
+    kit: dict[str, Any] = {"schema": 1, "about": about, "input": {}, "networks": entries}
     kit["id"] = kit_id(kit)
     return {"kit": kit, "setting": {}, "machine": {}}
 
 
 def write(
-    path: Path, networks: int = 40, change: Callable[[dict[str, Any]], dict[str, Any] | None] = lambda x: x
+    path: Path,
+    networks: int = 40,
+    change: Callable[[dict[str, Any]], dict[str, Any] | None] = lambda x: x,
+    space: SearchSpace = SPACE,
 ) -> Path:
     """Ten rounds in which network k takes 1 + k ms, and 1 % more or less."""
-    lines = [json.dumps(header(networks))]
+    lines = [json.dumps(header(networks, space))]
     for number in range(10):
         for at in range(networks):
             value = (1 + at) * (1 + 0.01 * (-1) ** number)
@@ -210,7 +230,7 @@ def test_ten_references_serve_pick_alone(tmp_path: Path) -> None:
 def test_networks_without_values_are_named(tmp_path: Path) -> None:
     path = write(tmp_path / "r.jsonl", change=lambda line: None if line["network"] == "039.onnx" else line)
     found = read_results(path)
-    assert found.missing == [drawn(SPACE, 40, 0)[0][39]] and len(found.values["latency_ms"]) == 39
+    assert found.missing == [drawn(SPACE, 40, 0)[39]] and len(found.values["latency_ms"]) == 39
 
 
 @pytest.mark.parametrize(
