@@ -19,7 +19,9 @@
     line.hidden = !count;
     line.firstElementChild.textContent = count === 1 ? "1 network chosen" : `${count} networks chosen`;
     panel.querySelectorAll("[data-network]").forEach((each) => {
-      each.classList.toggle("chosen", choices.get(panel).has(Number(each.dataset.network)));
+      const chosen = choices.get(panel).has(Number(each.dataset.network));
+      each.classList.toggle("chosen", chosen);
+      each.querySelector(".choose").setAttribute("aria-pressed", String(chosen));
     });
     panel.querySelectorAll(".plot").forEach(draw);
   }
@@ -44,9 +46,9 @@
   panels.forEach((panel) => {
     panel.querySelector(".choice button").addEventListener("click", () => choose(panel, []));
     panel.querySelectorAll("[data-network]").forEach((each) => {
-      each.addEventListener("click", () => {
+      each.addEventListener("click", (event) => {
         // Whoever marks a text to copy it chooses nothing.
-        if (!String(getSelection())) toggle(panel, Number(each.dataset.network));
+        if (event.target.closest(".choose") || !String(getSelection())) toggle(panel, Number(each.dataset.network));
       });
     });
   });

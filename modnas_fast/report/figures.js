@@ -67,7 +67,11 @@ const { draw, choices } = (() => {
   function draw(place) {
     const { data, layout } = figures[place.dataset.figure];
     const traces = withChoice(place, withVisibility(place, data));
-    Plotly.react(place, traces, layoutOf(layout), configOf(place, layout));
+    Plotly.react(place, traces, layoutOf(layout), configOf(place, layout)).then(() => {
+      // Words stand for the picture; its buttons stay. Every figure in space would have the same id.
+      place.querySelectorAll(".main-svg").forEach((svg) => svg.setAttribute("aria-hidden", "true"));
+      place.querySelectorAll("#scene").forEach((scene) => scene.removeAttribute("id"));
+    });
   }
 
   // One figure per turn, so that a page with many of them answers while they are drawn.

@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from modnas_fast.report import marks
+from modnas_fast.report.described import describe
 from modnas_fast.report.drawings import Drawings
 from modnas_fast.report.own_style import own_style
 from modnas_fast.runtime.errors import InputError
@@ -54,6 +55,7 @@ def environment() -> Environment:
         "draw_network": draw_network,
         "drawing_legend": drawing_legend,
         "colour": marks.colour,
+        "describe": describe,
         "method_symbol": marks.method_symbol,
         "RANDOM_COLOUR": marks.RANDOM_COLOUR,
         "SPLITS": marks.SPLITS,

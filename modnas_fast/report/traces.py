@@ -1,7 +1,8 @@
 """Figures as Plotly's plain JSON, `{"data": [traces], "layout": {...}}`: what those of both reports are made from.
 
-A trace that a button of the page hides carries the index of its device or method as `meta`. Names reach Plotly
-escaped, because it reads its texts as a subset of HTML.
+A trace that a button of the page hides carries the index of its device or method as `meta`. Where traces share a name,
+`legendgroup` says what tells one from the others in words. Names reach Plotly escaped, because it reads its texts as a
+subset of HTML.
 """
 
 from __future__ import annotations

@@ -91,6 +91,24 @@ def test_a_click_chooses_a_network_everywhere_and_another_lets_go(page: Path, tm
         assert let_go == everything
 
 
+def test_a_button_of_a_row_chooses_its_network_by_keyboard(page: Path, tmp_path: Path) -> None:
+    act = """
+      const buttons = [...panel.querySelectorAll("tr[data-network] .choose")];
+      const pressed = () => buttons.filter((each) => each.getAttribute("aria-pressed") === "true").length;
+      buttons[1].focus();
+      const focused = document.activeElement === buttons[1];
+      getSelection().selectAllChildren(buttons[0].closest("tr"));  // what somebody marked stops a mouse only
+      buttons[1].click();
+      const number = Number(buttons[1].closest("tr").dataset.network);
+      window.seen = {focused, number, chosen: now(), pressed: pressed()};
+      buttons[1].click();
+      window.seen.after = pressed();"""
+    _, troubles, seen = watch(page, tmp_path, HELPERS + act)
+    assert troubles == []
+    assert seen["focused"] and (seen["pressed"], seen["after"]) == (1, 0)
+    assert seen["chosen"]["rows"] == seen["chosen"]["front-0"] == [seen["number"]]
+
+
 def test_a_box_chooses_several_and_the_button_shows_all(page: Path, tmp_path: Path) -> None:
     act = """
       window.seen = [now()];

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -220,7 +221,7 @@ def test_what_a_trained_network_writes_is_shown_as_text(tmp_path: Path) -> None:
     write_report(run)
     text = (run / "report.html").read_text(encoding="utf-8")
     shown = '<span class="prompt">if a &lt;b&gt;</span> &amp;amp; c:\n  &lt;script&gt;x</blockquote>'
-    assert text.count("<blockquote>") == 1 and shown in text and "seed 5</figcaption>" in text
+    assert text.count("<blockquote tabindex") == 1 and shown in text and "seed 5</figcaption>" in text
 
 
 def test_a_damaged_drawing_is_told(tmp_path: Path) -> None:
@@ -360,5 +361,32 @@ def test_measurements_that_are_not_trustworthy_are_marked_with_the_reason(tmp_pa
     result["devices"][1]["trust"] = {"latency_ms": {"trustworthy": False, "why": "9 of <20> rounds disturbed"}}
     page = page_html(read_run(write_run(tmp_path / "doubtful", result)))
     assert f"⚠ Not trustworthy: measurements on {name} (9 of &lt;20&gt; rounds disturbed)." in page
-    beside = page.count('<abbr class="doubt" title="not trustworthy: 9 of &lt;20&gt; rounds disturbed">⚠</abbr>')
-    assert beside >= 2 and page.count("⚠") == beside + 1  # in the table and in the device's own part
+    why = "not trustworthy: 9 of &lt;20&gt; rounds disturbed"
+    beside = page.count(f'<span class="doubt" title="{why}">⚠<span class="sr">{why}</span></span>')
+    assert beside >= 2 and page.count("⚠") == beside + 1  # in the table and the device's own part; a note
+
+
+def test_every_figure_is_told_in_words_and_as_a_table(page: Page) -> None:
+    ids = {attributes.get("id") for _, attributes in page.elements}
+    places = [attributes for _, attributes in page.elements if "data-figure" in attributes]
+    assert places and all(place["aria-describedby"] in ids for place in places)
+    groups = [a["aria-label"] for _, a in page.elements if a.get("role") == "group" and "tabindex" in a]
+    assert sum(": " in str(label) for label in groups) == len(places)
+    device = make_result()["devices"][0]
+    low, high = (f(point["latency_ms"] for point in device["random"]) for f in (min, max))
+    assert f"random search (predicted): 24 points, latency (ms) {low:.3g} to {high:.3g}, error (%)" in page.text
+    first, last = (make_history()["hypervolume"]["values"][step][0] for step in (0, -1))
+    assert "lines of hypervolume (of 1)" in page.text or f"from {first:.3f} to {last:.3f}" in page.text
+
+
+def test_dark_colours_are_for_screens_alone(run: Path) -> None:
+    asked = re.findall(r"@media ([^{]*prefers-color-scheme[^{]*) {", (run / "report.html").read_text(encoding="utf-8"))
+    assert asked[0] == "screen and (prefers-color-scheme: dark)" and not [each for each in asked if "print" in each]
+
+
+def test_headings_go_down_one_by_one_and_the_first_link_skips_to_the_content(page: Page) -> None:
+    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(below <= above + 1 for above, below in pairwise(levels))
+    link = next(attributes for tag, attributes in page.elements if tag == "a")
+    assert link["href"] == "#main" and ("main", {"id": "main", "tabindex": "-1"}) in page.elements

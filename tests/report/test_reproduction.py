@@ -58,14 +58,14 @@ def test_every_figure_has_its_place_and_every_place_its_figure(page: Page) -> No
 def test_every_link_of_the_bar_has_its_part(page: Page) -> None:
     links = [a["href"] for tag, a in page.elements if tag == "a"]
     anchors = ["#" + a["id"] for tag, a in page.elements if tag == "section"]
-    assert links == anchors
-    assert len(links) == 11
+    assert links == ["#main", *anchors]
+    assert len(links) == 12
 
 
 def test_every_part_has_its_table(page: Page) -> None:
     captions = [a["aria-label"] for _, a in page.elements if a.get("role") == "region"]
     assert len(captions) == 8
-    assert [tag for tag, _ in page.elements].count("table") == 8
+    assert [tag for tag, _ in page.elements].count("table") == 8 + len(FIGURES), "and one in the place of each figure"
 
 
 def test_axes_carry_their_units(page: Page) -> None:

@@ -76,8 +76,8 @@ def cosine_figure(history: History) -> Figure:
     smooth = running_mean(history.gradient_cosine, smoothing_window(len(history.step)))
     hover = "step %{x}: %{y:.3f}"
     faint: dict[str, Any] = {"line": {"color": RANDOM_COLOUR, "width": 1}, "opacity": 0.5}
-    raw = scatter(history.step, history.gradient_cosine, "", "lines", hover, **faint)
-    line = scatter(history.step, smooth, "", "lines", hover, line={"color": colour(0), "width": 2})
+    raw = scatter(history.step, history.gradient_cosine, "every step", "lines", hover, **faint)
+    line = scatter(history.step, smooth, "smoothed", "lines", hover, line={"color": colour(0), "width": 2})
     y = axis("mean cosine", zeroline=True, zerolinecolor=FAINT)
     return figure([line] if smooth == history.gradient_cosine else [raw, line], axis("search step"), y)
 
@@ -141,6 +141,7 @@ def _random_level(steps: Sequence[int], index: int, result: Result) -> Figure:
     return scatter(
         [behind], [device.hypervolume_random], device.name, meta=index, cliponaxis=False,
         hover="%{fullData.name}, random search: %{y:.3f}",
+        legendgroup="random search, drawn behind the last step",
         marker={"symbol": "diamond-open", "size": 8, "color": colour(index)},
     )  # fmt: skip
 
