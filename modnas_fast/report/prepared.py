@@ -13,12 +13,14 @@ Facts = Sequence[tuple[str, str]]
 
 
 class Tile(NamedTuple):
-    """A key figure in a box of its own."""
+    """A key figure in a box of its own; with the tone "warn" or "alarm" it stands out, and advice says what to do."""
 
     title: str
     value: str
     detail: str
     kind: str = ""
+    tone: str = ""
+    advice: str = ""
 
 
 class Place(NamedTuple):

@@ -363,7 +363,39 @@ def test_measurements_that_are_not_trustworthy_are_marked_with_the_reason(tmp_pa
     assert f"⚠ Not trustworthy: measurements on {name} (9 of &lt;20&gt; rounds disturbed)." in page
     why = "not trustworthy: 9 of &lt;20&gt; rounds disturbed"
     beside = page.count(f'<span class="doubt" title="{why}">⚠<span class="sr">{why}</span></span>')
-    assert beside >= 2 and page.count("⚠") == beside + 1  # in the table and the device's own part; a note
+    assert beside >= 2 and page.count("⚠") == beside + 2  # in the table and the device's own part; a note and a tile
+
+
+def tiles(page: Page) -> list[str]:
+    """The classes of the tiles that stand out, in their order."""
+    kinds = [(attributes.get("class") or "").split() for tag, attributes in page.elements if tag == "li"]
+    return [kind[-1] for kind in kinds if kind[:1] == ["tile"] and kind[-1] in ("warn", "alarm")]
+
+
+def test_numbers_that_alarm_stand_out_and_say_what_to_do(tmp_path: Path) -> None:
+    assert tiles(Page(page_html(read_run(write_run(tmp_path / "calm", make_result()))))) == []
+    result = make_result()
+    first, second, *_ = result["devices"]
+    for device in result["devices"]:
+        device["hypervolume"] = device["hypervolume_random"] - 0.01
+    first["noise"]["latency_ms"] = 0.07
+    second["predictor"]["latency_ms"]["spearman"] = 0.6
+    first["trust"] = {"latency_ms": {"trustworthy": False, "why": "9 of 20 rounds disturbed"}}
+    for network in result["verified"]:
+        for costs in network["costs"].values():
+            costs["latency_ms"]["predicted"] = 1.2 * costs["latency_ms"]["measured"]
+    page = Page(page_html(read_run(write_run(tmp_path / "run", result))))
+    assert tiles(page) == ["alarm", "alarm", "warn", "warn", "alarm", "warn"]
+    for text in (
+        "Random networks do as well", "1 of 5", "Choose by measured costs",
+        f"on {first['name']}, the noisiest", "Search again while", f"{second['name']} 0.600: Measure what",
+    ):  # fmt: skip
+        assert text in page.text
+
+
+def test_words_of_the_summary_are_explained(page: Page) -> None:
+    for word in ("Hypervolume", "Noise", "Spearman", "Rays", "Split"):
+        assert re.search(rf"{word}[A-Z][^|]*\.", page.text)
 
 
 def test_every_figure_is_told_in_words_and_as_a_table(page: Page) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from modnas_fast.report.marks import (
@@ -12,7 +12,6 @@ from modnas_fast.report.marks import (
     SPLITS,
     capital,
     count,
-    duration,
     mean,
     number,
     percent,
@@ -21,19 +20,20 @@ from modnas_fast.report.marks import (
     span,
     spread,
 )
-from modnas_fast.report.prepared import Cell, Facts, Place, Tile, averages, machine_words, software_words
+from modnas_fast.report.prepared import Cell, Facts, Place, machine_words, software_words
 from modnas_fast.report.quantities import Quantity
 from modnas_fast.report.run.contents import (
     CostPredictor,
     Coverage,
     DeviceResult,
     FrontPoint,
-    Pair,
     Predictor,
     Result,
     RunContents,
 )
 from modnas_fast.report.run.fronts import TRIANGLE, front_name, networks_of, pairs_of, value_words
+from modnas_fast.report.run.limits import TERMS
+from modnas_fast.report.run.tiles import relative_errors, tiles_of
 
 CELLS_SHOWN = 6
 
@@ -64,7 +64,8 @@ def prepare(contents: RunContents) -> dict[str, Any]:
     return {
         "title": f"MODNAS search: {result.task.name} on {result.space.name}",
         "about": _facts(result),
-        "tiles": _tiles(every),
+        "tiles": tiles_of(every),
+        "terms": TERMS,
         "doubted": [device for device in every.devices if device.doubt],
         "many": _many(every, result),
         "result": result,
@@ -237,46 +238,6 @@ def _bounds(result: Result, device: DeviceResult) -> str:
     return "; ".join(words)
 
 
-def _tiles(result: Result) -> list[Tile]:
-    splits = {split: [device for device in result.devices if device.split == split] for split in SPLITS}
-    tiles = [_hypervolume_tile(group, split, result.exact_front) for split, group in splits.items() if group]
-    rays = max(len(device.rays) for device in result.devices)
-    on_rays = mean(device.distinct_nondominated for device in result.devices)
-    networks = mean(len(device.front) for device in result.devices)
-    by_rays = f"mean over devices; {number(on_rays, 1)} by {rays} rays alone"
-    tiles.append(Tile("Networks per front", number(networks, 1), by_rays))
-    for cost in result.costs:
-        if any(cost.key in device.predictor for device in result.devices):
-            tiles.append(_spearman_tile(result, cost, splits["search"], splits["unseen"]))
-        pairs = [network.pair(device, cost) for network in result.verified for device in result.devices]
-        if errors := _relative_errors(pairs):
-            counts = f"{len(errors)} measurements of {len(result.verified)} networks"
-            middle = percent(statistics.median(errors))
-            tiles.append(Tile("Verified", middle, f"deviation of {cost.name}, median over {counts}"))
-    if result.seconds:
-        tiles.append(Tile("Whole run", duration(sum(result.seconds.values())), "all stages, as measured"))
-    return tiles
-
-
-def _hypervolume_tile(group: Sequence[DeviceResult], split: str, exact_front: str) -> Tile:
-    ours, random, ratio = averages(group, "hypervolume", "hypervolume_random", "hypervolume_ratio").values()
-    versus = f"random search {number(random)}"
-    if ours is not None and random:
-        versus += f" ({percent(ours / random - 1, signed=True)})"
-    if ratio is not None:
-        versus += f"; {percent(ratio)} of the {exact_front}"
-    return Tile(f"Hypervolume, {split}", number(ours), f"mean of {len(group)}; {versus}", split)
-
-
-def _spearman_tile(result: Result, cost: Quantity, *splits: Sequence[DeviceResult]) -> Tile:
-    merits = [[d.predictor[cost.key] for d in group if cost.key in d.predictor] for group in splits]
-    search, unseen = (mean(merit.spearman for merit in group) for group in merits)
-    networks = max((merit.networks or 0 for group in merits for merit in group), default=0)
-    judged_on = f"{networks} held-out networks" if networks and not result.exhaustive else result.judged_on
-    beside = f"; unseen {number(unseen)}" if unseen is not None else ""
-    return Tile("Predictor, Spearman", number(search), f"{cost.name}, search devices, on {judged_on}{beside}")
-
-
 def _history(contents: RunContents) -> list[Place]:
     """The figures over the search's steps, whether or not anything was logged for them."""
     log = contents.history
@@ -341,16 +302,12 @@ def _matrices(result: Result) -> list[tuple[Quantity, list[tuple[Any, ...]]]]:
     matrices = []
     for cost in result.costs:
         rows = [(i, device, [n.pair(device, cost) for n in result.verified]) for i, device in enumerate(result.devices)]
-        measured = [(*row, errors) for row in rows if any(row[2]) for errors in [_relative_errors(row[2])]]
+        measured = [(*row, errors) for row in rows if any(row[2]) for errors in [relative_errors(row[2])]]
         if measured:
             matrices.append(
                 (cost, [(*row, statistics.median(errors) if errors else None) for *row, errors in measured])
             )
     return matrices
-
-
-def _relative_errors(pairs: Iterable[Pair | None]) -> list[float]:
-    return [abs(pair.relative_error) for pair in pairs if pair is not None and pair.relative_error is not None]
 
 
 def _stages(seconds: dict[str, float]) -> list[tuple[str, float, float | None, float]]:
