@@ -11,15 +11,20 @@ settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
 
 
-#: tests of many minutes altogether, left out unless MODNAS_FAST_LONG_TESTS=1
+#: tests of many minutes altogether, left out unless MODNAS_FAST_LONG_TESTS=1; a * stands for anything
 LONG = (
     "deployment/test_formats.py::test_onnx_of_twenty_networks",
     "cli/test_reproduce.py::test_the_quick_reproduction_of_the_real_tables",
+    "distributed/test_launches.py::test_four_ranks_then_two_then_one",
     "distributed/test_launches.py::test_killed_at_any_moment",
+    "distributed/test_launches.py::test_two_hosts",
     "docs/test_photos.py",
+    "cli/test_function.py::test_an_object_beside_the_data",
+    "cli/test_own_trained_model.py::test_a_killed_search",
     "cli/test_kinds_of_runs.py::test_killed_it_ends_as_if_unbroken[formulas alone]",
     "cli/test_kinds_of_runs.py::test_killed_it_ends_as_if_unbroken[language]",
     "cli/test_kinds_of_runs.py::test_killed_it_ends_as_if_unbroken[measured here",
+    "reproduction/test_own_weights.py*[hat]",
     "report/test_own_style.py::test_a_matplotlibrc_changes_nothing[dark-",
     "runs/test_run_on_hat_table.py::test_a_run_that_goes_on",
     "test_other_package.py::test_killed",
@@ -38,5 +43,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leaves out the long tests unless they are asked for."""
     if os.environ.get("MODNAS_FAST_LONG_TESTS") != "1":
         for item in items:
-            if any(f"tests/{part}" in item.nodeid for part in LONG):
+            if any(all(piece in item.nodeid for piece in f"tests/{part}".split("*")) for part in LONG):
                 item.add_marker(pytest.mark.skip(reason="takes long: set MODNAS_FAST_LONG_TESTS=1"))

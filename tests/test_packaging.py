@@ -72,6 +72,13 @@ def build(what: str, source: Path, out: Path, says: str = "", **environment: str
     return made
 
 
+def program(file: Path, line: str) -> str:
+    """Writes a program of the shell; its path."""
+    file.write_text(f"#!/bin/sh\n{line}\n")
+    file.chmod(0o755)
+    return str(file)
+
+
 def use(wheel: Path, folder: Path) -> str:
     """Which implementation serves min_norm when the unpacked wheel is imported from elsewhere."""
     installed = folder / "installed"
@@ -136,11 +143,10 @@ def test_the_sdist_builds_a_compiled_wheel_and_leaves_a_broken_nvcc_out(sources:
     assert wanted <= names
     assert not [name for name in names if name.endswith((".so", ".pyc"))]
     (unpacked,) = (tmp_path / "unpacked").iterdir()
-    nvcc = tmp_path / "nvcc"
-    nvcc.write_text("#!/bin/sh\necho 'unsupported GNU version' >&2\nexit 1\n")
-    nvcc.chmod(0o755)
+    nvcc = program(tmp_path / "nvcc", "echo 'unsupported GNU version' >&2; exit 1")
+    fast = program(tmp_path / "c++", f'exec {os.environ.get("CXX", "c++")} "$@" -O0')  # what it makes need not be fast
     left_out = "building without CUDA: the nvcc found does not work"
-    wheel = build("wheel", unpacked, tmp_path / "wheel", left_out, MODNAS_FAST_CUDA="auto", CUDACXX=str(nvcc))
+    wheel = build("wheel", unpacked, tmp_path / "wheel", left_out, MODNAS_FAST_CUDA="auto", CUDACXX=nvcc, CXX=fast)
     check_wheel(wheel, compiled=True)
     assert use(wheel, tmp_path) == "c++"
 
