@@ -13,6 +13,9 @@ settings.load_profile("unhurried")
 
 #: tests of many minutes altogether, left out unless MODNAS_FAST_LONG_TESTS=1; a * stands for anything
 LONG = (
+    "deployment/test_formats.py::test_onnx_of_the_smallest_network[gpt]",
+    "deployment/test_formats.py::test_onnx_of_the_smallest_network[hat]",
+    "deployment/test_formats.py::test_onnx_of_the_smallest_network[mobilenetv3]",
     "deployment/test_formats.py::test_onnx_of_twenty_networks",
     "cli/test_reproduce.py::test_the_quick_reproduction_of_the_real_tables",
     "distributed/test_launches.py::test_four_ranks_then_two_then_one",

@@ -1,10 +1,11 @@
-"""One of several ranks: `python ranked_searches.py RANK SIZE FOLDER` saves what it found in every scenario.
+"""Several ranks: `python ranked_searches.py SIZE FOLDER` saves what each found in every scenario.
 
 Run by tests/distributed/test_meshes.py. All ranks run the same scenarios in the same order, in float64.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -268,4 +269,13 @@ def main(rank: int, size: int, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
+    forked = multiprocessing.get_context("fork")  # what ranks import takes seconds, and is imported once
+    ranks = [
+        forked.Process(target=main, args=(rank, int(sys.argv[1]), Path(sys.argv[2])))
+        for rank in range(int(sys.argv[1]))
+    ]
+    for each in ranks:
+        each.start()
+    for each in ranks:
+        each.join()
+    sys.exit(any(each.exitcode for each in ranks))
