@@ -138,7 +138,7 @@ def search(
         raise
     if isinstance(result, Path):  # rank 0 tells
         return
-    from modnas_fast.cli.tables import budget_tables, summary_tables
+    from modnas_fast.cli.summary import budget_tables, summary_tables
     from modnas_fast.runtime.terminal_table import show
 
     show(*summary_tables(result), *(budget_tables(result, budgets) if budgets else ()))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from modnas_fast import Result
-from modnas_fast.cli.tables import budget_tables
+from modnas_fast.cli.summary import budget_tables
 from modnas_fast.devices.machine import native_formats
 from modnas_fast.runtime.terminal_table import show
 from modnas_fast.spaces import NB201Space

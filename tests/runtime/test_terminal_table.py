@@ -11,7 +11,7 @@ from report.make_run import make_result, tabulate
 from rich.console import Console, RenderableType
 
 from modnas_fast.baselines.standings import standings_table
-from modnas_fast.cli.tables import summary_tables
+from modnas_fast.cli.summary import summary_tables
 from modnas_fast.result import Result
 from modnas_fast.runtime.terminal_table import UNLIMITED, Column, FittedTable, WholeLine, show
 
