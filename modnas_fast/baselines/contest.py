@@ -52,6 +52,7 @@ class Run:
         steps = {FIRST_SCORE, *range(SCORE_EVERY, evaluations, SCORE_EVERY), evaluations}
         front, rows = known.fronts[self.device], problem.rows
         scores = {step: problem.score(front, step) for step in sorted(steps) if step <= evaluations}
+        passed = [round(at - start, 4) for at in problem.asked_at]
         return {
             "method": self.method,
             "device": self.device,
@@ -61,6 +62,7 @@ class Run:
             "rows": rows,
             "score": scores[evaluations].to_dict(),
             "curve": [[step, score.ratio] for step, score in scores.items()],
+            "curve_seconds": [passed[min(step, len(passed)) - 1] if passed else None for step in scores],
         }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from random import Random
 
@@ -38,6 +39,7 @@ class OpenProblem(Problem):
         self.budget = budget
         self._judge = judge
         self._told: dict[str, tuple[float, ...]] = {}
+        self.asked_at = []
 
     @property
     def num_objectives(self) -> int:
@@ -65,6 +67,7 @@ class OpenProblem(Problem):
                 raise BudgetSpent(f"all {self.budget} evaluations are spent")
             found = self._judge(self.space.onehot(torch.tensor([list(indices)])))
             self._told[text] = tuple(found[0].tolist())
+            self.asked_at.append(time.perf_counter())
         return self._told[text]
 
     def drawn(self, random: Random) -> tuple[int, ...]:

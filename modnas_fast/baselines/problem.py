@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from functools import cached_property, partial
 from random import Random
@@ -61,6 +62,8 @@ class Problem:
         self._row_of = {text: row for row, text in enumerate(architectures)}
         self._objectives = np.where(front.kept[:, None], front.values, front.values.clip(min=1))
         self._asked: dict[int, None] = {}
+        self.asked_at: list[float] = []
+        """When each of `rows` was first asked for, in seconds of `time.perf_counter`."""
 
     @property
     def num_objectives(self) -> int:
@@ -91,9 +94,11 @@ class Problem:
         Raises BudgetSpent for a new network where nothing is left.
         """
         row = self._row(indices)
-        if row not in self._asked and not self.left:
-            raise BudgetSpent(f"all {self.budget} evaluations are spent")
-        self._asked[row] = None
+        if row not in self._asked:
+            if not self.left:
+                raise BudgetSpent(f"all {self.budget} evaluations are spent")
+            self._asked[row] = None
+            self.asked_at.append(time.perf_counter())
         return tuple(self._objectives[row].tolist())
 
     @cached_property

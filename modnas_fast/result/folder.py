@@ -7,6 +7,7 @@
     metapredictor.safetensors      of every cost that is predicted
     checkpoint.pt                  state of the running search
     hypernetwork.safetensors  supernet.safetensors  history.json
+    curve.json                     when the search was evaluated on its way: steps, and seconds since the run began
     evaluation.json                rays, random networks, hypervolumes
     baselines.json                 fronts of black-box searches with the same weights, where they are asked for
     measures.json                  further measures of the answers' networks, such as BLEU
@@ -44,6 +45,7 @@ CHECKPOINT_FILE = "checkpoint.pt"
 HYPERNETWORK_FILE = "hypernetwork.safetensors"
 SUPERNET_FILE = "supernet.safetensors"
 HISTORY_FILE = "history.json"
+CURVE_FILE = "curve.json"
 EVALUATION_FILE = "evaluation.json"
 BASELINES_FILE = "baselines.json"
 MEASURES_FILE = "measures.json"

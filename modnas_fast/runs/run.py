@@ -36,6 +36,7 @@ from modnas_fast.result.folder import (
     CHECKPOINT_FILE,
     CONFIG_FILE,
     COSTS_FILE,
+    CURVE_FILE,
     EVALUATION_FILE,
     FILES_FILE,
     HYPERNETWORK_FILE,
@@ -181,6 +182,8 @@ class Run:
     def _finish(self, answer: Answer, outcomes: Outcomes) -> dict[str, Any]:
         """The content of result.json."""
         self._measure_chosen(outcomes.evaluation, answer.prepared.devices)
+        curve = {column: [entry[column] for entry in answer.curve] for column in ("step", "seconds")}
+        write_json(self.folder / CURVE_FILE, curve)  # apart from history.json, which is the same for the same seed
         return compose(self._inputs, self.folder, answer, outcomes, self._seconds(answer, outcomes))
 
     def _check_files(self) -> None:
@@ -324,6 +327,7 @@ class Run:
             chosen = evaluator.ray_points(answer.hypernet, prepared.devices, self.config.num_rays)
             points = {d.name: [list(p.values) for p in row] for d, row in zip(prepared.devices, chosen)}
             answer.search.history.tracked.append({"step": answer.search.finished_steps, "points": points})
+            answer.curve.append({"step": answer.search.finished_steps, "seconds": round(answer.total_seconds, 3)})
 
         return search_on(
             start(self.config, prepared),

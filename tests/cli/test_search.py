@@ -23,6 +23,7 @@ FILES = {
     "hypernetwork.safetensors",
     "supernet.safetensors",
     "history.json",
+    "curve.json",
     "evaluation.json",
     "verification.json",
     "costs.json",

@@ -19,7 +19,7 @@ needs_tables = pytest.mark.skipif(
 )
 FILES = {
     "config.yaml", "measurements.json", "metapredictor.safetensors", "checkpoint.pt", "hypernetwork.safetensors",
-    "history.json", "evaluation.json", "predictor.json", "table.parquet", "result.json", "report.html",
+    "history.json", "curve.json", "evaluation.json", "predictor.json", "table.parquet", "result.json", "report.html",
     "answers.npz", "drawings.json",
 }  # fmt: skip
 STEPS = 40
