@@ -1,4 +1,4 @@
-"""The command line: search, pick, front, export, kit, devices, report, reproduce, baselines, bench, data, doctor."""
+"""The command line: search, pick, front, tables, export, kit, devices, report, reproduce, baselines, bench, data, …"""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from modnas_fast.cli.pick import pick
 from modnas_fast.cli.report import report
 from modnas_fast.cli.reproduce import reproduce
 from modnas_fast.cli.search import search
+from modnas_fast.cli.tables import tables
 from modnas_fast.runtime.errors import InputError
 
 app = typer.Typer(
@@ -32,7 +33,7 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data", help="Benchmark data: list, fetch, verify, convert.")
 app.add_typer(devices_app, name="devices", help="Devices measured by a kit: add.")
-for command in (search, pick, front, export, kit, report, baselines, reproduce):
+for command in (search, pick, front, tables, export, kit, report, baselines, reproduce):
     app.command()(command)
 add_bench_to(app)
 app.command()(doctor)

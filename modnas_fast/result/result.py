@@ -237,11 +237,17 @@ class Result:
 
     def to_pandas(self) -> pandas.DataFrame:
         """`to_records` as a data frame. Raises InputError where pandas is missing."""
-        try:
-            import pandas
-        except ImportError:
-            raise InputError("to_pandas: pandas is missing; pip install pandas, or use Result.to_records()") from None
-        return pandas.DataFrame(self.to_records())
+        return _pandas("to_pandas", "Result.to_records()").DataFrame(self.to_records())
+
+    def to_dataframes(self) -> dict[str, pandas.DataFrame]:
+        """All tables of the run as data frames by name: networks, fronts, scores, history, steps and anytime.
+
+        docs/tables.md describes their columns. Raises InputError where pandas is missing.
+        """
+        from modnas_fast.result.tables import tables_of
+
+        found = _pandas("to_dataframes", "modnas_fast.result.tables_of(run)")
+        return {name: found.DataFrame(records) for name, records in tables_of(self.run).items()}
 
     def build(self, architecture: Architecture | str) -> nn.Module:
         """The architecture as an untrained network for the run's task; needs torch."""
@@ -338,3 +344,11 @@ def _weights(preference: Sequence[float], objectives: int) -> list[float]:
     if not all(0 <= value < float("inf") for value in values) or sum(values) <= 0:
         raise InputError(f"preference: wanted weights of at least 0 with a positive sum, got {values}")
     return values
+
+
+def _pandas(method: str, instead: str) -> Any:
+    try:
+        import pandas
+    except ImportError:
+        raise InputError(f"{method}: pandas is missing; pip install pandas, or use {instead}") from None
+    return pandas

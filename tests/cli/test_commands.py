@@ -36,6 +36,7 @@ OPTIONS = {
         "--json",
     ),
     "report": ("RUN",),
+    "tables": ("RUN", "--out", "--formats"),
     "doctor": ("--json",),
 }
 

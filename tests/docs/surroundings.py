@@ -19,8 +19,10 @@ from modnas_fast.deployment.formats import save
 from modnas_fast.deployment.manifest import MANIFEST, SCHEMA
 from modnas_fast.predictors.metapredictor import CostModel, MetaPredictor
 from modnas_fast.result.compose_answers import keep_answers
+from modnas_fast.result.content import plain_objective
 from modnas_fast.runtime.checkpoint import save_weights
 from modnas_fast.runtime.files import write_json
+from modnas_fast.runtime.objective import Objective
 from modnas_fast.search.bilevel import initial_hypernet
 from modnas_fast.spaces import NB201Space
 
@@ -39,12 +41,12 @@ def write_run(folder: Path) -> None:
     content = {
         "schema": 2,
         "space": {"name": "nb201"},
-        "task": {"network": {"image_channels": 1, "classes": 10, "input_shape": [1, 8, 8]}},
+        "task": {"name": "digits", "network": {"image_channels": 1, "classes": 10, "input_shape": [1, 8, 8]}},
         "quality_kind": "inherited",
         "cost_sources": {"latency_ms": "measured"},
-        "objectives": [{"name": "error", "unit": "%"}, {"name": "latency", "unit": "ms"}],
+        "objectives": [plain_objective(Objective("error", "%")), plain_objective(Objective("latency", "ms"))],
         "configuration": config.model_dump(mode="json"),
-        "devices": [entry(device, hypernet, predictor)],
+        "devices": [{**entry(device, hypernet, predictor), "hypervolume": 0.9, "front": []}],
     }
     (folder / "result.json").write_text(json.dumps(content))
     keep_answers(folder)
@@ -154,4 +156,5 @@ SURROUNDINGS = {
     "docs/predictor.md": predictor,
     "docs/solver.md": training,
     "docs/supernet.md": supernet,
+    "docs/tables.md": answers,
 }

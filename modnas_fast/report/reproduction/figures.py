@@ -174,7 +174,7 @@ def _curve_figure(methods: Sequence[Method], which: Axis, split: Split) -> Figur
     for index, method in reversed(list(enumerate(methods))):
         if not (steps := mean_curve(method.runs, which, split)):
             continue
-        x, means, lows, highs = (rounded(column) for column in zip(*steps, strict=True))
+        x, means, lows, highs, _ = (rounded(column) for column in zip(*steps, strict=True))
         texts = [f"mean {number(s.mean, 4)}, seeds {number(s.low, 4)} to {number(s.high, 4)}" for s in steps]
         look = _look(index)
         around: Figure = {"meta": index, "fill": "toself", "fillcolor": f"{colour(index)}1f"}

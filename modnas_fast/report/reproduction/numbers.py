@@ -101,12 +101,13 @@ def worst_device(runs: Sequence[Run], names: Sequence[str]) -> tuple[str, float]
 
 
 class Step(NamedTuple):
-    """A place of a mean curve: mean over seeds, the lowest and the highest seed."""
+    """A place of a mean curve: mean over seeds, the lowest and the highest seed, and how many there are."""
 
     x: float
     mean: float
     low: float
     high: float
+    seeds: int
 
 
 def mean_curve(runs: Sequence[Run], axis: Axis, split: Split) -> list[Step]:
@@ -119,14 +120,20 @@ def mean_curve(runs: Sequence[Run], axis: Axis, split: Split) -> list[Step]:
     >>> [(step.x, round(step.mean, 3)) for step in mean_curve([one, two], "seconds", "search")]
     [(2.0, 0.925), (4.0, 0.95)]
     """
-    curves = [curve for run in runs if (curve := _points(run.curve, axis, split))]
+    return mean_of_curves([_points(run.curve, axis, split) for run in runs])
+
+
+def mean_of_curves(of_seeds: Sequence[Sequence[Pair]]) -> list[Step]:
+    """The same of curves (x, y) by rising positive x; one without points is left out."""
+    curves = [curve for curve in of_seeds if curve]
     if not curves:
         return []
     start = max(curve[0][0] for curve in curves)
     places = sorted({x for curve in curves for x, _ in curve if x >= start})
     values = np.stack([np.interp(np.log(places), *_log_columns(curve)) for curve in curves])  # [seed, place]
     columns = (values.mean(axis=0), values.min(axis=0), values.max(axis=0))
-    return [Step(*step) for step in zip(places, *(column.tolist() for column in columns), strict=True)]
+    rows = zip(places, *(column.tolist() for column in columns), strict=True)
+    return [Step(x, middle, low, high, len(curves)) for x, middle, low, high in rows]
 
 
 def in_units(device: ReproducedDevice, points: Sequence[Pair]) -> list[Pair]:

@@ -290,6 +290,14 @@ class HypervolumeHistory(Part):
         return self
 
 
+class RefinementStep(Part):
+    """What was logged of a step of the refinement: γ per device, and the mean cosine between their gradients."""
+
+    step: int
+    mgd_weights: Row = []
+    gradient_cosine: float | None = None
+
+
 class History(Part):
     """`history.json`: what was logged during the search, rows [step, device]."""
 
@@ -299,6 +307,8 @@ class History(Part):
     costs: dict[str, list[Row]] = {}
     mgd_weights: list[Row] = []
     gradient_cosine: Row = []
+    learning_rate_w: Row = []
+    refinement: list[RefinementStep] = []
     hypervolume: HypervolumeHistory = Field(default_factory=HypervolumeHistory)
 
     @model_validator(mode="after")
@@ -307,8 +317,11 @@ class History(Part):
         logged |= {f"costs.{key}": rows for key, rows in self.costs.items()}
         for name, rows in logged.items():
             _check_rows(name, rows, len(self.step), len(self.devices))
-        if self.gradient_cosine and len(self.gradient_cosine) != len(self.step):
-            raise ValueError(f"gradient_cosine has {len(self.gradient_cosine)} of {len(self.step)} steps")
+        for name in ("gradient_cosine", "learning_rate_w"):
+            if (column := getattr(self, name)) and len(column) != len(self.step):
+                raise ValueError(f"{name} has {len(column)} of {len(self.step)} steps")
+        weights = [entry.mgd_weights for entry in self.refinement]
+        _check_rows("refinement.mgd_weights", weights, len(weights), len(self.devices))
         return self
 
 
