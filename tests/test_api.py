@@ -72,7 +72,7 @@ PUBLIC = {
         "mgd_weights",
         "min_norm",
     ],
-    "modnas_fast.report": ["write_report", "write_reproduction"],
+    "modnas_fast.report": ["write_figures", "write_report", "write_reproduction"],
     "modnas_fast.spaces": ["Architecture", "Choice", "Graph", "NB201Space", "SearchSpace", "make_space"],
     "modnas_fast.supernets": ["LinearOutputs", "Plan", "Supernet", "cross_entropies", "entangled_linear"],
     "modnas_fast.tasks": [

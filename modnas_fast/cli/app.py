@@ -15,6 +15,7 @@ from modnas_fast.cli.data import data_app
 from modnas_fast.cli.devices import devices_app
 from modnas_fast.cli.doctor import doctor
 from modnas_fast.cli.export import export
+from modnas_fast.cli.figures import figures
 from modnas_fast.cli.front import front
 from modnas_fast.cli.kit import kit
 from modnas_fast.cli.pick import pick
@@ -33,7 +34,7 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data", help="Benchmark data: list, fetch, verify, convert.")
 app.add_typer(devices_app, name="devices", help="Devices measured by a kit: add.")
-for command in (search, pick, front, tables, export, kit, report, baselines, reproduce):
+for command in (search, pick, front, tables, figures, export, kit, report, baselines, reproduce):
     app.command()(command)
 add_bench_to(app)
 app.command()(doctor)

@@ -37,6 +37,7 @@ OPTIONS = {
     ),
     "report": ("RUN",),
     "tables": ("RUN", "--out", "--formats"),
+    "figures": ("RUN", "--out", "--width"),
     "doctor": ("--json",),
 }
 

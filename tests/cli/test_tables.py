@@ -1,4 +1,4 @@
-"""`modnas-fast tables`: CSV and parquet of the same records, and what is refused."""
+"""`modnas-fast tables` and `figures`: what they write, and what they refuse."""
 
 from __future__ import annotations
 
@@ -42,3 +42,11 @@ def test_the_command_writes_both_formats_alike(command: Any, made: Path, tmp_pat
 def test_another_format_is_refused(command: Any, made: Path) -> None:
     ended = command("tables", made, "--formats", "csv,xlsx")
     assert ended.code == 2 and "--formats: wanted csv, parquet or csv,parquet, got 'csv,xlsx'" in ended.err
+
+
+def test_figures_are_written_and_a_wrong_width_is_named(command: Any, made: Path, tmp_path: Path) -> None:
+    ended = command("figures", made, "--out", tmp_path / "out", "--width", "1")
+    assert ended.code == 2 and ended.err == "modnas-fast: --width: wanted 2 to 12 inches, got 1\n"
+    ended = command("figures", made, "--out", tmp_path / "out")
+    assert (ended.code, ended.err) == (0, "")
+    assert {Path(line).name for line in ended.out.splitlines()} == {path.name for path in (tmp_path / "out").iterdir()}

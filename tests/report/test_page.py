@@ -37,7 +37,7 @@ def page(run: Path) -> Page:
 
 
 def test_public_names() -> None:
-    assert modnas_fast.report.__all__ == ["write_report", "write_reproduction"]
+    assert modnas_fast.report.__all__ == ["write_figures", "write_report", "write_reproduction"]
 
 
 def test_the_page_loads_nothing(run: Path) -> None:

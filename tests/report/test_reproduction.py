@@ -18,9 +18,9 @@ from modnas_fast.report.reproduction.numbers import mean_curve, targets, worst_d
 from modnas_fast.report.reproduction.page import reproduction_html
 from modnas_fast.runtime.errors import InputError
 
-PLOTS = ("ablations.png", "curves.png", "fronts.png", "radar.png", "supernet.png", "three_objectives.png")
+PLOTS = ("ablations.png", "curves.png", "dots.png", "fronts.png", "radar.png", "supernet.png", "three_objectives.png")
 CURVES = {f"curve-{axis}-{split}" for axis in ("seconds", "evaluations") for split in ("search", "unseen")}
-FIGURES = {"radar", "ablations", "cosines", "supernet", *CURVES}
+FIGURES = {"radar", "dots", "ablations", "cosines", "supernet", *CURVES}
 FIGURES |= {f"front-{i}" for i in range(5)} | {f"space-{i}" for i in range(3)}
 
 
@@ -76,6 +76,7 @@ def test_axes_carry_their_units(page: Page) -> None:
         wanted = {
             "front": ["latency (ms)", "error (%)"], "supernet": ["true error (%)", "inherited error (%)"],
             "ablations": ["missing hypervolume (%)", None], "cosines": ["mean cosine", None],
+            "dots": ["hypervolume ratio", None],
             "curve-seconds": ["search time (s)", "hypervolume ratio"],
             "curve-evaluations": ["true evaluations, all devices together", "hypervolume ratio"],
         }  # fmt: skip
@@ -84,7 +85,7 @@ def test_axes_carry_their_units(page: Page) -> None:
 
 def test_a_method_looks_the_same_in_every_figure(page: Page) -> None:
     looks: dict[int, set[tuple[str, str]]] = {}
-    for name in ("radar", "front-0", *CURVES):
+    for name in ("radar", "dots", "front-0", *CURVES):
         for trace in page.figures[name]["data"]:
             if "meta" in trace:
                 looks.setdefault(trace["meta"], set()).add((trace["marker"]["color"], trace["marker"]["symbol"]))
@@ -199,8 +200,8 @@ def test_the_same_file_gives_the_same_page(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said", "gone"),
     [
-        ({"methods": []}, "The file holds no method", {"radar", *CURVES}),
-        ({"devices": []}, "there are no fronts", {"radar", *(f"front-{i}" for i in range(5))}),
+        ({"methods": []}, "The file holds no method", {"radar", "dots", *CURVES}),
+        ({"devices": []}, "there are no fronts", {"radar", "dots", *(f"front-{i}" for i in range(5))}),
         ({"predictor": None}, "The predictor's quality was not computed.", set()),
         ({"ablations": []}, "No ablations were run.", {"ablations", "cosines"}),
         ({"transfer": []}, "No other task was searched.", set()),

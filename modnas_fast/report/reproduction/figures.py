@@ -41,9 +41,9 @@ SMALL_MARGIN = {"l": 46, "r": 8, "t": 8, "b": 42}
 
 def reproduction_figures(report: Reproduction) -> dict[str, Figure]:
     """Every figure of the page by its name; `front-3` is that of the fourth device."""
-    figures = {}
+    figures: dict[str, Figure] = {}
     if report.devices and report.methods:
-        figures["radar"] = radar_figure(report)
+        figures |= {"radar": radar_figure(report), "dots": dots_figure(report)}
     figures |= curve_figures(report)
     for index, device in enumerate(report.devices):
         figures[f"front-{index}"] = front_figure(report, device)
@@ -77,9 +77,25 @@ def radar_figure(report: Reproduction) -> Figure:
     return {"data": traces, "layout": layout | {"margin": {"l": 76, "r": 76, "t": 34, "b": 34}}}
 
 
+def dots_figure(report: Reproduction) -> Figure:
+    """The same in rows: one per device, in each a dot per method at its mean ratio."""
+    places = list(range(len(report.devices)))
+    # The first method comes last, so that it lies on top.
+    traces = [
+        scatter(
+            rounded(radar_values(method, report.devices)), places, method.label, "markers",
+            "%{fullData.name}<br>%{y}: %{x:.4f}", meta=index, marker=_look(index)["marker"] | {"size": 8},
+        )
+        for index, method in reversed(list(enumerate(report.methods)))
+    ]  # fmt: skip
+    names = [escape(d.name, quote=False) + " (unseen)" * (d.split == "unseen") for d in report.devices]
+    rows = {"tickvals": places, "ticktext": names, "autorange": "reversed"}
+    return figure(traces, axis("hypervolume ratio"), rows, hovermode="closest", margin={"l": 150, "t": 12, "r": 12})
+
+
 def curve_figures(report: Reproduction) -> dict[str, Figure]:
     """Mean ratio per split, over seconds and over true evaluations: one line per method, one range of ratios."""
-    figures = {f"curve-{each}-{split}": _curve_figure(report.methods, each, split) for each, split in curves(report)}
+    figures = {f"curve-{each}-{split}": curve_figure(report.methods, each, split) for each, split in curves(report)}
     ratios = [y for each in figures.values() for trace in each["data"] for y in trace["y"]]
     margin = 0.05 * (max(ratios) - min(ratios)) or 0.01 if ratios else 0.0
     for each in figures.values():
@@ -168,7 +184,7 @@ def supernet_figure(supernet: SupernetQuality) -> Figure:
     return figure([trace], value_axis("true error (%)", true), value_axis("inherited error (%)", inherited))
 
 
-def _curve_figure(methods: Sequence[Method], which: Axis, split: Split) -> Figure:
+def curve_figure(methods: Sequence[Method], which: Axis, split: Split) -> Figure:
     """A line of means per method, and a band from the lowest to the highest seed."""
     traces, places = [], []
     for index, method in reversed(list(enumerate(methods))):

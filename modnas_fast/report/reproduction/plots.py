@@ -34,6 +34,7 @@ def write_reproduction_plots(report: Reproduction, folder: Path) -> list[Path]:
     figures = reproduction_figures(report)
     plots = {
         "radar.png": radar_plot(figures, report),
+        "dots.png": dots_plot(figures, report),
         "curves.png": curves_plot(figures, report),
         "fronts.png": fronts_plot(figures, report),
         "ablations.png": ablations_plot(figures),
@@ -66,6 +67,16 @@ def radar_plot(figures: Figures, report: Reproduction) -> Canvas | None:
     axes.grid(True, color="#dfe3e8", linewidth=0.7)
     axes.spines["polar"].set_color("#94a3b8")
     canvas.suptitle(f"Hypervolume, as a share of that of the {report.exact}", fontsize=12, x=0.01, ha="left")
+    legend_below(canvas, [figure])
+    return canvas
+
+
+def dots_plot(figures: Figures, report: Reproduction) -> Canvas | None:
+    """The same, a row per device."""
+    if (figure := figures.get("dots")) is None:
+        return None
+    title = f"Hypervolume, as a share of that of the {report.exact}"
+    canvas = one_row([figure], [title], (8.0, 0.26 * len(report.devices) + 2.0))
     legend_below(canvas, [figure])
     return canvas
 

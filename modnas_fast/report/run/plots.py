@@ -54,7 +54,7 @@ def fronts_plot(figures: Figures, result: Result, place: int) -> Canvas:
     title = f"Fronts: {plain(y.name)} over {plain(x.name)}"
     canvas = _per_device(title, result, dict(enumerate(shown)), _hypervolumes)
     if len(result.objectives) != TRIANGLE:
-        _preference_bar(canvas, plain(result.quality.name, 20))
+        preference_bar(canvas, plain(result.quality.name, 20))
     legend_below(canvas, shown)
     return canvas
 
@@ -64,7 +64,7 @@ def device_plot(figures: Figures, result: Result, kind: str, title: str) -> Canv
     shown = {i: figures[f"{kind}-{i}"] for i in range(len(result.devices)) if f"{kind}-{i}" in figures}
     canvas = _per_device(title, result, shown, _networks) if shown else None
     if canvas is not None and len(result.objectives) != TRIANGLE:
-        _preference_bar(canvas, plain(result.quality.name, 20))
+        preference_bar(canvas, plain(result.quality.name, 20))
     return canvas
 
 
@@ -126,7 +126,7 @@ def _networks(device: DeviceResult) -> str:
     return f"{len(device.rays)} rays, {len(device.front)} networks on the front"
 
 
-def _preference_bar(canvas: Canvas, quality: str) -> None:
+def preference_bar(canvas: Canvas, quality: str) -> None:
     """What the rays' colours mean, to the right of all axes."""
     scale = ScalarMappable(Normalize(0, 1), LinearSegmentedColormap.from_list("preference", PREFERENCE_COLOURS))
     bar = canvas.colorbar(scale, ax=list(canvas.axes), location="right", aspect=30)
