@@ -24,6 +24,7 @@ class OpenProblem(Problem):
         space: the search space.
         judge: objectives [n, M] of one-hots [n, N].
         budget: distinct networks that may be asked for.
+        front: whose bounds normalise what the judge tells; None: it tells units.
 
     >>> from modnas_fast.spaces import make_space
     >>> space = make_space("hat")
@@ -34,16 +35,29 @@ class OpenProblem(Problem):
 
     pool = False
 
-    def __init__(self, space: SearchSpace, judge: Callable[[Tensor], np.ndarray], budget: int) -> None:
+    def __init__(
+        self,
+        space: SearchSpace,
+        judge: Callable[[Tensor], np.ndarray],
+        budget: int,
+        front: ExactFront | None = None,
+    ) -> None:
         self.space = space
         self.budget = budget
         self._judge = judge
+        self._front = front
         self._told: dict[str, tuple[float, ...]] = {}
         self.asked_at = []
 
     @property
     def num_objectives(self) -> int:
         return len(next(iter(self._told.values()))) if self._told else 2
+
+    @property
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        if self._front is None:
+            return np.zeros(self.num_objectives), np.ones(self.num_objectives)
+        return self._front.low, self._front.high
 
     @property
     def rows(self) -> list[str]:  # type: ignore[override]  # networks have no row

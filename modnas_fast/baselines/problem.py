@@ -14,6 +14,7 @@ from torch import Tensor
 from modnas_fast.evaluation.exact import ExactFront, Score
 from modnas_fast.evaluation.known_space import KnownSpace
 from modnas_fast.runtime.errors import InputError
+from modnas_fast.runtime.suggestions import did_you_mean
 from modnas_fast.spaces import SearchSpace
 
 
@@ -42,11 +43,20 @@ class Problem:
 
     @classmethod
     def on(cls, known: KnownSpace, device: str, budget: int) -> Problem:
-        """All networks of a known space on a device, with nothing spent."""
+        """All networks of a known space on a device, with nothing spent.
+
+        Args:
+            known: such as `Benchmark.known_space()` of `modnas_fast.evaluation.benchmark.benchmark_of`.
+            device: one of `known.fronts`. Raises InputError for another one.
+            budget: distinct networks that may be asked for.
+        """
+        if device not in known.fronts:
+            hint = did_you_mean(device, known.fronts)
+            raise InputError(f"device: unknown name {device!r}; {hint}the table has {', '.join(known.fronts)}")
         if known.judge is not None:
             from modnas_fast.baselines.open_problem import OpenProblem  # made of this
 
-            return OpenProblem(known.space, partial(known.judge, device), budget)
+            return OpenProblem(known.space, partial(known.judge, device), budget, known.fronts[device])
         return cls(known.space, known.architectures, (known.measured or known.fronts)[device], budget)
 
     def __init__(self, space: SearchSpace, architectures: Sequence[str], front: ExactFront, budget: int) -> None:
@@ -89,9 +99,14 @@ class Problem:
         return self._row(indices) in self._asked
 
     def evaluate(self, indices: Sequence[int]) -> tuple[float, ...]:
-        """The M objectives, to be minimised, of the network with option `indices[g]` in choice g.
+        """The M objectives of the network with option `indices[g]` in choice g, to be minimised: quality, then costs.
 
-        Raises BudgetSpent for a new network where nothing is left.
+        They are shares of the device's table: 0 is the least and 1 the largest among its networks that learned
+        something; `in_units` has them in percent, ms and so on. Raises BudgetSpent for a new network where nothing is
+        left.
+
+        Args:
+            indices: G whole numbers, one per choice of `space.choices`; `space.parse(text).indices` of a string.
         """
         row = self._row(indices)
         if row not in self._asked:
@@ -100,6 +115,16 @@ class Problem:
             self._asked[row] = None
             self.asked_at.append(time.perf_counter())
         return tuple(self._objectives[row].tolist())
+
+    def in_units(self, objectives: Sequence[float]) -> tuple[float, ...]:
+        """What `evaluate` answered, [M], in the units of the table: quality (such as error in %), then costs."""
+        low, high = self.bounds
+        return tuple((low + np.asarray(objectives) * (high - low)).tolist())
+
+    @cached_property
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """What is 0 and 1 in the objectives, in their units, float64 [M] each."""
+        return self.front.low, self.front.high
 
     @cached_property
     def embedding(self) -> Tensor:

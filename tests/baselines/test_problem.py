@@ -11,6 +11,7 @@ import torch
 from modnas_fast.baselines import BudgetSpent, Problem
 from modnas_fast.devices.device import Device
 from modnas_fast.evaluation.exact import ExactFront
+from modnas_fast.evaluation.known_space import KnownSpace
 from modnas_fast.runtime.errors import InputError
 
 FIRST, SECOND, THIRD = (0, 0, 0, 0, 0, 0), (0, 0, 0, 0, 0, 1), (4, 4, 4, 4, 4, 4)
@@ -88,3 +89,18 @@ def test_the_embedding_is_that_of_the_device(made_up: Any) -> None:
     device = Device.from_references("board", values, {"latency": "ms", "energy": "mJ"})
     problem = Problem(made_up.space, made_up.architectures, front, 5)
     np.testing.assert_allclose(problem.embedding.numpy(), device.embedding, atol=1e-6)
+
+
+def test_objectives_are_told_in_units(made_up: Any) -> None:
+    errors, costs = torch.linspace(10, 90, 15625), torch.linspace(9, 1, 15625)[:, None]
+    front = ExactFront(errors, costs, torch.ones(15625) > 0)
+    problem = Problem(made_up.space, made_up.architectures, front, 5)
+    assert problem.in_units(problem.evaluate(FIRST)) == pytest.approx((10, 9))
+    assert problem.in_units(problem.evaluate(THIRD)) == pytest.approx((90, 1)) and problem.left == 3
+
+
+def test_a_device_that_the_table_lacks_is_refused(made_up: Any) -> None:
+    known = KnownSpace(made_up.space, "cifar10", made_up.architectures, {"pixel3": made_up.smooth()})
+    assert Problem.on(known, "pixel3", 3).left == 3
+    with pytest.raises(InputError, match="device: unknown name 'pixel2'; did you mean pixel3. the table has pixel3"):
+        Problem.on(known, "pixel2", 3)
