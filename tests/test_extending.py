@@ -186,6 +186,27 @@ def test_the_metric_is_exact_everywhere(tmp_path: Path, monkeypatch: pytest.Monk
     assert Result.load(result.run).pick("anywhere", max={"depth_layers": budget}).costs["depth_layers"].value <= budget
 
 
+@pytest.mark.usefixtures("without_report")
+def test_the_devices_of_the_page_s_table_are_searched(
+    tables: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mine
+
+    monkeypatch.setenv("MODNAS_DATA", str(tables))
+    monkeypatch.chdir(tmp_path)
+    space = NB201Space()
+    drawn = space.decode(space.canonical(space.sample(80, torch.Generator().manual_seed(0))))
+    networks = list(dict.fromkeys([*space.references, *(network.text for network in drawn)]))
+    count = {"phone": lambda text: 1.0 + text.count("3x3"), "board": lambda text: 2.0 + text.count("1x1")}
+    mine.write_devices("devices.csv", networks, count)
+    section = PAGE.partition("## Table of devices\n")[2].partition("\n## ")[0]
+    devices = yaml.safe_load(blocks(section, "yaml")[0])["devices"]
+    result = modnas_fast.search({**TINY, "devices": devices}, preset="nb201", out="run", task={"table": "cifar100"})
+    assert {name: device.split for name, device in result.devices.items()} == {"phone": "search", "board": "unseen"}
+    cost = result.pick("phone", max={"latency_ms": 3.0}).costs["latency_ms"]
+    assert 0 < cost.value <= 3.0 and cost.source in ("tabulated", "predicted")
+
+
 def test_the_baseline_spends_its_budget(tmp_path: Path) -> None:
     known = make_benchmark().known_space()
     contest = Contest(known, 30, tmp_path)
