@@ -121,7 +121,7 @@ class Problem:
         low, high = self.bounds
         return tuple((low + np.asarray(objectives) * (high - low)).tolist())
 
-    @cached_property
+    @property
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """What is 0 and 1 in the objectives, in their units, float64 [M] each."""
         return self.front.low, self.front.high

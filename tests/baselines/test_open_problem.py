@@ -58,3 +58,14 @@ def test_a_known_space_with_a_judge_is_open() -> None:
     assert isinstance(problem, OpenProblem) and problem.budget == 5000
     indices = SPACE.parse(SPACE.references[1]).indices
     assert problem.evaluate(indices) == tuple(judge(SPACE.onehot(torch.tensor([list(indices)])))[0])
+
+
+def test_what_a_judge_tells_is_told_in_units() -> None:
+    network = (SPACE.ends or ())[1].indices
+    plain = OpenProblem(SPACE, judge, 2)
+    told = plain.evaluate(network)
+    assert plain.in_units(told) == told, "without a front the judge tells units"
+    front = ExactFront(torch.tensor([10.0, 20.0]), torch.tensor([[3.0], [5.0]]), torch.ones(2) > 0)
+    scaled = OpenProblem(SPACE, judge, 2, front)
+    assert scaled.in_units(scaled.evaluate(network)) == pytest.approx((10 + 10 * told[0], 3 + 2 * told[1]))
+    assert len(scaled.asked_at) == 1

@@ -89,7 +89,9 @@ def test_baselines_have_a_curve_per_device(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_drawn_is_refused(run: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="has none of result.json, reproduction.json, baselines.json: give the folder"):
+    with pytest.raises(
+        InputError, match="has none of result.json, reproduction.json and baselines.json: give the folder"
+    ):
         write_figures(tmp_path)
     with pytest.raises(InputError, match="width: wanted 2 to 12 inches, got 30"):
         write_figures(run, width=30)

@@ -20,7 +20,8 @@ from modnas_fast.report.tables.of_contest import ContestRun, read_contest
 from modnas_fast.report.traces import Figure
 from modnas_fast.runtime.errors import InputError
 
-#: after as many symbols lines are dashed, then dotted
+RESULT_FILE = "result.json"
+#: of lines: where symbols begin again, dashed ones follow, then dotted ones
 DASHES = ("solid", "dash", "dot")
 Figures = dict[str, Figure]
 
@@ -30,23 +31,26 @@ def paper_figures(folder: Path) -> Figures:
 
     Raises InputError where the folder holds nothing finished, or a damaged file.
     """
+    if (folder / RESULT_FILE).exists():
+        return _of_run(folder)
     if (folder / REPRODUCTION_FILE).exists():
         return _of_reproduction(folder)
-    if (folder / CONTEST_FILE).exists() and not (folder / "result.json").exists():
+    if (folder / CONTEST_FILE).exists():
         return _of_contest(read_contest(folder).runs)
-    return _of_run(folder)
+    names = f"{RESULT_FILE}, {REPRODUCTION_FILE} and {CONTEST_FILE}"
+    raise InputError(f"{folder} has none of {names}: give the folder of a finished search, reproduce or baselines")
 
 
 def preference_of(folder: Path) -> Quantity | None:
     """The quality whose weight in the preferences colours a run's fronts; None where no weight alone does."""
-    if not (folder / "result.json").exists():
+    if not (folder / RESULT_FILE).exists():
         return None
     objectives = read_run(folder).result.objectives
     return objectives[0] if len(objectives) != 3 else None
 
 
 def _of_run(folder: Path) -> Figures:
-    contents = read_run(folder)
+    contents = read_run(folder).narrowed()
     result, every = contents.result, all_figures(contents)
     found = {
         f"front{'' if place == 0 else f'_{place + 1}'}_{_file(device.name)}": every[front_name(index, place)]
@@ -93,7 +97,7 @@ def _of_contest(runs: Sequence[ContestRun]) -> Figures:
         for axis in AXIS_TITLES:
             figure = curve_figure(methods, axis, "search")
             if figure["data"]:
-                figure["layout"]["xaxis"]["title"] = {"text": {"seconds": "seconds", "evaluations": axis}[axis]}
+                figure["layout"]["xaxis"]["title"] = {"text": axis}  # of this device alone
                 found[f"anytime_{axis}_{_file(device)}"] = figure
     return found
 
@@ -106,10 +110,3 @@ def _run(run: ContestRun) -> Run:
 
 def _file(device: str) -> str:
     return quote(device, safe="")
-
-
-def check_finished(folder: Path) -> None:
-    """Raises InputError where there is nothing to draw."""
-    names = ("result.json", REPRODUCTION_FILE, CONTEST_FILE)
-    if not any((folder / name).exists() for name in names):
-        raise InputError(f"{folder} has none of {', '.join(names)}: give the folder of a finished search")

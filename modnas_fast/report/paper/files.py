@@ -7,7 +7,7 @@ from typing import Any
 
 from modnas_fast.report.marks import plain
 from modnas_fast.report.own_style import own_style
-from modnas_fast.report.paper.figures import check_finished, paper_figures, preference_of
+from modnas_fast.report.paper.figures import paper_figures, preference_of
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.files import replacing
 
@@ -32,7 +32,6 @@ def write_figures(folder: Path | str, out: Path | str | None = None, width: floa
     if not 2 <= width <= 12:
         raise InputError(f"width: wanted 2 to 12 inches, got {width:g}")
     folder = Path(folder)
-    check_finished(folder)
     figures, quality = paper_figures(folder), preference_of(folder)
     into = folder / "figures" if out is None else Path(out)
     written = []
