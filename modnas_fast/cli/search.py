@@ -58,7 +58,10 @@ def search(
         ),
     ] = None,
     show_config: Annotated[
-        bool, typer.Option("--show-config", help="Print the resolved configuration as YAML and exit.")
+        bool,
+        typer.Option(
+            "--show-config", help="Print the resolved configuration as YAML, each key with its meaning, and exit."
+        ),
     ] = False,
 ) -> None:
     """Measure this machine, search, and write the answer and its report to a run folder.
@@ -97,7 +100,7 @@ def search(
     """
     sections, budgets = _command_line_sections(data, verify), budget_of(most)
     if show_config and resume is None:
-        from modnas_fast.config import make_config, to_yaml, with_absolute_paths
+        from modnas_fast.config import commented_yaml, make_config, with_absolute_paths
 
         if seed is not None:
             sections["seed"] = seed
@@ -109,7 +112,7 @@ def search(
             from modnas_fast.runs.own_images import sized
 
             shown, _ = sized(shown, budgets)
-        print(to_yaml(with_absolute_paths(shown)), end="")
+        print(commented_yaml(with_absolute_paths(shown)), end="")
         return
     from modnas_fast.runs.api import search_together
     from modnas_fast.runtime.progress import Terminal

@@ -1,5 +1,6 @@
 """The configuration of a run: one tree of validated models, presets, and what is wrong with a wrong one."""
 
+from modnas_fast.config.commented import commented_yaml
 from modnas_fast.config.presets import PRESETS
 from modnas_fast.config.section import Section, SpaceKeys
 from modnas_fast.config.tree import (
@@ -24,6 +25,7 @@ __all__ = [
     "Section",
     "SpaceKeys",
     "VerifyConfig",
+    "commented_yaml",
     "find_choices",
     "make_config",
     "to_yaml",

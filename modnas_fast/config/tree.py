@@ -80,7 +80,7 @@ class SpaceConfig(_ChoiceSection):
     model_config = ConfigDict(extra="allow")
     choice = (choices.SPACES, "name", "options")
     name: Annotated[str, AfterValidator(choices.SPACES.check)] = DEFAULT_SPACE
-    """`nb201`, `mobilenetv3` (images), `gpt` (language), or a space of one's own (docs/extending.md)."""
+    """`nb201`, `mobilenetv3` (images), `gpt` (language), `hat` (translation), or one's own (docs/extending.md)."""
     options: dict[str, Any] = {}
     """Keyword arguments of a space of one's own."""
 
