@@ -391,6 +391,10 @@ def test_numbers_that_alarm_stand_out_and_say_what_to_do(tmp_path: Path) -> None
         f"on {first['name']}, the noisiest", "Search again while", f"{second['name']} 0.600: Measure what",
     ):  # fmt: skip
         assert text in page.text
+    for device in result["devices"]:
+        device["hypervolume"] = device["hypervolume_random"] = 0.0
+    page = Page(page_html(read_run(write_run(tmp_path / "nothing", result))))
+    assert tiles(page)[:2] == ["alarm", "alarm"], "nobody found anything"
 
 
 def test_words_of_the_summary_are_explained(page: Page) -> None:

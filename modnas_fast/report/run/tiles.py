@@ -58,7 +58,8 @@ def _hypervolume_tile(group: Sequence[DeviceResult], split: str, exact_front: st
         versus += f" ({percent(gain, signed=True)})"
     if ratio is not None:
         versus += f"; {percent(ratio)} of the {exact_front}"
-    return _judged(Tile(f"Hypervolume, {split}", number(ours), f"mean of {len(group)}; {versus}", split), GAIN, gain)
+    tile = Tile(f"Hypervolume, {split}", number(ours), f"mean of {len(group)}; {versus}", split)
+    return _judged(tile, GAIN, -1.0 if ours == 0 else gain)  # nothing is gained without anything found
 
 
 def _disturbed_tile(doubted: int, devices: int) -> Tile:
