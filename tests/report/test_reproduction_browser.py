@@ -53,7 +53,7 @@ def visit(page: Path) -> tuple[str, list[str], Any]:
 def test_all_plots_are_drawn_without_an_error(visit: tuple[str, list[str], Any]) -> None:
     document, troubles, _ = visit
     assert troubles == []
-    assert drawn(document) == 12
+    assert drawn(document) == 13
 
 
 def test_hiding_methods_and_showing_all_again(visit: tuple[str, list[str], Any]) -> None:
