@@ -28,7 +28,9 @@ addEventListener("unhandledrejection", (event) => note(event.reason));
 document.addEventListener("securitypolicyviolation", (event) => note("blocked " + event.blockedURI));
 console.error = note;
 console.warn = note;
-addEventListener("load", () => setTimeout(() => {
+const toDraw = () => [...document.querySelectorAll(".plot:not(.js-plotly-plot)")].some((place) => place.clientWidth);
+const act = (tries) => {
+  if (tries && toDraw()) return setTimeout(act, 50, tries - 1);  // figures are drawn one per turn
   try { ACT } catch (error) { note(error); }
   setTimeout(() => {
     const box = document.createElement("pre");
@@ -36,7 +38,8 @@ addEventListener("load", () => setTimeout(() => {
     box.textContent = JSON.stringify({troubles: window.troubles, seen: window.seen || null});
     document.body.append(box);
   }, 300);
-}, 300));
+};
+addEventListener("load", () => setTimeout(act, 300, 100));
 </script>"""
 
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="neither chromium nor google-chrome on PATH")
