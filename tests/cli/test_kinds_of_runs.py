@@ -181,16 +181,16 @@ def test_its_networks_are_drawn_and_those_of_texts_write(kind: tuple[Any, Any, P
     assert page.count('<svg class="cell"') >= len(content["devices"]) and 'class="cell-text"' not in page
     samples = [entry["sample"] for entry in content["verified"] if "sample" in entry]
     if run.name == "translation":
-        assert [sample["prompt"].count(" of ") for sample in samples] == [1] and page.count("<blockquote>") == 1
+        assert [sample["prompt"].count(" of ") for sample in samples] == [1] and page.count("<blockquote") == 1
         assert [list(entry["measures"]) for entry in content["verified"]] == [["100 - BLEU"]]
         assert ">100 - BLEU<" in page and "100 - BLEU, inherited" in page
         check_measures(run, content)
         return
     if run.name != "language":
-        assert samples == [] and "<blockquote>" not in page
+        assert samples == [] and "<blockquote" not in page
         return
     words = load_vocabulary(run)
-    assert words.size == 300 and len(samples) == page.count("<blockquote>") == 1
+    assert words.size == 300 and len(samples) == page.count("<blockquote") == 1
     assert 0 < len(words.encode(samples[0]["prompt"])) <= 40 and samples[0]["continuation"]
     assert {"token_latency_ms", "cache_memory_mb"} <= set(content["cost_sources"])
 

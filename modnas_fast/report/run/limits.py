@@ -33,6 +33,11 @@ NOISE = Limit(0.05, 0.10, "Search again while the machine has nothing else to do
 SPEARMAN = Limit(0.9, 0.7, "Measure what you choose (pick --verify 5), or search with more networks.", below=True)
 """Of normally distributed costs, one pair of networks in seven is in the wrong order at 0.9, one in four at 0.7."""
 
+SPEARMAN_OF_TABLE = SPEARMAN._replace(
+    advice="Answers have the table's own costs, but the search rested on predictions: give it more (devices.networks)."
+)
+"""Where the table has the costs of all networks, so that nothing is left to measure."""
+
 DEVIATION = Limit(0.1, 0.3, "Choose by measured costs: modnas-fast pick --verify 5.")
 """Relative: where the table of verified networks begins to shade its cells, and where its last shade begins."""
 

@@ -9,7 +9,7 @@ from modnas_fast.report.marks import SPLITS, duration, mean, number, percent
 from modnas_fast.report.prepared import Tile, averages
 from modnas_fast.report.quantities import Quantity
 from modnas_fast.report.run.contents import DeviceResult, Pair, Result
-from modnas_fast.report.run.limits import DEVIATION, DISTURBED, GAIN, NOISE, SPEARMAN, Limit
+from modnas_fast.report.run.limits import DEVIATION, DISTURBED, GAIN, NOISE, SPEARMAN, SPEARMAN_OF_TABLE, Limit
 
 
 def tiles_of(result: Result) -> list[Tile]:
@@ -84,4 +84,5 @@ def _spearman_tile(result: Result, cost: Quantity, *splits: Sequence[DeviceResul
     known = {d.name: d.predictor[cost.key].spearman for group in splits for d in group if cost.key in d.predictor}
     ranked = sorted((value, name) for name, value in known.items() if value is not None)
     tile = Tile("Predictor, Spearman", number(search), f"{cost.name}, search devices, on {judged_on}{beside}")
-    return _judged(tile, SPEARMAN, ranked[0][0], f"{ranked[0][1]} {number(ranked[0][0])}: ") if ranked else tile
+    limit = SPEARMAN_OF_TABLE if result.exhaustive else SPEARMAN
+    return _judged(tile, limit, ranked[0][0], f"{ranked[0][1]} {number(ranked[0][0])}: ") if ranked else tile
