@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -16,29 +17,43 @@ PLAIN, LIGHTNING = re.findall(r"^```py\n(.*?)^```$", PAGES["docs/solver.md"].rea
 #: what a process ends with, in a file of its own
 KEPT = """
 import os
-torch.save([p.detach().cpu() for p in {parameters}], "weights-" + os.environ.get("RANK", "0") + ".pt")
+rank = os.environ.get("RANK") or os.environ.get("LOCAL_RANK") or "0"
+torch.save([p.detach() for p in {parameters}], f"weights-{{rank}}.pt")
 """
 
 
-def weights_of(program: str, parameters: str, folder: Path, ranks: int = 1) -> list[list[torch.Tensor]]:
-    """Runs a program; the parameters that each process ends with."""
+def run(program: str, parameters: str, folder: Path, *before: str) -> str:
+    """Runs a program without GPUs, which keeps `parameters`, a list in its own words; what it prints."""
     code, _, end = program.partition("\nprint(")
     (folder / "train.py").write_text(f"{code}{KEPT.format(parameters=parameters)}print({end}", encoding="utf-8")
-    several = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)] if ranks > 1 else []
     done = subprocess.run(
-        [sys.executable, *several, "train.py"], cwd=folder, capture_output=True, text=True, timeout=600
+        [sys.executable, *before, "train.py"],
+        cwd=folder,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
-    return [torch.load(folder / f"weights-{rank}.pt", weights_only=True) for rank in range(ranks)]
+    return done.stdout
+
+
+def kept(folder: Path, ranks: int) -> list[torch.Tensor]:
+    """The parameters that all processes ended with, the same in each."""
+    first, *others = (torch.load(folder / f"weights-{rank}.pt", weights_only=True) for rank in range(ranks))
+    for other in others:
+        assert all(map(torch.equal, first, other))
+    return first
 
 
 @pytest.mark.parametrize(("precision", "ranks"), [("bfloat16", 2), ("float16", 1)])
 def test_the_plain_loop_learns_alike_in_all_processes(precision: str, ranks: int, tmp_path: Path) -> None:
+    assert "precision = torch.bfloat16" in PLAIN
     program = PLAIN.replace("precision = torch.bfloat16", f"precision = torch.{precision}")
-    ends = weights_of(program, "[*trunk.parameters(), *heads.parameters()]", tmp_path, ranks)
-    for other in ends[1:]:
-        assert all(torch.equal(one, two) for one, two in zip(ends[0], other, strict=True))
-    trunk, heads = ends[0][:4], ends[0][4:]
+    several = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)] if ranks > 1 else []
+    run(program, "[*trunk.parameters(), *heads.parameters()]", tmp_path, *several)
+    ends = kept(tmp_path, ranks)
+    trunk, heads = ends[:4], ends[4:]
     x = torch.randn(2000, 16, generator=torch.Generator().manual_seed(1))
     features = x
     for weight, bias in zip(trunk[::2], trunk[1::2]):
@@ -52,18 +67,11 @@ def test_the_plain_loop_learns_alike_in_all_processes(precision: str, ranks: int
 @pytest.mark.skipif(importlib.util.find_spec("lightning") is None, reason="PyTorch Lightning is not installed")
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_lightning_trains_alike_in_all_processes(ranks: int, tmp_path: Path) -> None:
+    assert 'precision="bf16-mixed"' in LIGHTNING
     chosen = f'precision="bf16-mixed", accelerator="cpu", devices={ranks}, strategy="{"ddp" if ranks > 1 else "auto"}"'
-    program = LIGHTNING.replace('precision="bf16-mixed"', chosen)
-    code, _, end = program.partition("\nprint(")
-    kept = KEPT.format(parameters="model.parameters()").replace(
-        'os.environ.get("RANK", "0")', "str(trainer.global_rank)"
-    )
-    (tmp_path / "train.py").write_text(f"{code}{kept}print({end}", encoding="utf-8")
-    done = subprocess.run([sys.executable, "train.py"], cwd=tmp_path, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0 and "weight_2" in done.stdout, done.stderr
-    ends = [torch.load(tmp_path / f"weights-{rank}.pt", weights_only=True) for rank in range(ranks)]
-    for other in ends[1:]:
-        assert all(torch.equal(one, two) for one, two in zip(ends[0], other, strict=True))
+    told = run(LIGHTNING.replace('precision="bf16-mixed"', chosen), "list(model.parameters())", tmp_path)
+    assert "weight_2" in told
+    assert len(kept(tmp_path, ranks)) == 10
 
 
 @pytest.mark.parametrize("normalize", ["none", "l2", "loss", "loss+"])
