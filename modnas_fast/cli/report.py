@@ -42,8 +42,12 @@ def _keep_drawings(run: Path) -> str:
 
 def _keep_answers(run: Path) -> None:
     """Writes answers.npz where it is missing or belongs to another result.json."""
+    from modnas_fast.result.answers_file import open_answers
+    from modnas_fast.result.folder import ANSWERS_FILE, answered
+
+    if open_answers(run / ANSWERS_FILE, answered(run)) is not None:
+        return  # what writes them takes seconds to load
     from modnas_fast.result.compose_answers import keep_answers
-    from modnas_fast.result.folder import ANSWERS_FILE
 
     try:
         if keep_answers(run):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binom
+from scipy.special import bdtr
 
 #: a round is calm while no sign of a disturbance exceeds this share
 CALM = 0.10
@@ -110,7 +110,8 @@ def _level(values: np.ndarray) -> np.ndarray:
 def _half_width(values: np.ndarray, quantile: float) -> np.ndarray:
     """Half the length of the interval of the quantile of each column, by order statistics: no shape is assumed."""
     count = len(values)
-    below, above = (int(binom.ppf((1 + side * CONFIDENCE) / 2, count, quantile)) for side in (-1, 1))
+    binomial = bdtr(np.arange(count + 1), count, quantile)
+    below, above = (int(np.searchsorted(binomial, (1 + side * CONFIDENCE) / 2)) for side in (-1, 1))
     ordered = np.sort(values, axis=0)
     half: np.ndarray = (ordered[min(above, count - 1)] - ordered[max(below - 1, 0)]) / 2
     return half

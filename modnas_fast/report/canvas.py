@@ -35,10 +35,18 @@ def save_figures(figures: Mapping[str, Canvas | None], folder: Path) -> list[Pat
         if figure is None:
             (folder / name).unlink(missing_ok=True)
         else:
+            _lay_out(figure)
             with replacing(folder / name) as temporary:
                 figure.savefig(temporary, format="png", dpi=DPI)
             written.append(folder / name)
     return written
+
+
+def _lay_out(figure: Canvas) -> None:
+    """Gives all its place for good: `savefig` would do so twice, and draw it once more to do so."""
+    if (engine := figure.get_layout_engine()) is not None:
+        engine.execute(figure)
+        figure.set_layout_engine("none")
 
 
 def small_multiples(title: str, panels: Sequence[tuple[str, bool, Figure]]) -> Canvas:

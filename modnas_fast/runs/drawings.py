@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from modnas_fast.report.drawings import DRAWINGS_FILE, Drawings, write_drawings
-from modnas_fast.result import Result
 
 
 def keep_drawings(run: Path) -> None:
@@ -15,6 +14,8 @@ def keep_drawings(run: Path) -> None:
     """
     if (run / DRAWINGS_FILE).exists():
         return
+    from modnas_fast.result import Result  # takes seconds to load
+
     result = Result.load(run)
     space, content = result.space, result.content
     texts = [point["architecture"] for device in content["devices"] for point in device.get("front", [])]

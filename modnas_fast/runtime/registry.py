@@ -102,13 +102,18 @@ class Registry(Collection[str]):
     def _entry_points(self) -> tuple[EntryPoint, ...]:
         return tuple(entry_points(group=self.group))
 
+    def _place(self, name: str) -> str:
+        """The `module:object` that a name stands for. Entry points are looked up last: that takes 20 ms."""
+        if name in self.builtin:
+            return self.builtin[name]
+        return name if PLACE.fullmatch(name) else next(p.value for p in self._entry_points if p.name == name)
+
     def load(self, name: str) -> Any:
         """What a name stands for, whatever it is. InputError for an unknown name, and where it cannot be imported."""
         self.check(name)
         if name in self._registered:
             return self._registered[name]
-        place = self.builtin.get(name) or next((p.value for p in self._entry_points if p.name == name), name)
-        point = EntryPoint(name, place, self.group)
+        point = EntryPoint(name, self._place(name), self.group)
         if name in self.builtin:
             return point.load()
         try:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from functools import cached_property
 
-import scipy.stats
 import torch
 from torch import Tensor
 
@@ -66,9 +65,4 @@ class RidgeCosts:
 
     def fits(self, device: str) -> list[Fit]:
         """How well each cost of the measured networks is told on a device, [C]."""
-        told, values = self(device, self._onehot), self._values[device]
-        missed = (values - told).square().sum(0) / (values - values.mean(0)).square().sum(0)
-        return [
-            Fit(1 - float(m), float(scipy.stats.spearmanr(t.numpy(), v.numpy()).statistic))
-            for m, t, v in zip(missed, told.T, values.T)
-        ]
+        return Fit.of_each(self(device, self._onehot), self._values[device])

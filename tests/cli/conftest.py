@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import json
 import os
@@ -182,15 +183,23 @@ Command = Callable[..., Ended]
 
 @contextlib.contextmanager
 def as_in_a_process(folder: Path, cache: Path, patch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The folder, the environment and the one thread that a command's own process would have."""
+    """The folder, the environment and the one thread that a command's own process would have.
+
+    Modules that lie in the folder are forgotten afterwards: the next command may find others there.
+    """
     patch.chdir(folder)
     patch.setattr(sys, "path", [*sys.path])
+    patch.setattr(sys, "dont_write_bytecode", True)
+    importlib.invalidate_caches()
     for name, value in {**ENVIRONMENT, "MODNAS_CACHE": str(cache)}.items():
         patch.setenv(name, value)
     threads = torch.get_num_threads()
     torch.set_num_threads(int(ENVIRONMENT["OMP_NUM_THREADS"]))
     yield
     torch.set_num_threads(threads)
+    for name, module in [*sys.modules.items()]:
+        if Path(getattr(module, "__file__", None) or "/").is_relative_to(folder):
+            del sys.modules[name]
 
 
 def call(patch: pytest.MonkeyPatch, *arguments: str | Path) -> Any:

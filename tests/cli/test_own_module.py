@@ -46,7 +46,7 @@ def test_it_is_searched_verified_and_exported(cli: Any, run: Path, monkeypatch: 
     for ray in content["devices"][0]["rays"]:
         network = result.build(ray["architecture"])
         assert ray["parameters"] == sum(parameter.numel() for parameter in network.parameters())
-    ended = cli("export", run, cli.folder / "app", "--device", content["devices"][0]["name"], "--preference", "1,0,0",
+    ended = cli.here("export", run, cli.folder / "app", "--device", content["devices"][0]["name"], "--preference", "1,0,0",
                 "--finetune", "1", "--to", "pt2")  # fmt: skip
     assert ended.code == 0, ended.err
     manifest = json.loads((cli.folder / "app" / "manifest.json").read_text(encoding="utf-8"))
@@ -56,13 +56,13 @@ def test_it_is_searched_verified_and_exported(cli: Any, run: Path, monkeypatch: 
 
 def test_the_same_seed_gives_the_same_weights(cli: Any, run: Path) -> None:
     again = cli.folder / "own-again"
-    ended = cli("search", "--data", "own-photos", "--out", again, *options(cli), "--set", "space.options={classes: 3}")
+    ended = cli.here("search", "--data", "own-photos", "--out", again, *options(cli), "--set", "space.options={classes: 3}")
     assert ended.code == 0, ended.err
     assert (again / "supernet.safetensors").read_bytes() == (run / "supernet.safetensors").read_bytes()
 
 
 def test_outputs_that_are_not_the_classes_are_one_line(cli: Any, run: Path) -> None:
-    ended = cli(
+    ended = cli.here(
         "search", "--data", "own-photos", "--out", "wrong", *options(cli), "--set", "space.options={classes: 4}"
     )
     assert ended.code == 2 and "Traceback" not in ended.err

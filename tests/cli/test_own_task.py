@@ -31,7 +31,7 @@ def options(cli: Any, **changes: Any) -> list[str]:
 def run(cli: Any) -> Path:
     (cli.folder / "gauge.py").write_text(GAUGE, encoding="utf-8")
     (cli.folder / "gauge.yaml").write_text(CONFIGURATION, encoding="utf-8")
-    ended = cli("search", "--out", "gauge", *options(cli))
+    ended = cli.here("search", "--out", "gauge", *options(cli))
     assert ended.code == 0, ended.err
     return cli.folder / "gauge"
 
@@ -45,9 +45,8 @@ def test_its_quality_is_the_metric_in_its_unit(run: Path) -> None:
     assert all(entry["test"] > 0 for entry in content["verified"]) and content["verified"]
 
 
-def test_a_network_of_it_is_exported(cli: Any, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(cli.folder)
-    ended = cli("export", run, cli.folder / "gauge-app", "--device", "anywhere", "--preference", "1,0",
+def test_a_network_of_it_is_exported(cli: Any, run: Path) -> None:
+    ended = cli.here("export", run, cli.folder / "gauge-app", "--device", "anywhere", "--preference", "1,0",
                 "--finetune", "1", "--to", "pt2")  # fmt: skip
     assert ended.code == 0, ended.err
     manifest = json.loads((cli.folder / "gauge-app" / "manifest.json").read_text(encoding="utf-8"))
@@ -56,7 +55,7 @@ def test_a_network_of_it_is_exported(cli: Any, run: Path, monkeypatch: pytest.Mo
 
 def test_the_same_seed_finds_the_same(cli: Any, run: Path) -> None:
     again = cli.folder / "gauge-again"
-    ended = cli("search", "--out", again, *options(cli))
+    ended = cli.here("search", "--out", again, *options(cli))
     assert ended.code == 0, ended.err
     assert (again / "supernet.safetensors").read_bytes() == (run / "supernet.safetensors").read_bytes()
     assert cli.result(again) == cli.result(run)
@@ -64,7 +63,7 @@ def test_the_same_seed_finds_the_same(cli: Any, run: Path) -> None:
 
 def test_weights_that_learned_nothing_are_told(cli: Any, run: Path) -> None:
     changes = {"search__weight_learning_rate": 1e-12, "verify__networks": 0}
-    ended = cli("search", "--out", "gauge-still", *options(cli, **changes))
+    ended = cli.here("search", "--out", "gauge-still", *options(cli, **changes))
     assert ended.code == 0 and "note: no network is better than a guess (rmse" in ended.err
     notes = Result.load(cli.folder / "gauge-still").content["task"]["notes"]
     assert "the weights learned nothing" in notes[0]
@@ -90,7 +89,7 @@ def test_bad_input_is_one_line(cli: Any, run: Path, code: str, line: str) -> Non
     if "samples" not in code:  # a function without arguments
         place = given.index("task.options={samples: 400}")
         given = given[: place - 1] + given[place + 1 :]
-    ended = cli("search", "--out", "wrong-task", *given)
+    ended = cli.here("search", "--out", "wrong-task", *given)
     assert ended.code == 2 and "Traceback" not in ended.err, ended.err
     assert f"modnas-fast: {line}" in ended.err.splitlines()[-1]
     assert not (cli.folder / "wrong-task").exists()

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-import scipy.stats
 import torch
 from torch import Tensor
 
@@ -122,10 +121,4 @@ class LatencyModels:
 
     def fits(self, device: str) -> list[Fit]:
         """How well the cost of the rows is told on a device, [C]."""
-        values = self._values[device]
-        told = self(device, self._samples[device])
-        missed = (values - told).square().sum(0) / (values - values.mean(0)).square().sum(0)
-        return [
-            Fit(1 - float(m), float(scipy.stats.spearmanr(t.numpy(), v.numpy()).statistic))
-            for m, t, v in zip(missed, told.T, values.T)
-        ]
+        return Fit.of_each(self(device, self._samples[device]), self._values[device])

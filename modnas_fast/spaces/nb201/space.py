@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -66,23 +66,10 @@ class NB201Space(SearchSpace):
 
     def format(self, indices: Sequence[int]) -> str:
         self._check_indices(indices)
-        nodes: list[str] = []
-        for node in range(1, NUM_NODES):
-            edges = [(s, indices[e]) for e, (s, target) in enumerate(EDGES) if target == node]
-            nodes.append("|" + "|".join(f"{OPERATIONS[op]}~{source}" for source, op in edges) + "|")
-        return "+".join(nodes)
+        return _format(tuple(indices))
 
     def parse(self, text: str) -> Architecture:
-        indices: list[int] = []
-        for part in re.split(r"[|+]+", text.strip().strip("|")):
-            operation, _, source = part.partition("~")
-            if operation not in OPERATIONS or len(indices) == len(EDGES) or source != str(EDGES[len(indices)][0]):
-                raise InputError(
-                    f"architecture: {part!r} in {text!r} does not fit; wanted |op~0|+|op~0|op~1|+|op~0|op~1|op~2| "
-                    f"with op one of {', '.join(OPERATIONS)}"
-                )
-            indices.append(OPERATIONS.index(operation))
-        architecture = self.architecture(indices)
+        architecture = self.architecture(_parse(text.strip()))
         if architecture.text != text.strip():
             raise InputError(f"architecture: {text!r} is no canonical string; did you mean {architecture.text!r}?")
         return architecture
@@ -212,3 +199,29 @@ class NB201Space(SearchSpace):
 
 def _constant_like(constant: Tensor, other: Tensor) -> Tensor:
     return to_device(constant, other.device).to(other.dtype)
+
+
+# All networks of the space are written and read several times in a run on tables.
+
+
+@lru_cache(maxsize=len(OPERATIONS) ** len(EDGES))
+def _format(indices: tuple[int, ...]) -> str:
+    nodes: list[str] = []
+    for node in range(1, NUM_NODES):
+        edges = [(s, indices[e]) for e, (s, target) in enumerate(EDGES) if target == node]
+        nodes.append("|" + "|".join(f"{OPERATIONS[op]}~{source}" for source, op in edges) + "|")
+    return "+".join(nodes)
+
+
+@lru_cache(maxsize=len(OPERATIONS) ** len(EDGES))
+def _parse(text: str) -> tuple[int, ...]:
+    indices: list[int] = []
+    for part in re.split(r"[|+]+", text.strip("|")):
+        operation, _, source = part.partition("~")
+        if operation not in OPERATIONS or len(indices) == len(EDGES) or source != str(EDGES[len(indices)][0]):
+            raise InputError(
+                f"architecture: {part!r} in {text!r} does not fit; wanted |op~0|+|op~0|op~1|+|op~0|op~1|op~2| "
+                f"with op one of {', '.join(OPERATIONS)}"
+            )
+        indices.append(OPERATIONS.index(operation))
+    return tuple(indices)
