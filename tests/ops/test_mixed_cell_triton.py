@@ -41,8 +41,9 @@ KERNELS = {
 def test_the_interpreted_kernels_agree_with_the_reference() -> None:
     """In a process of its own, since the interpreter must be asked for before triton is imported."""
     command = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", __file__]
+    wanted = "interpreted and not agree" + ("" if os.environ.get("MODNAS_FAST_LONG_TESTS") == "1" else " and not cancel")
     done = subprocess.run(
-        [*command, "-k", "interpreted and not agree"],
+        [*command, "-k", wanted],
         cwd=Path(__file__).parents[2],
         env={**os.environ, "TRITON_INTERPRET": "1"},
         capture_output=True,
@@ -246,8 +247,7 @@ def test_a_captured_cell_follows_its_inputs() -> None:
 def compiled_configurations() -> list[tuple[int, torch.dtype, int]]:
     """(generation, dtype, channels): some of the paper's search, or with MODNAS_FAST_COMPILE_ALL=1 all, in minutes."""
     if os.environ.get("MODNAS_FAST_COMPILE_ALL") != "1":
-        few = ((torch.bfloat16, 16), (torch.bfloat16, 64), (torch.float32, 32))
-        return [(90, torch.bfloat16, 32), *((sm, *case) for sm in (80, 90) for case in few)]
+        return [(80, torch.bfloat16, 16), (80, torch.float32, 32), (90, torch.bfloat16, 64)]
     dtypes = (torch.bfloat16, torch.float32, torch.float16, torch.float64)
     return [(sm, dtype, channels) for sm in (80, 90) for dtype in dtypes for channels in (16, 32, 64, 128)]
 
