@@ -46,17 +46,20 @@ def test_it_is_searched_verified_and_exported(cli: Any, run: Path, monkeypatch: 
     for ray in content["devices"][0]["rays"]:
         network = result.build(ray["architecture"])
         assert ray["parameters"] == sum(parameter.numel() for parameter in network.parameters())
-    ended = cli.here("export", run, cli.folder / "app", "--device", content["devices"][0]["name"], "--preference", "1,0,0",
-                "--finetune", "1", "--to", "pt2")  # fmt: skip
+    device = content["devices"][0]["name"]
+    ended = cli.here("export", run, cli.folder / "app", "--device", device, "--preference", "1,0,0",
+                     "--finetune", "1", "--to", "pt2")  # fmt: skip
     assert ended.code == 0, ended.err
     manifest = json.loads((cli.folder / "app" / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["files"]["network.pt2"]["largest_difference"] < 1e-4
-    assert manifest["architecture"] == result.pick(content["devices"][0]["name"], preference=[1, 0, 0]).text
+    assert manifest["architecture"] == result.pick(device, preference=[1, 0, 0]).text
 
 
 def test_the_same_seed_gives_the_same_weights(cli: Any, run: Path) -> None:
     again = cli.folder / "own-again"
-    ended = cli.here("search", "--data", "own-photos", "--out", again, *options(cli), "--set", "space.options={classes: 3}")
+    ended = cli.here(
+        "search", "--data", "own-photos", "--out", again, *options(cli), "--set", "space.options={classes: 3}"
+    )
     assert ended.code == 0, ended.err
     assert (again / "supernet.safetensors").read_bytes() == (run / "supernet.safetensors").read_bytes()
 
