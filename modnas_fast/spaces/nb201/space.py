@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from functools import cached_property, lru_cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -204,7 +204,7 @@ def _constant_like(constant: Tensor, other: Tensor) -> Tensor:
 # All networks of the space are written and read several times in a run on tables.
 
 
-@lru_cache(maxsize=len(OPERATIONS) ** len(EDGES))
+@cache
 def _format(indices: tuple[int, ...]) -> str:
     nodes: list[str] = []
     for node in range(1, NUM_NODES):
@@ -213,7 +213,7 @@ def _format(indices: tuple[int, ...]) -> str:
     return "+".join(nodes)
 
 
-@lru_cache(maxsize=len(OPERATIONS) ** len(EDGES))
+@cache
 def _parse(text: str) -> tuple[int, ...]:
     indices: list[int] = []
     for part in re.split(r"[|+]+", text.strip("|")):
