@@ -30,6 +30,10 @@ def export(
         str | None, typer.Option(metavar="W1,W2", help="Weights of the objectives in their order, such as 0.3,0.7.")
     ] = None,
     whole: Annotated[bool, typer.Option("--all", help="All networks of the device's front, a folder each.")] = False,
+    verified: Annotated[
+        bool,
+        typer.Option("--verified", help="Of the networks that the search trained from scratch, with those weights."),
+    ] = False,
     to: Annotated[
         list[str] | None, typer.Option("--to", help="onnx (default), pt2 or safetensors. Repeatable.")
     ] = None,
@@ -47,15 +51,18 @@ def export(
 ) -> None:
     """Write networks of a finished run as files, with their weights, checked, tested and measured.
 
-    Weights come from the run's supernet, with statistics of batch normalisations computed anew, and may be trained
-    further. Each file is run again and must give the network's outputs; manifest.json and README.md say what it is.
-    The same command continues an export that was stopped or killed. ONNX needs pip install 'modnas-fast[export]'.
+    Weights come from the run's supernet, with statistics of batch normalisations computed anew, or with --verified from
+    the training from scratch that verified the network; they may be trained further. Each file is run again and must
+    give the network's outputs; manifest.json and README.md say what it is. The same command continues an export that
+    was stopped or killed. ONNX needs pip install 'modnas-fast[export]'.
 
     Examples:
 
       modnas-fast export runs/digits-001 phone/ --device cpu_t1_b1_fp32 --max latency_ms=0.8
 
       modnas-fast export runs/digits-001 phone/ --device cpu_t1_b1_fp32 --max latency_ms=0.8 --finetune 5 --int8
+
+      modnas-fast export runs/digits-001 phone/ --device cpu_t1_b1_fp32 --max latency_ms=0.8 --verified
 
       modnas-fast export runs/digits-001 fronts/ --device cpu_t1_b1_fp32 --all --to pt2 --to safetensors
     """
@@ -75,6 +82,7 @@ def export(
                 max=budget_of(max_),
                 preference=weights_of(preference),
                 front=whole,
+                verified=verified,
                 finetuning=FineTuning(epochs, distill, learning_rate),
                 formats=to or ("onnx",),
                 int8=int8,

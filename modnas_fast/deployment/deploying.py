@@ -21,7 +21,7 @@ from modnas_fast.deployment.manifest import MANIFEST, Facts, read_manifest, writ
 from modnas_fast.devices.machine import Setting, cpu_setting
 from modnas_fast.result import Result
 from modnas_fast.result.answers import Cost
-from modnas_fast.result.folder import SUPERNET_FILE, open_run
+from modnas_fast.result.folder import SUPERNET_FILE, open_run, trained_file
 from modnas_fast.runs.inputs import Inputs
 from modnas_fast.runtime.errors import InputError
 from modnas_fast.runtime.files import read_text, write_text
@@ -61,22 +61,24 @@ def deploy(
     max: Mapping[str, float] | None = None,
     preference: Sequence[float] | None = None,
     front: bool = False,
+    verified: bool = False,
     finetuning: FineTuning | None = None,
     formats: Sequence[str] = ("onnx",),
     int8: bool = False,
     reporter: Reporter | None = None,
     stopper: Stopper | None = None,
 ) -> list[Deployment]:
-    """Networks for a device with the weights of the run's supernet, as files in `out`.
+    """Networks for a device with the weights of the run's supernet, or those it was verified with, as files in `out`.
 
     A call that was killed continues where it was; what is done is not repeated.
 
     Args:
-        run: folder of a finished run whose supernet was trained.
+        run: folder of a finished run whose networks were trained.
         out: new folder; with `front`, of a folder for each network.
         device: of the run.
         max, preference: as of `Result.pick`.
-        front: all networks of the device's front in place of one.
+        front: all networks of the device's front in place of one; with `verified`, all that were.
+        verified: of the networks that the run trained from scratch, the best within `max`, with those weights.
         finetuning: on the run's data; None: none.
         formats: of `onnx`, `pt2` (ExportedProgram), `safetensors` (weights alone).
         int8: beside ONNX, the same quantised dynamically to 8 bits.
@@ -88,12 +90,12 @@ def deploy(
     formats = _checked(formats, int8)
     run, out = Path(run).expanduser(), Path(out).expanduser()
     result = Result.load(run)
-    chosen = _chosen(result, device, max, preference, front)
+    chosen = _chosen(result, device, max, preference, front, verified)
     if out.is_file():
         raise InputError(f"OUT: {out} is a file; choose another folder")
-    return _Deploying(run, result, device, finetuning or FineTuning(), formats, int8, reporter, stopper).networks(
-        out, chosen, {"max": dict(max or {}), "preference": list(preference or []), "front": front}
-    )
+    asked = {"max": dict(max or {}), "preference": list(preference or []), "front": front, "verified": verified}
+    deploying = _Deploying(run, result, device, finetuning or FineTuning(), formats, int8, verified, reporter, stopper)
+    return deploying.networks(out, chosen, asked)
 
 
 def _checked(formats: Sequence[str], int8: bool) -> tuple[str, ...]:
@@ -113,14 +115,22 @@ def _chosen(
     budgets: Mapping[str, float] | None,
     preference: Sequence[float] | None,
     front: bool,
+    verified: bool,
 ) -> list[_Chosen]:
     if front:
         if budgets is not None or preference is not None:
             raise InputError("--all: exports the whole front; leave out --max and --preference")
+        if verified:
+            return [_Chosen(pick.text, pick.quality, pick.costs) for pick in result.trained_picks(device)]
         return [_Chosen(point.architecture, point.values[0], point.costs) for point in result.front(device)]
     if (budgets is None) == (preference is None):
         raise InputError("export: give either --max METRIC=VALUE, --preference W1,W2 or --all")
-    pick = result.pick(device, preference=preference, max=budgets)
+    if not verified:
+        pick = result.pick(device, preference=preference, max=budgets)
+    elif budgets is not None:
+        pick = result.pick_trained(device, max=budgets)
+    else:
+        raise InputError("--verified: takes the best of few networks within a budget; give --max METRIC=VALUE or --all")
     return [_Chosen(pick.text, pick.quality, pick.costs)]
 
 
@@ -135,15 +145,17 @@ class _Deploying:
         options: FineTuning,
         formats: tuple[str, ...],
         int8: bool,
+        verified: bool,
         reporter: Reporter | None,
         stopper: Stopper | None,
     ) -> None:
         self._run, self._result, self._device, self._options = run, result, device, options
-        self._formats, self._int8 = formats, int8
+        self._formats, self._int8, self._verified = formats, int8, verified
         self._reporter: Reporter = reporter or Silent()
         self._stopper = stopper or Stopper()
         self._inputs = Inputs(open_run(run), self._reporter, remeasure=False, folder=lambda: run)
-        self._shared = shared_weights(run, self._inputs)
+        #: of the supernet; verified networks have weights of their own
+        self._shared = {} if verified else shared_weights(run, self._inputs)
         self._task = self._inputs.task.to("cpu")
         self._data = data_sha256(self._task)
 
@@ -158,9 +170,14 @@ class _Deploying:
 
     def _about(self, chosen: _Chosen) -> dict[str, Any]:
         """What the files of a folder are made of."""
+        weights = (
+            {"verified_sha256": sha256_of(trained_file(self._run, chosen.text))}
+            if self._verified
+            else {"supernet_sha256": sha256_of(self._run / SUPERNET_FILE)}
+        )
         return {
             "architecture": chosen.text,
-            "supernet_sha256": sha256_of(self._run / SUPERNET_FILE),
+            **weights,
             "data_sha256": self._data,
             "finetuning": self._options.told(),
         }
@@ -175,10 +192,10 @@ class _Deploying:
             return Deployment(folder, kept)
         folder.mkdir(parents=True, exist_ok=True)
         inputs, task = self._inputs, self._task
-        network = inherited_network(inputs, self._shared, inputs.space.parse(chosen.text))
-        inherited = network_quality(network, task, "test")
+        network = self._begun(chosen.text)
+        begun = network_quality(network, task, "test")
         self._finetune(network, folder / CHECKPOINT, about)
-        tested = network_quality(network, task, "test") if self._options.epochs else inherited
+        tested = network_quality(network, task, "test") if self._options.epochs else begun
         batches = [x for x, _ in _first_batches(task)]
         with self._reporter.stage("Writing files", 1):
             names = save(network, batches[0], task.varying, self._formats, folder)
@@ -200,7 +217,12 @@ class _Deploying:
             inputs,
             task,
             self._result.quality,
-            {"validation_of_run": chosen.quality, "inherited_test": inherited, "test": tested, "files": qualities},
+            {
+                "validation_of_run": chosen.quality,
+                "verified_test" if self._verified else "inherited_test": begun,
+                "test": tested,
+                "files": qualities,
+            },
             {key: vars(cost) for key, cost in chosen.costs.items()},
             self._measured(chosen),
             {"name": timed_on.name, "is_device": setting is not None},
@@ -212,6 +234,16 @@ class _Deploying:
         (folder / CHECKPOINT).unlink(missing_ok=True)
         return Deployment(folder, manifest)
 
+    def _begun(self, text: str) -> torch.nn.Module:
+        """A network with the weights that the run has for it."""
+        if self._verified:
+            return self._result.trained(text)
+        return inherited_network(self._inputs, self._shared, self._inputs.space.parse(text))
+
+    def _teacher(self) -> torch.nn.Module:
+        """The space's largest network with the supernet's weights."""
+        return largest_network(self._inputs, self._shared or shared_weights(self._run, self._inputs))
+
     def _finetune(self, network: torch.nn.Module, path: Path, about: dict[str, Any]) -> None:
         device = self._inputs.device
         finetune(
@@ -220,7 +252,7 @@ class _Deploying:
             self._inputs.config,
             self._options,
             path,
-            lambda: largest_network(self._inputs, self._shared).to(device),
+            lambda: self._teacher().to(device),
             self._reporter,
             self._stopper,
             about,

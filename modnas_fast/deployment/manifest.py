@@ -111,12 +111,17 @@ def card(content: dict[str, Any]) -> str:
     """The model card of a manifest, in Markdown."""
     quality, name = content["quality"], f"{content['quality']['name']} ({content['quality']['unit']})"
     epochs = content["made_of"]["finetuning"]["epochs"]
+    begun = (
+        ("those of the search's supernet", "inherited weights", quality["inherited_test"])
+        if "inherited_test" in quality
+        else ("trained from scratch by the search", "weights as the search trained them", quality["verified_test"])
+    )
     trained = f"then fine-tuned for {epochs} epochs" if epochs else "without fine-tuning"
     lines = [
         f"# {content['space']['name']} for {content['device']}",
         "",
         f"`{content['architecture']}`, found by modnas-fast {content['versions'].get('modnas-fast', '')}. Its weights "
-        f"are those of the search's supernet, {trained}, on {content['data']['name']}.",
+        f"are {begun[0]}, {trained}, on {content['data']['name']}.",
         "",
         f"It computes {content['computes']}. Input `{content['input']['name']}`: {content['input']['dtype']} "
         f"{content['input']['shape']}; output `{content['output']}`.",
@@ -124,7 +129,7 @@ def card(content: dict[str, Any]) -> str:
         *_prepared(content["preparation"]),
         f"| {name}, test part | |",
         "|---|---|",
-        f"| inherited weights | {quality['inherited_test']:.4g} |",
+        f"| {begun[1]} | {begun[2]:.4g} |",
         f"| the network as exported | {quality['test']:.4g} |",
         "",
         "| cost | promised by the run | measured here in torch |",

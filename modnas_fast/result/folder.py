@@ -12,6 +12,7 @@
     baselines.json                 fronts of black-box searches with the same weights, where they are asked for
     measures.json                  further measures of the answers' networks, such as BLEU
     verification.json              test errors of networks trained from scratch
+    verified/DIGEST.safetensors    their weights, see `trained_file`
     costs.json                     costs measured after the search
     predictor.json                 predictions beside measurements
     table.parquet                  of a run on a table: its errors and costs, so that queries answer with them
@@ -27,6 +28,7 @@ costs.json.
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,6 +52,7 @@ EVALUATION_FILE = "evaluation.json"
 BASELINES_FILE = "baselines.json"
 MEASURES_FILE = "measures.json"
 VERIFICATION_FILE = "verification.json"
+TRAINED_FOLDER = "verified"
 COSTS_FILE = "costs.json"
 QUALITY_FILE = "predictor.json"
 TABLE_FILE = "table.parquet"
@@ -66,6 +69,12 @@ def answered(run: Path) -> bytes:
     """All that a finished run's answers rest on: result.json, and what was measured later."""
     later = run / MEASURED_FILE
     return (run / RESULT_FILE).read_bytes() + (later.read_bytes() if later.exists() else b"")
+
+
+def trained_file(run: Path, architecture: str) -> Path:
+    """Of the weights of a network that the run trained from scratch: digits of the SHA-256 of its string name it."""
+    digest = hashlib.sha256(architecture.encode()).hexdigest()
+    return run / TRAINED_FOLDER / f"{digest[:16]}.safetensors"
 
 
 def create_run(folder: Path, config: Config) -> Path:

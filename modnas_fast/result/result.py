@@ -12,7 +12,7 @@ from modnas_fast.devices.device import Device
 from modnas_fast.evaluation.fronts import front
 from modnas_fast.result.answers import FrontPoint, Pick
 from modnas_fast.result.answers_file import AnswersFile, open_answers
-from modnas_fast.result.folder import ANSWERS_FILE, CONFIG_FILE, RESULT_FILE, SCHEMA, answered
+from modnas_fast.result.folder import ANSWERS_FILE, CONFIG_FILE, RESULT_FILE, SCHEMA, answered, trained_file
 from modnas_fast.result.measured_later import measured_later
 from modnas_fast.result.queries import FileQueries
 from modnas_fast.runtime.errors import InputError
@@ -253,6 +253,47 @@ class Result:
         """The architecture as an untrained network for the run's task; needs torch."""
         return self.reference.build(architecture)
 
+    def trained(self, architecture: Architecture | str) -> nn.Module:
+        """A network that the run verified, in evaluation mode with the weights that it was trained to; needs torch.
+
+        `content["verified"]` lists such networks. Raises InputError for one whose weights the run has not.
+        """
+        from modnas_fast.runtime.checkpoint import load_weights
+
+        text = architecture if isinstance(architecture, str) else architecture.text
+        text = self.space.parse(text).text
+        if not trained_file(self.run, text).exists():
+            kept = ", ".join(self.trained_networks) or "none"
+            raise InputError(f"architecture: {self.run} has no trained weights of {text}; it has those of: {kept}")
+        network = self.build(text)
+        load_weights(trained_file(self.run, text), network)
+        return network.eval()
+
+    @property
+    def trained_networks(self) -> tuple[str, ...]:
+        """Strings of the networks of `trained`."""
+        verified = (entry["architecture"] for entry in self.content["verified"])
+        return tuple(text for text in verified if trained_file(self.run, text).exists())
+
+    def trained_picks(self, device: str | Device) -> list[Pick]:
+        """What is known of `trained_networks` on a device, those of the best test quality first.
+
+        Raises InputError where there are none.
+        """
+        tests = {entry["architecture"]: entry["test"] for entry in self.content["verified"]}
+        if not self.trained_networks:
+            raise InputError(f"{self.run} keeps no weights of verified networks; search with verify.networks=3, say")
+        ordered = sorted(self.trained_networks, key=lambda text: tests[text])
+        return self.reference.listed(self._device(device), ordered)
+
+    def pick_trained(self, device: str | Device, *, max: Mapping[str, float]) -> Pick:
+        """Of `trained_networks`, that of the best test quality among those within budgets; as `pick` else."""
+        limits, picks = self._limits(max), self.trained_picks(device)
+        within = [pick for pick in picks if all(pick.costs[key].value <= limit for key, limit in limits.items())]
+        if not within:
+            raise InputError(_none_within(limits, picks, picks[0].device, "trained"))
+        return within[0]
+
     # ---- who answers ----
 
     @cached_property
@@ -327,14 +368,14 @@ def _devices_of_file(file: AnswersFile) -> list[dict[str, Any]]:
     ]
 
 
-def _none_within(limits: Mapping[str, float], evaluated: Sequence[Pick], device: str) -> str:
+def _none_within(limits: Mapping[str, float], picks: Sequence[Pick], device: str, are: str = "evaluated") -> str:
     """Why no network is within the budgets, with the least that there is of each."""
     wanted = " and ".join(f"{key} of at most {limit:g}" for key, limit in limits.items())
-    least = {key: min((pick.costs[key] for pick in evaluated), key=lambda cost: cost.value) for key in limits}
+    least = {key: min((pick.costs[key] for pick in picks), key=lambda cost: cost.value) for key in limits}
     found = ", ".join(
         f"{key} {cost.value:.4g}{' (predicted)' if cost.source == 'predicted' else ''}" for key, cost in least.items()
     )
-    return f"max: no evaluated network has {wanted} on {device}; the least there is: {found}"
+    return f"max: no {are} network has {wanted} on {device}; the least there is: {found}"
 
 
 def _weights(preference: Sequence[float], objectives: int) -> list[float]:

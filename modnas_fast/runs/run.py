@@ -44,7 +44,6 @@ from modnas_fast.result.folder import (
     PREDICTOR_FILE,
     RESULT_FILE,
     SUPERNET_FILE,
-    VERIFICATION_FILE,
 )
 from modnas_fast.runs.compose import Outcomes, compose
 from modnas_fast.runs.dividing import make_objective, mesh_of_run
@@ -405,7 +404,7 @@ class Run:
         options = self._as_verified.verify
         chosen = self._ranks.from_first(lambda: self._to_verify(evaluation, devices, options.networks))
         train = partial(train_chosen, self._inputs)
-        return verify(self.folder / VERIFICATION_FILE, chosen, train, options.epochs, self._ranks, self._reporter)
+        return verify(self.folder, chosen, train, options.epochs, self._ranks, self._reporter)
 
     def _measure_chosen(self, evaluation: dict[str, Any], devices: Sequence[Device]) -> None:
         """Measures chosen networks on all devices of this machine, and what judges the predictor on the unseen ones."""

@@ -9,20 +9,22 @@ from typing import Any
 
 import torch
 
+from modnas_fast.result.folder import VERIFICATION_FILE, trained_file
 from modnas_fast.runs.inputs import Inputs
 from modnas_fast.runs.kept import read_kept
+from modnas_fast.runtime.checkpoint import packed, save_weights, unpacked
 from modnas_fast.runtime.errors import InputError, one_line
 from modnas_fast.runtime.files import write_json
 from modnas_fast.runtime.progress import Advance, Reporter
 from modnas_fast.runtime.ranks import Ranks
 from modnas_fast.tasks.training import train_network
 
-#: `test` quality of a network, what else is `shown` of it, and `notes`
+#: `test` quality of a network, what else is `shown` of it, and `notes`; and its `weights` by name, on the CPU
 Trained = dict[str, Any]
 
 
 def verify(
-    path: Path,
+    run: Path,
     chosen: Sequence[str],
     train: Callable[[str, Advance], Trained],
     epochs: int,
@@ -32,13 +34,15 @@ def verify(
     """`test` quality and what is `shown` by network, and the `seconds` that they took.
 
     Args:
-        path: where rank 0 keeps that, network by network, or as many at a time as there are ranks.
+        run: folder where rank 0 keeps that and the networks' weights, network by network, or as many at a time as there
+            are ranks.
         chosen: networks, the same on all ranks.
         train: trains one of them, and tells the epochs done.
         epochs: of each.
         ranks: all of them call this together.
         reporter: where progress and notes are told.
     """
+    path = run / VERIFICATION_FILE
     content: dict[str, Any] = ranks.from_first(
         lambda: read_kept(path) if path.exists() else {"seconds": 0.0, "test": {}}
     )
@@ -48,7 +52,7 @@ def verify(
     with reporter.stage("Training chosen networks", len(left) * epochs) as advance:
         for begin in range(0, len(left), ranks.size):
             begun, some = time.monotonic(), left[begin : begin + ranks.size]
-            _add(content, some, train, _behind(advance, begin * epochs, len(some)), ranks, reporter)
+            _add(run, content, some, train, _behind(advance, begin * epochs, len(some)), ranks, reporter)
             content["seconds"] += time.monotonic() - begun
             if ranks.first:
                 write_json(path, content)
@@ -61,6 +65,7 @@ def _behind(advance: Advance, before: int, side_by_side: int) -> Advance:
 
 
 def _add(
+    run: Path,
     content: dict[str, Any],
     texts: Sequence[str],
     train: Callable[[str, Advance], Trained],
@@ -69,7 +74,11 @@ def _add(
     reporter: Reporter,
 ) -> None:
     """Adds what networks came to: the first is trained on rank 0, the next on rank 1, and so on."""
-    own = ranks.together(lambda: train(texts[ranks.rank], on_epoch) if ranks.rank < len(texts) else None)
+    own = ranks.together(lambda: train(texts[ranks.rank], on_epoch) if ranks.rank < len(texts) else {})
+    weights = ranks.gather_bytes(packed(own.pop("weights", {})))
+    if ranks.first:
+        for text, of_text in zip(texts, weights):
+            save_weights(trained_file(run, text), unpacked(of_text))
     for text, found in zip(texts, ranks.gather(own)):
         content["test"][text] = found["test"]
         content.setdefault("shown", {})[text] = found["shown"]
@@ -78,7 +87,7 @@ def _add(
 
 
 def train_chosen(inputs: Inputs, text: str, on_epoch: Advance) -> Trained:
-    """Its test quality; what else the task measures of it, and a sample of what it does, as `shown`; and `notes`."""
+    """Its test quality and weights; what else the task measures of it, and a sample of what it does; and `notes`."""
     config, task = inputs.config, inputs.task
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -101,4 +110,6 @@ def train_chosen(inputs: Inputs, text: str, on_epoch: Advance) -> Trained:
             found[name] = ask()
         except InputError as error:
             notes.append(f"no {name} of it: {one_line(error)}")
-    return {"test": quality, "shown": {name: what for name, what in found.items() if what}, "notes": notes}
+    shown = {name: what for name, what in found.items() if what}
+    weights = {name: value.cpu() for name, value in network.state_dict().items()}
+    return {"test": quality, "shown": shown, "notes": notes, "weights": weights}

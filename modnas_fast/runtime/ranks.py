@@ -132,15 +132,21 @@ class Ranks:
         """The plain values for JSON of all ranks, in their order, on every rank; waits without an end."""
         if not self.joined:
             return [value]
-        content = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
+        return [json.loads(part) for part in self.gather_bytes(json.dumps(value).encode())]
+
+    def gather_bytes(self, own: bytes) -> list[bytes]:
+        """As `gather`, of bytes."""
+        if not self.joined:
+            return [own]
+        content = torch.frombuffer(bytearray(own or b"\0"), dtype=torch.uint8)[: len(own)]
         lengths = [torch.zeros(1, dtype=torch.int64) for _ in range(self.size)]
-        own = torch.tensor([len(content)])
-        self._wait(distributed.all_gather(lengths, own, group=self._patient, async_op=True))
+        length = torch.tensor([len(content)])
+        self._wait(distributed.all_gather(lengths, length, group=self._patient, async_op=True))
         longest = int(torch.cat(lengths).max())
         padded = torch.nn.functional.pad(content, (0, longest - len(content)))
         parts = [torch.empty(longest, dtype=torch.uint8) for _ in range(self.size)]
         self._wait(distributed.all_gather(parts, padded, group=self._patient, async_op=True))
-        return [json.loads(part[: int(length)].numpy().tobytes()) for part, length in zip(parts, lengths)]
+        return [part[: int(size)].numpy().tobytes() for part, size in zip(parts, lengths)]
 
     def _wait(self, work: Any) -> None:
         """For a message that may be long in coming; signals are answered meanwhile, and no core is kept busy."""

@@ -23,6 +23,10 @@ from modnas_fast import InputError, Result
 from modnas_fast.cli.export import kept_promises
 from modnas_fast.datasets.registry import sha256_of
 from modnas_fast.deployment import Classifier
+from modnas_fast.result.folder import open_run
+from modnas_fast.runs.inputs import Inputs
+from modnas_fast.runtime.progress import Silent
+from modnas_fast.tasks.training import network_quality
 
 ANY = ("--preference", "0.5,0.5")
 
@@ -61,6 +65,46 @@ def test_files_are_whole_tested_measured_and_told(command: Any, run: Path, tmp_p
     assert again.code == 0 and again.out == ended.out and "Fine-tuning" not in again.err
     other = command("export", run, out, "--device", device, *ANY)
     assert other.code == 2 and f"OUT: {out} already holds another export" in other.err
+
+
+def test_verified_networks_keep_their_weights(command: Any, run: Path, tmp_path: Path) -> None:
+    device, result = device_of(run), Result.load(run)
+    (entry,) = result.content["verified"]
+    text = entry["architecture"]
+    assert result.trained_networks == (text,)
+    folder = open_run(run)
+    task = Inputs(folder, Silent(), remeasure=False, folder=lambda: run).task
+    assert network_quality(result.trained(text), task, "test") == pytest.approx(entry["test"])
+    told = ("--device", device, "--verified", "--to", "safetensors")
+    ended = command("export", run, tmp_path / "out", *told, "--max", "latency_ms=1e9")
+    assert ended.code == 0, ended.err
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["architecture"] == text and "inherited_test" not in manifest["quality"]
+    assert manifest["quality"]["test"] == manifest["quality"]["verified_test"] == pytest.approx(entry["test"])
+    weights = load_file(tmp_path / "out" / "network.safetensors")
+    assert all(torch.equal(weights[name], value) for name, value in result.trained(text).state_dict().items())
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "trained from scratch by the search, without fine-tuning" in card and "weights as the search trained" in card
+    assert command("export", run, tmp_path / "all", *told, "--all").code == 0
+    assert [path.name for path in (tmp_path / "all").iterdir() if path.is_dir()] == ["01"]
+    for options, says in (
+        (ANY, "--verified: takes the best of few networks within a budget; give --max"),
+        (("--max", "latency_ms=1e-9"), "--max: no trained network has latency_ms of at most 1e-09"),
+    ):
+        refused = command("export", run, tmp_path / "none", *told, *options)
+        assert refused.code == 2 and says in refused.err and len(refused.err.splitlines()) == 1
+    other = next(text for text in result.space.references if text not in result.trained_networks)
+    with pytest.raises(InputError, match="has no trained weights of"):
+        result.trained(other)
+
+
+def test_a_run_without_such_weights_says_so(command: Any, copied: Path, tmp_path: Path) -> None:
+    shutil.rmtree(copied / "verified")
+    device = device_of(copied)
+    ended = command("export", copied, tmp_path / "out", "--device", device, "--verified", "--max", "latency_ms=1e9")
+    assert ended.code == 2 and "keeps no weights of verified networks; search with verify.networks" in ended.err
+    ended = command("export", copied, tmp_path / "out", "--device", device, "--verified", "--all")
+    assert ended.code == 2 and "keeps no weights of verified networks" in ended.err
 
 
 def check_photos(out: Path, network: nn.Module, told: dict[str, Any], folder: Path) -> None:
