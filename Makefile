@@ -21,6 +21,7 @@ help:
 	@echo "Variables:   PYTHON=python3.12 chooses the interpreter (3.10 or later)"
 	@echo "             MODNAS_FAST_BUILD=none leaves the compiled core out"
 	@echo "             MODNAS_FAST_CUDA=auto|on|off builds the CUDA sources when nvcc is found, always, never"
+	@echo "             CUDAARCHS='80-real;90' builds them for these generations of GPUs alone"
 
 demo: $(VENV)/installed
 	$(BIN)/modnas-fast search
