@@ -30,6 +30,7 @@ LONG = (
     "cli/test_kinds_of_runs.py::test_killed_it_ends_as_if_unbroken[measured here",
     "cli/test_kinds_of_runs.py::test_killed_it_ends_as_if_unbroken[photos]",
     "reproduction/test_own_weights.py*[hat]",
+    "report/test_accessibility.py::test_axe_finds_nothing_wrong[reproduction-light]",
     "report/test_own_style.py::test_a_matplotlibrc_changes_nothing[dark-",
     "runs/test_run_on_hat_table.py::test_a_run_that_goes_on",
     "test_other_package.py::test_killed",
