@@ -31,7 +31,11 @@ LONG = (
     "cli/test_kinds_of_runs.py::test_killed_it_ends_as_if_unbroken[photos]",
     "reproduction/test_own_weights.py*[hat]",
     "report/test_accessibility.py::test_axe_finds_nothing_wrong[reproduction-light]",
+    "report/test_linked.py::test_other_objectives_are_drawn_too[four]",
+    "report/test_own_style.py::test_a_matplotlibrc_changes_nothing[broken-",
     "report/test_own_style.py::test_a_matplotlibrc_changes_nothing[dark-",
+    "report/test_own_style.py::test_the_environment_changes_nothing[{'MPLBACKEND': 'TkAgg'}]",
+    "report/test_own_style.py::test_the_environment_changes_nothing[{'MPLBACKEND': 'module",
     "runs/test_run_on_hat_table.py::test_a_run_that_goes_on",
     "test_other_package.py::test_killed",
 )

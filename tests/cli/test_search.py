@@ -26,6 +26,7 @@ FILES = {
     "curve.json",
     "evaluation.json",
     "verification.json",
+    "verified",
     "costs.json",
     "drawings.json",
     "predictor.json",

@@ -26,7 +26,7 @@ GROUNDS = {False: "rgb(255, 255, 255)", True: "rgb(26, 26, 26)"}
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A page of a run that has every kind of figure, of tile and of mark, and one of a reproduction."""
     folder = tmp_path_factory.mktemp("accessibility")
-    devices = ("pi", "phone"), ("gpu",)
+    devices = ("pi",), ("gpu",)
     result, *others = (make(*devices, costs=THREE) for make in (make_result, make_history, make_predictor))
     device = result["devices"][0]
     device["trust"] = {"latency_ms": {"trustworthy": False, "why": "9 of 20 rounds disturbed"}}

@@ -35,6 +35,11 @@ def report(run: Path, cwd: Path, before: str = "", after: str = "", **environmen
     return done.stdout.strip()
 
 
+def small_run(folder: Path) -> Path:
+    """Two devices: every kind of plot."""
+    return write_whole_run(folder, ("pi",), ("gpu",))
+
+
 def pictures(run: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (run / "plots").iterdir()}
 
@@ -43,7 +48,7 @@ def pictures(run: Path) -> dict[str, bytes]:
 def plain(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The plots of a process without settings."""
     folder = tmp_path_factory.mktemp("plain")
-    report(write_whole_run(folder / "run"), folder / "cwd")
+    report(small_run(folder / "run"), folder / "cwd")
     return pictures(folder / "run")
 
 
@@ -55,7 +60,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 )  # fmt: skip
 def test_the_environment_changes_nothing(tmp_path: Path, plain: dict[str, bytes], environment: dict[str, str]) -> None:
     after = "import os; print(os.environ.get('MPLBACKEND'))"
-    assert report(write_whole_run(tmp_path / "run"), tmp_path / "cwd", after=after, **environment) == str(
+    assert report(small_run(tmp_path / "run"), tmp_path / "cwd", after=after, **environment) == str(
         environment.get("MPLBACKEND")
     )
     assert pictures(tmp_path / "run") == plain
@@ -81,7 +86,7 @@ def test_a_matplotlibrc_changes_nothing(tmp_path: Path, plain: dict[str, bytes],
     if place == "variable":
         environment["MATPLOTLIBRC"] = str(folder / "matplotlibrc")
     after = "import os; print(os.getcwd(), os.environ.get('MATPLOTLIBRC'), os.environ.get('MPLCONFIGDIR'))"
-    told = report(write_whole_run(tmp_path / "run"), cwd, after=after, **environment)
+    told = report(small_run(tmp_path / "run"), cwd, after=after, **environment)
     assert told == f"{cwd} {environment.get('MATPLOTLIBRC')} None"
     assert pictures(tmp_path / "run") == plain
 
@@ -96,7 +101,7 @@ def test_a_process_that_draws_itself_is_left_alone(tmp_path: Path, plain: dict[s
         "assert dict(matplotlib.rcParams) == old and matplotlib.get_backend() == 'svg'\n"
         "assert pyplot.get_fignums() == [1] and pyplot.gcf() is figure"
     )
-    report(write_whole_run(tmp_path / "run"), tmp_path / "cwd", before, after)
+    report(small_run(tmp_path / "run"), tmp_path / "cwd", before, after)
     assert pictures(tmp_path / "run") == plain
 
 
@@ -105,12 +110,12 @@ def test_a_process_that_draws_later_has_the_backend_it_asked_for(tmp_path: Path,
     after = "import matplotlib; print(matplotlib.get_backend().lower(), matplotlib.rcParams['font.size'])"
     (tmp_path / "cwd").mkdir()
     (tmp_path / "cwd" / "matplotlibrc").write_text("font.size: 17\nbackend: agg\n")
-    told = report(write_whole_run(tmp_path / "run"), tmp_path / "cwd", after=after, MPLBACKEND=backend)
+    told = report(small_run(tmp_path / "run"), tmp_path / "cwd", after=after, MPLBACKEND=backend)
     assert told == f"{kept} 17.0"
 
 
 def test_glyphs_that_a_font_lacks_stay_silent(tmp_path: Path) -> None:
-    run = write_whole_run(tmp_path / "run")
+    run = small_run(tmp_path / "run")
     text = (run / "result.json").read_text(encoding="utf-8")
     name = json.dumps(json.loads(text)["devices"][0]["name"])
     (run / "result.json").write_text(text.replace(name, '"手机 📱"'), encoding="utf-8")
