@@ -13,6 +13,8 @@ settings.load_profile("unhurried")
 
 #: tests of many minutes altogether, left out unless MODNAS_FAST_LONG_TESTS=1; a * stands for anything
 LONG = (
+    "bench/test_conformal.py",
+    "deployment/test_kit.py::test_a_killed_kit_continues",
     "deployment/test_formats.py::test_onnx_of_the_smallest_network[gpt]",
     "deployment/test_formats.py::test_onnx_of_the_smallest_network[hat]",
     "deployment/test_formats.py::test_onnx_of_the_smallest_network[mobilenetv3]",
@@ -22,6 +24,7 @@ LONG = (
     "distributed/test_launches.py::test_killed_at_any_moment",
     "distributed/test_launches.py::test_two_hosts",
     "docs/test_photos.py",
+    "cli/test_search_tables.py::test_killed_stopped_and_resumed",
     "cli/test_function.py::test_an_object_beside_the_data",
     "cli/test_own_trained_model.py::test_a_killed_search",
     "cli/test_kinds_of_runs.py::test_killed_it_ends_as_if_unbroken[formulas alone]",
