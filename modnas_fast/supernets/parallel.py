@@ -42,6 +42,7 @@ def _pool(count: int, threads: int) -> ThreadPoolExecutor:
     before, together = torch.get_num_threads(), Barrier(count)
 
     def start(_: int) -> None:
+        torch.get_num_threads()  # or else the first operation would take the number that is set last, anywhere
         torch.set_num_threads(max(1, threads))
         together.wait()  # until all of them are there
 

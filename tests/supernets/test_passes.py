@@ -82,6 +82,21 @@ def test_the_number_of_threads_changes_nothing(how: str) -> None:
         torch.testing.assert_close(first, second, atol=1e-12, rtol=1e-12)
 
 
+def test_threads_are_divided_among_the_parts() -> None:
+    def threads_of(_: int) -> int:
+        x = torch.ones(300, 300, requires_grad=True)
+        torch.autograd.grad((x @ x).exp().sum(), x)  # torch sets up a thread with its first operation
+        return torch.get_num_threads()
+
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(7)
+        assert in_parallel(threads_of, range(3), 3) == [2, 2, 2]
+        assert torch.get_num_threads() == 7
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_an_error_in_a_part_is_raised() -> None:
     def fail(part: int) -> int:
         return 1 // part
