@@ -14,6 +14,7 @@ settings.load_profile("unhurried")
 #: tests of many minutes altogether, left out unless MODNAS_FAST_LONG_TESTS=1; a * stands for anything
 LONG = (
     "bench/test_conformal.py",
+    "bench/test_converted.py::test_two_classes",
     "deployment/test_kit.py::test_a_killed_kit_continues",
     "deployment/test_formats.py::test_onnx_of_the_smallest_network[gpt]",
     "deployment/test_formats.py::test_onnx_of_the_smallest_network[hat]",

@@ -24,6 +24,7 @@ BENCHMARKS = {
     "min_norm": "the min-norm solver beside TorchJD and quadprog (in a source tree, with the test extras)",
     "measuring": "campaigns on this machine one after the other: how far latencies agree",
     "kit": "a kit on this machine beside direct measurements of the same files",
+    "converted": "what a search finds in a trained network, beside narrowing it uniformly (on images with classes)",
     "pick": "questions to a finished run, beside the same in torch",
     "conformal": "how often networks picked with a confidence keep their promise (with MODNAS_DATA)",
     "metapredictor": "ranking and speed of the metapredictors (in a source tree, with MODNAS_DATA)",

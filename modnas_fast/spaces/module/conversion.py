@@ -22,11 +22,10 @@ from modnas_fast.spaces.module.exporting import exported
 from modnas_fast.spaces.module.importance import sort_channels_
 from modnas_fast.spaces.module.own_norms import replace_own_norms_
 from modnas_fast.spaces.module.repeated_blocks import Run, runs_of_blocks
-from modnas_fast.spaces.module.space import ModuleSpace
+from modnas_fast.spaces.module.space import ModuleSpace, SharedModule
 from modnas_fast.spaces.module.tracing import Program, Untraceable, is_leaf, trace
 from modnas_fast.spaces.module.trial import BATCH_NORMS, complaint
 from modnas_fast.spaces.module.width import Size, Width, width
-from modnas_fast.supernets.supernet import Supernet
 
 #: layers whose kept sizes are told of
 WEIGHTED = (nn.Linear, nn.Conv2d, nn.Embedding, nn.MultiheadAttention)
@@ -40,7 +39,7 @@ class ConvertedSpace(ModuleSpace):
     #: what was changed in the model to convert it, in words
     notes: tuple[str, ...] = ()
 
-    def supernet(self, **task: Any) -> Supernet:
+    def supernet(self, **task: Any) -> SharedModule:
         supernet = super().supernet(**task)
         staying = [f"{path} ({why})" for path, why in self.kept.items() if why != OUTPUT]
         told = f"{len(staying)} layers of the model keep all their channels, such as {staying[0]}" if staying else ""
@@ -264,9 +263,9 @@ def _space(channels: Channels, parts: Sequence[Part], example: Tensor) -> Conver
         sizes = tuple(length if axis is None else _size(axis, widths) for axis, length in zip(of_parameter, shape))
         if any(isinstance(size, Width) for size in sizes):
             parametrize.register_parametrization(model.get_submodule(owner), own, layers.Units(*sizes))
-    for part in sorted(parts, key=lambda part: part.name):
-        if isinstance(part, DepthPart):
-            _let_skip_(model, part)
+    depths = [part for part in parts if isinstance(part, DepthPart)]
+    for part in sorted(depths, key=lambda part: (-part.run.blocks[0].count("."), part.name)):  # what is within first
+        _let_skip_(model, part)
     return ConvertedSpace(model, takes_ids=not example.is_floating_point())
 
 

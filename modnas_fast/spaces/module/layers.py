@@ -1,6 +1,7 @@
 """Layers that read as their torch twins, with sizes that may be chosen.
 
-In a pass of shared weights, units beyond the chosen size are zero: a narrow layer is the first units of the widest.
+A narrow layer is the first units of the widest. A pass of shared weights computes those alone where options are chosen;
+where they are mixed by shares, layers have full size, and units beyond a size are zero.
 """
 
 from __future__ import annotations
@@ -15,7 +16,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from modnas_fast.runtime.errors import InputError
-from modnas_fast.spaces.module.width import SHARES, Size, Width, chosen_size, largest, share_of_units
+from modnas_fast.spaces.module.width import (
+    CHOSEN,
+    SHARES,
+    Size,
+    Width,
+    chosen_size,
+    first_units,
+    largest,
+    share_of_units,
+)
 
 
 class Elastic:
@@ -39,6 +49,10 @@ def _sliced(twin: nn.Module, wide: nn.Module) -> nn.Module:
     return twin.train(wide.training)
 
 
+def _first(parameter: Tensor | None, *sizes: Size) -> Tensor | None:
+    return None if parameter is None else first_units(parameter, *sizes)
+
+
 def _kept(x: Tensor, size: Size, trailing: int = 0) -> Tensor:
     share = share_of_units(size, x)
     return x if share is None else x * share.view(-1, *[1] * trailing)
@@ -52,7 +66,9 @@ class Linear(nn.Linear, Elastic):
         self.sizes = (in_features, out_features)
 
     def forward(self, x: Tensor) -> Tensor:
-        return _kept(super().forward(x), self.sizes[1])
+        inputs, outputs = self.sizes
+        weight, bias = first_units(self.weight, outputs, inputs), _first(self.bias, outputs)
+        return _kept(F.linear(x, weight, bias), outputs)
 
     def twin(self, chosen: Mapping[str, int]) -> nn.Module:
         inputs, outputs = (chosen_size(size, chosen) for size in self.sizes)
@@ -84,7 +100,14 @@ class Conv2d(nn.Conv2d, Elastic):
         self.sizes, self._how, self._depthwise = (in_channels, out_channels), how, groups != 1
 
     def forward(self, x: Tensor) -> Tensor:
-        return _kept(super().forward(x), self.sizes[1], trailing=2)
+        inputs, outputs = self.sizes
+        weight = first_units(self.weight, outputs, 1 if self._depthwise else inputs)
+        padding: str | int | tuple[int, ...] = self.padding
+        if self.padding_mode != "zeros":
+            x, padding = F.pad(x, self._reversed_padding_repeated_twice, self.padding_mode), 0
+        groups = len(weight) if self._depthwise else 1
+        bias = _first(self.bias, outputs)
+        return _kept(F.conv2d(x, weight, bias, self.stride, padding, self.dilation, groups), outputs, trailing=2)
 
     def twin(self, chosen: Mapping[str, int]) -> nn.Module:
         inputs, outputs = (chosen_size(size, chosen) for size in self.sizes)
@@ -109,10 +132,12 @@ class _BatchNorm(Elastic):
         self.sizes = (num_features,)
 
     def forward(self: Any, x: Tensor) -> Tensor:
-        if SHARES.get() is None:
+        if SHARES.get() is None and CHOSEN.get() is None:
             return super().forward(x)  # type: ignore[misc]
-        normal = F.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.eps)
-        return _kept(normal, self.sizes[0], trailing=x.dim() - 2)
+        (size,) = self.sizes
+        weight, bias = _first(self.weight, size), _first(self.bias, size)
+        normal = F.batch_norm(x, None, None, weight, bias, training=True, eps=self.eps)
+        return _kept(normal, size, trailing=x.dim() - 2)
 
     def twin(self: Any, chosen: Mapping[str, int]) -> nn.Module:
         size = chosen_size(self.sizes[0], chosen)
@@ -143,9 +168,11 @@ class LayerNorm(nn.LayerNorm, Elastic):
         self.sizes = (normalized_shape,)
 
     def forward(self, x: Tensor) -> Tensor:
-        share = share_of_units(self.sizes[0], x)
+        (size,) = self.sizes
+        share = share_of_units(size, x)
         if share is None:
-            return super().forward(x)
+            weight, bias = _first(self.weight, size), _first(self.bias, size)
+            return F.layer_norm(x, x.shape[-1:], weight, bias, self.eps)
         mean = (x * share).sum(-1, keepdim=True) / share.sum()
         variance = ((x - mean).square() * share).sum(-1, keepdim=True) / share.sum()
         return _scaled((x - mean) * (variance + self.eps).rsqrt(), self.weight, self.bias) * share
@@ -164,9 +191,10 @@ class RMSNorm(nn.RMSNorm, Elastic):
         self.sizes = (normalized_shape,)
 
     def forward(self, x: Tensor) -> Tensor:
-        share = share_of_units(self.sizes[0], x)
+        (size,) = self.sizes
+        share = share_of_units(size, x)
         if share is None:
-            return super().forward(x)
+            return F.rms_norm(x, x.shape[-1:], _first(self.weight, size), self.eps)
         square = (x.square() * share).sum(-1, keepdim=True) / share.sum()
         eps = torch.finfo(x.dtype).eps if self.eps is None else self.eps
         return _scaled(x * (square + eps).rsqrt(), self.weight, None) * share
@@ -208,45 +236,56 @@ class MultiheadAttention(nn.MultiheadAttention, Elastic):
         self.sizes = (embed_dim,)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, **how: Any) -> tuple[Tensor, Tensor | None]:  # type: ignore[override]
-        share = share_of_units(self.sizes[0], query)
-        if share is None:
+        (size,) = self.sizes
+        share, chosen = share_of_units(size, query), CHOSEN.get()
+        if share is None and chosen is None:
             found: tuple[Tensor, Tensor | None] = super().forward(query, key, value, **how)
             return found
         turned = self.batch_first and query.dim() == 3
         query, key, value = (side.transpose(0, 1) if turned else side for side in (query, key, value))
-        # heads that are not there have no values, so they add nothing
-        rows = torch.cat([torch.ones_like(share), torch.ones_like(share), share])
+        weight, bias = self._projections(chosen)
+        if share is not None:  # heads that are not there have no values, so they add nothing
+            rows = torch.cat([torch.ones_like(share), torch.ones_like(share), share])
+            weight, bias = weight * rows[:, None], None if bias is None else bias * rows
         output, _ = F.multi_head_attention_forward(
             query,
             key,
             value,
-            self.embed_dim,
-            self.num_heads,
-            self.in_proj_weight * rows[:, None],
-            None if self.in_proj_bias is None else self.in_proj_bias * rows,
+            query.shape[-1],
+            query.shape[-1] // (self.embed_dim // self.num_heads),
+            weight,
+            bias,
             None,
             None,
             False,
             self.dropout,
-            self.out_proj.weight,
-            self.out_proj.bias,
+            first_units(self.out_proj.weight, size, size),
+            _first(self.out_proj.bias, size),
             training=self.training,
             **(how | {"need_weights": False}),
         )
-        return _kept(output.transpose(0, 1) if turned else output, self.sizes[0]), None
+        return _kept(output.transpose(0, 1) if turned else output, size), None
+
+    def _projections(self, chosen: Mapping[str, int] | None) -> tuple[Tensor, Tensor | None]:
+        """Weight and bias of queries, keys and values, one below the other, of the chosen size."""
+        weight, bias = self.in_proj_weight, self.in_proj_bias
+        if chosen is None:
+            return weight, bias
+        size = chosen_size(self.sizes[0], chosen)
+        parts = [part[:size, :size] for part in weight.chunk(3)]
+        return torch.cat(parts), None if bias is None else torch.cat([part[:size] for part in bias.chunk(3)])
 
     def twin(self, chosen: Mapping[str, int]) -> nn.Module:
         size = chosen_size(self.sizes[0], chosen)
         how = {"bias": self.in_proj_bias is not None, "batch_first": self.batch_first}
         heads = size // (self.embed_dim // self.num_heads)
         twin = nn.MultiheadAttention(size, heads, self.dropout, dtype=self.in_proj_weight.dtype, **how)
-        shared = self.state_dict()
+        weight, bias = self._projections(chosen)
+        shared = self.state_dict() | {"in_proj_weight": weight.detach()}
+        if bias is not None:
+            shared["in_proj_bias"] = bias.detach()
         for name, values in twin.state_dict().items():
-            if name.startswith("in_proj"):  # queries, keys and values, one below the other
-                parts = [part[:size, :size] if part.dim() > 1 else part[:size] for part in shared[name].chunk(3)]
-                values.copy_(torch.cat(parts))
-            else:
-                values.copy_(shared[name][tuple(slice(length) for length in values.shape)])
+            values.copy_(shared[name][tuple(slice(length) for length in values.shape)])
         return twin.train(self.training)
 
 
@@ -258,7 +297,8 @@ class Embedding(nn.Embedding, Elastic):
         self.sizes = (embedding_dim,)
 
     def forward(self, x: Tensor) -> Tensor:
-        return _kept(super().forward(x), self.sizes[0])
+        (size,) = self.sizes
+        return _kept(F.embedding(x, first_units(self.weight, self.num_embeddings, size), self.padding_idx), size)
 
     def twin(self, chosen: Mapping[str, int]) -> nn.Module:
         size = chosen_size(self.sizes[0], chosen)
@@ -277,6 +317,7 @@ class Units(nn.Module, Elastic):
         self.sizes = sizes
 
     def forward(self, x: Tensor) -> Tensor:
+        x = first_units(x, *self.sizes)
         for axis, size in enumerate(self.sizes):
             x = _kept(x, size, trailing=x.dim() - 1 - axis)
         return x
@@ -311,7 +352,9 @@ class Skippable(nn.Module):
         return frozenset(k for k, depth in enumerate(self.depth) if depth >= self.needed)
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        shares = SHARES.get()
+        shares, chosen = SHARES.get(), CHOSEN.get()
+        if chosen is not None and chosen[self.name] not in self.there:
+            return x
         if shares is None:
             return self.block(x, *args, **kwargs)
         share = shares[self.name][sorted(self.there)].sum().to(x)
@@ -334,9 +377,11 @@ class Sequential(nn.Sequential):
         self.name, self.depth = name, depth
 
     def forward(self, x: Tensor) -> Tensor:
-        shares = SHARES.get()
+        shares, chosen = SHARES.get(), CHOSEN.get()
         if shares is None:
-            return super().forward(x)
+            for layer in itertools.islice(self, None if chosen is None else self.depth[chosen[self.name]]):
+                x = layer(x)
+            return x
         taken: list[Tensor] = []
         for number, layer in enumerate(self, start=1):
             x = layer(x)
@@ -360,8 +405,8 @@ class Choice(nn.Module):
         self.name, self.options = name, nn.ModuleDict(options)
 
     def forward(self, x: Tensor) -> Tensor:
-        shares, modules = SHARES.get(), list(self.options.values())
+        shares, chosen, modules = SHARES.get(), CHOSEN.get(), list(self.options.values())
         if shares is None:
-            return modules[-1](x)
+            return modules[-1 if chosen is None else chosen[self.name]](x)
         share = shares[self.name].to(x)
         return torch.stack([share[k] * module(x) for k, module in enumerate(modules)]).sum(0)

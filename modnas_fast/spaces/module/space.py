@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +14,11 @@ from modnas_fast.runtime.errors import InputError
 from modnas_fast.spaces import architecture as spaces
 from modnas_fast.spaces.base import SearchSpace
 from modnas_fast.spaces.module import layers
-from modnas_fast.spaces.module.width import SHARES
+from modnas_fast.spaces.module.width import CHOSEN, SHARES
 from modnas_fast.supernets.supernet import Supernet
+
+if TYPE_CHECKING:
+    from modnas_fast.report.drawings import Drawing, Sample
 
 #: which options, by the name of their choice, make a layer be there
 Guards = tuple[tuple[str, frozenset[int]], ...]
@@ -63,6 +67,7 @@ class ModuleSpace(SearchSpace):
         if not options:
             raise InputError("model: it has nothing to choose; give a layer a width(name, 16, 32)")
         self.choices = tuple(spaces.Choice(name, wanted) for name, (_, wanted) in options.items())
+        self._kinds = {name: kind for name, (kind, _) in options.items()}
         self._fits: set[str] = set()
         self.references = self._references()
 
@@ -96,17 +101,37 @@ class ModuleSpace(SearchSpace):
         """Choices of which no layer is there stand at their first option."""
         shares = self.shares(onehot)
         kept = []
+        for name, absent in self._absences(shares).items():
+            share = shares[name]
+            first = torch.eye(share.shape[-1]).to(share)[0]
+            kept.append(torch.lerp(share, first.expand_as(share), absent[..., None]))
+        return torch.cat(kept, dim=-1)
+
+    def _absences(self, shares: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """By choice, how much of all its layers is not there [...]: 0 or 1 by one-hots."""
+        absences = {}
         for choice in self.choices:
-            absent = torch.ones_like(onehot[..., 0])
+            absent = torch.ones_like(shares[choice.name][..., 0])
             for guards in self._uses[choice.name]:
                 there = torch.ones_like(absent)
                 for name, allowed in guards:
                     there = there * shares[name][..., sorted(allowed)].sum(-1)
                 absent = absent * (1 - there)
-            share = shares[choice.name]
-            first = torch.eye(share.shape[-1]).to(share)[0]
-            kept.append(torch.lerp(share, first.expand_as(share), absent[..., None]))
-        return torch.cat(kept, dim=-1)
+            absences[choice.name] = absent
+        return absences
+
+    def draw(self, architecture: spaces.Architecture) -> Drawing:
+        from modnas_fast.spaces.module.drawing import draw_options
+
+        absences = self._absences(self.shares(self.encode([architecture])[0]))
+        absent = {name for name, share in absences.items() if share > 0}
+        return draw_options(self.choices, self._kinds, architecture.indices, absent)
+
+    @property
+    def legend(self) -> tuple[Sample, ...]:
+        from modnas_fast.spaces.module.drawing import legend
+
+        return legend(set(self._kinds.values()))
 
     def shares(self, onehot: Tensor) -> dict[str, Tensor]:
         """One-hots [..., N] by the names of choices."""
@@ -156,7 +181,7 @@ class ModuleSpace(SearchSpace):
             raise InputError("model: costs are counted in float32; declare the space of model.float()")
         return super().analytic(onehot, input_shape=input_shape, **network)
 
-    def supernet(self, **task: Any) -> Supernet:
+    def supernet(self, **task: Any) -> SharedModule:
         self._check_fit(task)
         return SharedModule(self, self._largest())
 
@@ -174,15 +199,34 @@ class SharedModule(Supernet):
         self._space, self.model = space, model
 
     def predict(self, x: Tensor, onehot: Tensor) -> Tensor:
-        """Outputs [S, B, ...] of samples [S, N], differentiable in both. Batch norms take those of x."""
-        return torch.stack([self._one(x, row) for row in onehot])
+        """Outputs [S, B, ...] of samples [S, N], differentiable in both. Batch norms take those of x.
 
-    def _one(self, x: Tensor, row: Tensor) -> Tensor:
-        token = SHARES.set(self._space.shares(row))
+        Hard samples have no units but their own where nobody wants a gradient by them. Raises InputError where the
+        model's outputs have a size that is chosen.
+        """
+        if (torch.is_grad_enabled() and onehot.requires_grad) or not ((onehot == 0) | (onehot == 1)).all():
+            return self.mixed(x, onehot)
+        names = [choice.name for choice in self._space.choices]
+        rows = self._space.indices(onehot.detach()).tolist()
+        outputs = [self._within(CHOSEN, dict(zip(names, row)), x) for row in rows]
+        shapes = list(dict.fromkeys(tuple(each.shape) for each in outputs))
+        if len(shapes) > 1:
+            raise InputError(
+                f"model: its outputs have a size that is chosen, {list(shapes[0])} and {list(shapes[1])}; let the last "
+                "layer have a fixed one"
+            )
+        return torch.stack(outputs)
+
+    def mixed(self, x: Tensor, onehot: Tensor) -> Tensor:
+        """The same at full size for samples that may be soft, with the units that they lack at zero."""
+        return torch.stack([self._within(SHARES, self._space.shares(row), x) for row in onehot])
+
+    def _within(self, kept: ContextVar[Any], value: object, x: Tensor) -> Tensor:
+        token = kept.set(value)
         try:
             return self.model(x)
         finally:
-            SHARES.reset(token)
+            kept.reset(token)
 
 
 def _made(make: Callable[[], nn.Module]) -> nn.Module:

@@ -30,12 +30,14 @@ def complaint(space: ModuleSpace, model: nn.Module, example: Tensor) -> str | No
         middle = space.decode(space.sample(1, torch.Generator().manual_seed(0)))[0]
         supernet = space.supernet().eval()
         for network in (space.ends[0], middle):
-            shared = supernet.predict(example, space.encode([network]))[0]
+            onehot = space.encode([network])
             alone = space.build(network).eval()
             for module in alone.modules():
                 module.train(isinstance(module, BATCH_NORMS))
-            if (error := _error(alone(example), shared)) is not None:
-                return f"left-out units still have an effect, {error}"
+            wanted = alone(example)
+            for shared in (supernet.mixed(example, onehot), supernet.predict(example, onehot)):
+                if (error := _error(wanted, shared[0])) is not None:
+                    return f"left-out units still have an effect, {error}"
     except Exception as error:  # whatever somebody's module does
         return f"a smaller network fails: {str(error).strip().partition(chr(10))[0] or type(error).__name__}"
     return None

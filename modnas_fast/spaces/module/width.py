@@ -1,4 +1,4 @@
-"""Sizes that are chosen, and the shares by which a pass mixes them."""
+"""Sizes that are chosen, and how a pass of shared weights knows of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from torch import Tensor
 
 from modnas_fast.runtime.errors import InputError
 
-#: of the pass that this thread makes: shares [options] of each choice by its name; None: the largest network
+#: of the pass that this thread makes, by the names of choices: either indices of options, and layers have no units but
+#: those; or shares [options], by which layers of full size are mixed. Both None: the largest network
+CHOSEN: ContextVar[Mapping[str, int] | None] = ContextVar("chosen", default=None)
 SHARES: ContextVar[Mapping[str, Tensor] | None] = ContextVar("shares", default=None)
 
 
@@ -64,6 +66,12 @@ def largest(size: Size) -> int:
 def chosen_size(size: Size, chosen: Mapping[str, int]) -> int:
     """What a layer has in the network of these option indices, by name."""
     return size.multiple * size.sizes[chosen[size.name]] if isinstance(size, Width) else size
+
+
+def first_units(parameter: Tensor, *sizes: Size) -> Tensor:
+    """Of a layer's parameter, as much of its first axes as this thread's pass has of these sizes; all without one."""
+    chosen = CHOSEN.get()
+    return parameter if chosen is None else parameter[tuple(slice(chosen_size(size, chosen)) for size in sizes)]
 
 
 def share_of_units(size: Size, like: Tensor) -> Tensor | None:

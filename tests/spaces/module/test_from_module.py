@@ -39,13 +39,15 @@ def assert_networks_equal(space: elastic.ModuleSpace, x: Tensor, count: int) -> 
     """Whether shared weights give for networks what they give alone with the weights that they inherit."""
     supernet = space.supernet().eval()
     onehot = torch.cat([space.encode([space.ends[0]]), space.sample(count - 1, torch.Generator().manual_seed(1))])
-    for architecture, output in zip(space.decode(onehot), supernet.predict(x, onehot.double())):
+    alone, mixed = supernet.predict(x, onehot.double()), supernet.mixed(x, onehot.double())
+    for architecture, *outputs in zip(space.decode(onehot), alone, mixed, strict=True):
         network = space.build(architecture)
         network.load_state_dict(space.inherited(supernet.state_dict(), architecture))
         for part in network.modules():
             part.train(isinstance(part, (nn.BatchNorm1d, nn.BatchNorm2d)))
             assert not isinstance(part, Elastic) and not type(part).__module__.startswith("modnas_fast")
-        torch.testing.assert_close(output, network(x), rtol=1e-9, atol=1e-11)
+        for output in outputs:
+            torch.testing.assert_close(output, network(x), rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -280,6 +282,16 @@ def test_blocks_are_left_out_only_where_they_add_to_what_they_take() -> None:
     }
     model, x = make("resnet-basic")
     assert not any("depth" in choice.name for choice in elastic.from_module(model, x, depth=False).choices)
+
+
+def test_stages_and_their_blocks_are_left_out_alike() -> None:
+    stages = nn.Sequential(*(nn.Sequential(BasicBlock(4, 4), BasicBlock(4, 4)) for _ in range(2)))
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), stages, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    model, x = model.double().eval(), torch.randn(3, 3, 8, 8, dtype=torch.float64)
+    space = elastic.from_module(model, x)
+    depths = {choice.name: len(choice.options) for choice in space.choices if "depth" in choice.name}
+    assert depths == {"depth": 2, "depth_1_depth": 2, "depth_1_0_depth": 2, "depth_1_1_depth": 2}
+    assert_networks_equal(space, x, 12)
 
 
 @pytest.mark.parametrize(

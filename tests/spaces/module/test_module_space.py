@@ -29,10 +29,12 @@ def small_cnn() -> nn.Module:
 def assert_networks_equal(space: elastic.ModuleSpace, x: torch.Tensor) -> None:
     """Whether shared weights give for every network what it gives alone with the weights that it inherits."""
     supernet, onehot = space.supernet(), space.enumerate()
-    for architecture, output in zip(space.decode(onehot), supernet.predict(x, onehot.double())):
+    alone, mixed = supernet.predict(x, onehot.double()), supernet.mixed(x, onehot.double())
+    for architecture, *outputs in zip(space.decode(onehot), alone, mixed, strict=True):
         network = space.build(architecture).train()
         network.load_state_dict(space.inherited(supernet.state_dict(), architecture))
-        torch.testing.assert_close(output, network(x), rtol=1e-10, atol=1e-12)
+        for output in outputs:
+            torch.testing.assert_close(output, network(x), rtol=1e-10, atol=1e-12)
         assert not any(isinstance(part, Elastic) for part in network.modules())
 
 
@@ -49,6 +51,22 @@ def test_the_largest_network_is_the_model_bit_for_bit() -> None:
     model(x)  # running statistics of the batch norm
     space = elastic.ModuleSpace(model.eval())
     assert torch.equal(space.build(space.ends[1]).eval()(x), model(x))
+
+
+def test_hard_samples_have_the_gradients_of_mixed_ones() -> None:
+    torch.manual_seed(1)
+    space = elastic.ModuleSpace(small_cnn())
+    supernet, x = space.supernet(), torch.randn(4, 3, 4, 4, dtype=torch.float64)
+    onehot = space.sample(3, torch.Generator().manual_seed(2)).double()
+    found = []
+    for outputs in (supernet.predict(x, onehot), supernet.mixed(x, onehot)):
+        supernet.zero_grad()
+        outputs.square().sum().backward()
+        found.append({name: p.grad.clone() for name, p in supernet.named_parameters() if p.grad is not None})
+    assert found[0].keys() <= found[1].keys()
+    for name, wanted in found[1].items():
+        gradient = found[0].get(name, torch.zeros_like(wanted))
+        torch.testing.assert_close(gradient, wanted, rtol=1e-10, atol=1e-12, msg=lambda m, n=name: f"{n}: {m}")
 
 
 def test_losses_are_differentiable_in_samples_and_only_in_weights_that_are_there() -> None:
@@ -169,10 +187,14 @@ def test_attention_with_and_without_a_batch_first_and_with_padding() -> None:
 
     space = elastic.ModuleSpace(Padded())
     supernet, x = space.supernet(), torch.randn(3, 2, 3, dtype=torch.float64)
-    for architecture, output in zip(space.ends, supernet.predict(x, space.encode(list(space.ends)).double())):
+    onehot = space.encode(list(space.ends)).double()
+    for architecture, row, mixed in zip(space.ends, onehot, supernet.mixed(x, onehot)):
         network = space.build(architecture)
         network.load_state_dict(space.inherited(supernet.state_dict(), architecture))
-        torch.testing.assert_close(output[..., : len(network.first.bias)], network(x), rtol=1e-10, atol=1e-12)
+        torch.testing.assert_close(mixed[..., : len(network.first.bias)], network(x), rtol=1e-10, atol=1e-12)
+        torch.testing.assert_close(supernet.predict(x, row[None])[0], network(x), rtol=1e-10, atol=1e-12)
+    with pytest.raises(InputError, match=r"a size that is chosen, \[3, 2, 4\] and \[3, 2, 8\]"):
+        supernet.predict(x, onehot)
 
 
 @pytest.mark.parametrize("size", [7, elastic.width("size", 6, 8)])
