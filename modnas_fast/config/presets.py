@@ -118,10 +118,10 @@ PRESETS: dict[str, dict[str, Any]] = {
         "devices": {"formats": ["float32"], "minutes": 4.0},
         "search": {
             "threads": None,
-            "warmup_steps": 1800,
+            "warmup_steps": 1600,
             "steps": 60,
             "refine_steps": 150,
-            "refine_networks": 120,
+            "refine_networks": 240,
             "batch_size": 32,
             "weight_learning_rate": 0.1,
             "weight_warmup": 0.05,
@@ -130,7 +130,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "checkpoint_every": 10,
         },
         "evaluation": {"statistics_samples": 128},
-        "verify": {"networks": 1, "epochs": 25},
+        "verify": {"networks": 1, "epochs": 20},
     },
     # searches on tables: nothing is measured or trained but the predictor and Φ
     "nb201": {

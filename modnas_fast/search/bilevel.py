@@ -45,8 +45,8 @@ CALIBRATION_NETWORKS = 24
 CANDIDATES = 20_000
 #: of the networks of an archive, one in so many is random at first where it cannot hold all of the space
 FIRST_PART = 4
-#: its row among the ends of a space
-LARGEST = 1
+#: its row among the networks that w is trained on
+LARGEST = 0
 #: larger than any scaled loss of a network that works
 CUT_PENALTY = 10.0
 
@@ -334,8 +334,9 @@ class Search:
             spread = torch.rand(len(sample), 1, generator=self._generator) < spread_share
             even = self._spread.sample(len(sample), self._generator)
             sample = torch.where(self._to_device(spread), self._to_device(even), sample)
-            if self._ends is not None:
-                sample = torch.cat([self._to_device(self._ends), sample[: max(1, len(sample) - len(self._ends))]])
+            if self._ends is not None:  # on a CPU, workers that share them out end together: the longest first
+                smallest, largest = self._to_device(self._ends).split(1)
+                sample = torch.cat([largest, sample[: max(1, len(sample) - 2)], smallest])
             if self._shrinking is not None and self._phi_steps < 0:
                 sample = self._shrinking.restricted(sample, self.finished_steps / self._config.search.warmup)
         hard = True if spread_share == 1 else self._hard
