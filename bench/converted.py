@@ -50,7 +50,7 @@ class _Size(NamedTuple):
     further: int
 
 
-WHOLE = _Size({"limit": 6000, "test_limit": 2000, "resize": SIDE}, 2, 12, (150, 40), 6)
+WHOLE = _Size({"limit": 6000, "test_limit": 2000, "resize": SIDE}, 2, 10, (150, 40), 5)
 QUICK = _Size({"limit": 600, "test_limit": 200, "resize": SIDE}, 2, 1, (8, 4), 1)
 
 
@@ -118,7 +118,8 @@ def timed(whole: SearchSpace, texts: Sequence[str], batch: int, rounds: int) -> 
 def searched(config: Config, folder: Path, weights: Mapping[str, Any], steps: Sequence[int]) -> Result:
     """A run among the networks in the trained one, with `steps` of w alone and of both."""
     warmup, both = steps
-    tree = config.model_dump(mode="json") | {"space": {"name": "modnas_fast.bench.converted:space", "options": dict(weights)}}
+    own = {"name": "modnas_fast.bench.converted:space", "options": dict(weights)}
+    tree = {**config.model_dump(mode="json"), "space": own}
     overrides = [
         f"search.warmup_steps={warmup}",
         f"search.steps={both}",
@@ -127,8 +128,9 @@ def searched(config: Config, folder: Path, weights: Mapping[str, Any], steps: Se
         "search.batch_size=64",
         "search.refine_networks=120",
         "devices.formats=[float32]",
-        "devices.minutes=3",
+        "devices.minutes=2",
         "devices.unseen=[]",
+        "verify.networks=0",
         "report.plots=false",
     ]
     return search(make_config(tree, overrides=overrides), out=folder / "run")
