@@ -170,7 +170,7 @@ def test_budgets_that_were_asked_for_are_answered(
     assert all(f" {device} " in told for device in (name, *others)) and pick.text in told
     assert f"{pick.costs['latency_ms'].value:.4g} ms ({pick.costs['latency_ms'].source})" in told
     assert f"--device NAME --max latency_ms={most:g} --verify 5" in " ".join(told.split())
-    show(*budget_tables(loaded, {"latency_ms": least / 1e3}))
+    show(*budget_tables(loaded, {"latency_ms": least * 1e-30}))  # what disturbed measurements foretell may be tiny
     assert capsys.readouterr().out.count("none within") == len(loaded.devices)
 
 
