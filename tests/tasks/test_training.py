@@ -13,7 +13,7 @@ from modnas_fast.config import VerifyConfig
 from modnas_fast.datasets.task import ImageTask, Split, make_task
 from modnas_fast.spaces import NB201Space
 from modnas_fast.tasks.images import ImageClassification
-from modnas_fast.tasks.training import network_quality, train_network, training_bytes
+from modnas_fast.tasks.training import network_quality, takes_channels_last, train_network, training_bytes
 
 space = NB201Space()
 
@@ -49,6 +49,22 @@ def test_training_learns_an_easy_task_and_reports_each_epoch() -> None:
     assert error < 10 < before
     assert epochs == list(range(1, 13)) and torch.equal(state, torch.get_rng_state())
     assert error == network_quality(network, task, "test")
+
+
+@pytest.mark.parametrize(
+    ("channels", "kernel", "stride", "last"), [(4, 1, 2, False), (8, 1, 2, True), (4, 3, 2, True), (4, 1, 1, True)]
+)
+def test_layers_that_torch_cannot_train_with_channels_last(channels: int, kernel: int, stride: int, last: bool) -> None:
+    network = nn.Sequential(
+        nn.Conv2d(1, channels, 3, padding=1),
+        nn.Conv2d(channels, 8, kernel, stride),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, 3),
+    )
+    assert takes_channels_last(network) == last
+    error = train_network(network, make_images(), CONFIG, augment=False, seed=0)
+    assert 0 <= error < 100  # the process is still there
 
 
 def test_training_reproduces_from_its_seed() -> None:
