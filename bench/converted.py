@@ -195,7 +195,7 @@ def main(argv: list[str] | None = None) -> None:
             f"{len(found)} of {len(rows)} rivals have a network beside them, which errs less by {gain:.2f} on average"
         )
     if given.json:
-        write_results(given.json, "converted", rows, quick=given.quick, batch=given.batch, data=given.data)
+        write_results(given.json, "converted", rows, quick=given.quick, batch=given.batch, data=Path(given.data).name)
 
 
 def _line(row: Mapping[str, Any]) -> str:

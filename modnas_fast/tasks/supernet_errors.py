@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from modnas_fast.supernets.parallel import in_parallel, workers
 from modnas_fast.supernets.supernet import Outputs, Supernet
 from modnas_fast.tasks.task import Part, Task, taken
 
@@ -29,7 +31,8 @@ class SupernetErrors:
         task: what is judged.
         part: on which, in minibatches of fixed order; usually validation: the test part stays for the verification.
         batch_size: samples per minibatch, at most.
-        at_a_time: networks that are computed side by side, at most; quality does not depend on it.
+        at_a_time: networks that are computed in one call, at most; single ones on a CPU one per thread. Quality does
+            not depend on it.
         seen: minibatches x of training samples, on which a supernet that calibrates computes statistics of networks.
     """
 
@@ -52,17 +55,18 @@ class SupernetErrors:
     @torch.no_grad()
     def __call__(self, onehot: Tensor) -> Tensor:
         parts = onehot.split(self._at_a_time or max(1, len(onehot)))
-        statistics = [self._supernet.statistics(self._seen, part) for part in parts]
-        counts = [
-            torch.cat(
-                [
-                    self._counts(self._supernet.predict_chosen(state, part, of_part), y)
-                    for part, of_part in zip(parts, statistics)
-                ]
-            )
-            for state, y in ((self._supernet.embed(x), y) for x, y in self._task.batches(self._part, self._batch_size))
-        ]
+        chosen = [(part, self._supernet.statistics(self._seen, part)) for part in parts]
+        count = workers(self._task.device, len(parts)) if self._at_a_time == 1 else 1
+        counts = []
+        for x, y in self._task.batches(self._part, self._batch_size):
+            of_chosen = partial(self._counts_of, self._supernet.embed(x), y)
+            counts.append(torch.cat(in_parallel(of_chosen, chosen, count)))
         return self._task.quality_of(torch.stack(counts).sum(dim=0), self._part).cpu()
+
+    @torch.no_grad()
+    def _counts_of(self, state: Tensor, y: Tensor, chosen: tuple[Tensor, Sequence[object]]) -> Tensor:
+        """Of some networks, by their statistics."""
+        return self._counts(self._supernet.predict_chosen(state, *chosen), y)
 
     def _counts(self, outputs: Outputs, y: Tensor) -> Tensor:
         return self._task.counts(taken(self._task, outputs), y)
