@@ -6,7 +6,7 @@ import inspect
 import sys
 from collections.abc import Iterator
 from importlib import import_module
-from typing import Any
+from typing import Any, get_args
 
 import typer
 import yaml
@@ -86,6 +86,9 @@ class Configuration(Generated):
         for name, model in sections.items():
             yield from (f"## {name}", "", inspect.getdoc(model) or "", "")
             yield from keys(f"{name}.", model, schema["$defs"][model.__name__]["properties"])
+            for key, field in model.model_fields.items():
+                for part in filter(is_model, get_args(field.annotation)):
+                    yield from keys(f"{name}.{key}[].", part, schema["$defs"][part.__name__]["properties"])
 
 
 def is_model(annotation: Any) -> bool:
@@ -123,8 +126,10 @@ def shown(value: Any) -> str:
 def in_words(schema: dict[str, Any]) -> str:
     """What a JSON schema allows."""
     match schema:
+        case {"$ref": _}:
+            return "mapping of the keys below"
         case {"anyOf": choices}:
-            return " or ".join(map(in_words, choices))
+            return " or ".join(in_words(choice) for choice in choices)
         case {"enum": words}:
             return " or ".join(words)
         case {"const": word}:

@@ -40,6 +40,14 @@ def pick(
             help="Budget, such as latency_ms=5: least error within it. Repeatable, for several costs.",
         ),
     ] = None,
+    known: Annotated[
+        bool,
+        typer.Option(
+            "--known",
+            help="With --preference: the best of the networks on the device's front, not the hypernetwork's answer; "
+            "more weight on an objective then never makes it worse.",
+        ),
+    ] = False,
     embedding: Annotated[
         Path | None,
         typer.Option(
@@ -108,6 +116,8 @@ def pick(
     weights, budget = weights_of(preference), budget_of(max_)
     if (weights is None) == (budget is None):
         raise InputError("pick: give either --preference W1,W2 or --max METRIC=VALUE")
+    if known and weights is None:
+        raise InputError("--known: goes with --preference")
     if top is not None and budget is None:
         raise InputError("--top: goes with --max; a preference has one network")
     if results is not None and verify is None:
@@ -121,7 +131,7 @@ def pick(
         if budget is not None and top is not None:
             chosen = result.top(target, max=budget, count=top)
         else:
-            chosen = [result.pick(target, preference=weights, max=budget)]
+            chosen = [result.pick(target, preference=weights, max=budget, known=known)]
     except InputError as error:
         raise on_the_command_line(error) from None
     if csv:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from modnas_fast.cli.budgets import budget_of
+from modnas_fast.cli.budgets import budget_of, intervals_of
 
 if TYPE_CHECKING:
     from modnas_fast.runs.run import Run
@@ -57,6 +57,14 @@ def search(
             "thread of this machine.",
         ),
     ] = None,
+    within: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=FROM:TO",
+            help="A region of the fronts that counts more, such as latency_ms=3:8: half of the search goes there, and "
+            "further answers come from there. Repeatable; regions of single devices: preferences.regions.",
+        ),
+    ] = None,
     show_config: Annotated[
         bool,
         typer.Option(
@@ -84,6 +92,8 @@ def search(
 
       modnas-fast search --data photos/ --max latency_ms=20
 
+      modnas-fast search --within latency_ms=0.3:0.8
+
       modnas-fast search --preset cifar10-small --data cifar10/ --set search.steps=1000
 
       modnas-fast search --preset nb201
@@ -99,6 +109,8 @@ def search(
       modnas-fast search --resume runs/digits-001
     """
     sections, budgets = _command_line_sections(data, verify), budget_of(most)
+    if region := intervals_of(within):
+        sections["preferences"] = {"regions": [{"within": {key: list(ends) for key, ends in region.items()}}]}
     if show_config and resume is None:
         from modnas_fast.config import commented_yaml, make_config, with_absolute_paths
 

@@ -83,6 +83,7 @@ def _styles(result: Result) -> Styles:
         ("hypervolume_front_ratio",): ("all, of it", ".1%", 3),
         ("hypervolume_ratio_measured",): ("of measured", ".1%", 3),
         ("front_networks",): ("networks", "d", 3),
+        ("region_networks",): ("in regions", "d", 2),
         **{("least", name): (f"least {name}", ".2f", 4) for name in measures},
     }
 

@@ -308,22 +308,68 @@ class ArchitectConfig(_ChoiceSection):
         return self
 
 
+class RegionConfig(Section):
+    """A part of the fronts of some devices, by intervals from, to; null leaves an end open."""
+
+    devices: Annotated[tuple[str, ...], Field(min_length=1)] = ("*",)
+    """Names of devices, or patterns with * and ? such as pixel*."""
+    within: dict[str, tuple[float | None, float | None]] = {}
+    """By key of an objective, such as {latency_ms: [3, 8]}."""
+    weights: dict[str, tuple[NonNegativeFloat | None, NonNegativeFloat | None]] = {}
+    """By name of an objective, the interval of its weight in preferences, such as {error: [0.5, 0.9]}."""
+
+    @model_validator(mode="after")
+    def _is_a_part(self) -> RegionConfig:
+        if not (self.within or self.weights):
+            raise ValueError("preferences.regions: a region wants within, such as {latency_ms: [3, 8]}, or weights")
+        for key, (low, high) in {**self.within, **self.weights}.items():
+            if low is not None and high is not None and not low < high:
+                raise ValueError(f"preferences.regions: {key} wants [from, to] with from < to, got [{low}, {high}]")
+        return self
+
+
 class PreferencesConfig(_ChoiceSection):
     """How preferences are drawn during the search."""
 
     choice = (choices.PREFERENCES, "kind", "options")
     kind: Annotated[str, AfterValidator(choices.PREFERENCES.check)] = "dirichlet"
-    """`dirichlet` (paper), or a sampler of one's own (docs/extending.md)."""
+    """`dirichlet` (paper), `sobol` (those of a step spread evenly over the devices), or a sampler of one's own
+    (docs/extending.md)."""
     options: dict[str, Any] = {}
     """Keyword arguments of a kind of one's own."""
-    beta: PositiveFloat = 1.0
-    """Parameter of the Dirichlet distribution; paper: 1."""
+    beta: PositiveFloat | tuple[PositiveFloat, ...] = 1.0
+    """Parameter of the Dirichlet distribution, one number or one per objective; paper: 1."""
     shared: bool = False
     """One preference per step for all devices; False: one per device (paper)."""
+    regions: tuple[RegionConfig, ...] = ()
+    """Parts of fronts that count more than others: `focus` of the preferences are drawn where answers lie in them, and
+    further answers are given there (docs/preferences.md)."""
+    adaptive: bool = False
+    """Whether `focus` of the preferences are drawn where neighbouring preferences have answers far apart; within the
+    regions, where both are given."""
+    focus: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Share of the preferences that regions and `adaptive` draw; the others come from `kind`."""
+    region_answers: Positive = 24
+    """Answers within the regions of a device, at most, beside those of its rays."""
+
+    @model_validator(mode="after")
+    def _each_device_its_own(self) -> PreferencesConfig:
+        if self.shared and self.focused:
+            given = "regions" if self.regions else "adaptive"
+            raise ValueError(f"preferences.shared: {given} draws for each device by itself; leave it at false")
+        return self
+
+    @property
+    def focused(self) -> bool:
+        """Whether some preferences count more than others."""
+        return bool(self.regions) or self.adaptive
 
     def parameters(self) -> dict[str, Any]:
         """The arguments that this kind takes."""
-        return {"beta": self.beta, "shared": self.shared} if self.kind == "dirichlet" else dict(self.options)
+        if self.kind not in choices.PREFERENCES:
+            return dict(self.options)
+        shared = {"shared": self.shared}
+        return {"beta": self.beta, **shared} if self.kind == "dirichlet" else shared
 
 
 class ScalarizationConfig(_ChoiceSection):
@@ -357,9 +403,10 @@ class MGDConfig(_ChoiceSection):
 
     choice = (choices.SCHEMES, "scheme", "options")
     scheme: Annotated[str, AfterValidator(choices.SCHEMES.check)] = "mgd"
-    """`mgd` (paper), `mean`, `sequential`, `sample` (its ablations), or one of one's own (docs/extending.md)."""
+    """`mgd` (paper), `mean`, `sequential`, `sample` (its ablations), a weighting of TorchJD's such as `torchjd:UPGrad`
+    (pip install torchjd), or one of one's own (docs/extending.md)."""
     options: dict[str, Any] = {}
-    """Keyword arguments of a scheme of one's own."""
+    """Keyword arguments of a scheme of one's own, or of TorchJD's weighting."""
     normalize: Literal["none", "l2"] = "l2"
     """Division of each device's gradient by its norm; published code: l2."""
 
@@ -559,6 +606,16 @@ class Config(Section):
         return names
 
     @model_validator(mode="after")
+    def _betas_of_all(self) -> Config:
+        beta = self.preferences.beta
+        if isinstance(beta, tuple) and len(beta) != len(self.objectives):
+            raise ValueError(
+                f"preferences.beta: wanted one number, or {len(self.objectives)}, of {', '.join(self.objectives)}; got "
+                f"{len(beta)}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _weights_come_from_somewhere(self) -> Config:
         own = ":" in self.space.name  # which may begin with weights without a word
         if not (self.search.train_weights or self.space.files or self.space.options or own):
@@ -691,7 +748,9 @@ def find_choices(config: Config) -> None:
         if isinstance(section, _ChoiceSection):
             registry, name, options = section.chosen
             try:
-                registry.find(name, options)
+                found = registry.find(name, options)
+                if registry is choices.SCHEMES:  # which may lack a package
+                    found()
             except InputError as error:
                 faults.append(str(error))
     if faults:

@@ -76,6 +76,29 @@ def front(points: Sequence[_P]) -> list[_P]:
     return sorted((point for point, keep in zip(points, nondominated(points)) if keep), key=lambda p: p.values[1:])
 
 
+def spread(points: Sequence[_P], count: int) -> list[_P]:
+    """`count` of the points of a front, far from each other in all objectives, in their order; all of fewer.
+
+    The one of least quality first, then again and again the farthest from those that were taken. Distances are sums
+    over objectives, each in the range of the points.
+
+    >>> found = [Point(name, values) for name, values in zip("abcd", ((9.0, 1.0), (5.0, 2.0), (4.8, 2.1), (1.0, 3.0)))]
+    >>> [point.architecture for point in spread(found, 3)]
+    ['a', 'b', 'd']
+    """
+    if len(points) <= count:
+        return list(points)
+    values = _values(points, len(points[0].values))
+    low, high = values.min(axis=0), values.max(axis=0)
+    scaled = (values - low) / np.where(high > low, high - low, 1.0)
+    taken = [int(values[:, 0].argmin())]
+    apart = np.abs(scaled - scaled[taken[0]]).sum(axis=1)
+    while len(taken) < count:
+        taken.append(int(apart.argmax()))
+        apart = np.minimum(apart, np.abs(scaled - scaled[taken[-1]]).sum(axis=1))
+    return [points[row] for row in sorted(taken)]
+
+
 def front_membership(errors: Tensor, costs: Tensor) -> Tensor:
     """Whether each of n networks is on the front of each of T devices, bool [n, T]; of equal points the first is.
 

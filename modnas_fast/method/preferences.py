@@ -49,8 +49,36 @@ def dirichlet(
     return weights.to(dtype).expand(num_devices, num_objectives).contiguous()
 
 
+def sobol(
+    num_devices: int,
+    num_objectives: int,
+    *,
+    shared: bool = False,
+    generator: torch.Generator,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Preferences r [T, M], each uniform on the simplex, those of one call spread evenly over it.
+
+    Scrambled Sobol points (Owen 1998) of the unit cube, whose sorted coordinates divide [0, 1] into M shares. So the
+    devices of a step ask for unlike things where Dirichlet's draws would bunch; `shared` and errors as in `dirichlet`.
+
+    >>> r = sobol(8, 2, generator=torch.Generator().manual_seed(0))
+    >>> sorted((8 * r[:, 0]).long().tolist())  # one in each eighth
+    [0, 1, 2, 3, 4, 5, 6, 7]
+    """
+    _at_least_one(num_devices=num_devices, num_objectives=num_objectives)
+    seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
+    if num_objectives == 1:
+        return torch.ones(num_devices, 1, dtype=dtype, device=generator.device)
+    engine = torch.quasirandom.SobolEngine(num_objectives - 1, scramble=True, seed=seed)
+    cuts = engine.draw(1 if shared else num_devices, dtype=torch.float64).sort(-1).values
+    weights = torch.diff(cuts, prepend=torch.zeros_like(cuts[:, :1]), append=torch.ones_like(cuts[:, :1]))
+    return weights.to(generator.device, dtype).expand(num_devices, num_objectives).contiguous()
+
+
 def make_preferences(kind: str, num_objectives: int, parameters: Mapping[str, Any]) -> Sampler:
-    """A function (devices, generator) → r [devices, M] that draws with the sampler `kind`: `dirichlet` or a user's.
+    """A function (devices, generator) → r [devices, M] that draws with the sampler `kind`: `dirichlet`, `sobol` or a
+    user's.
 
     `parameters` are its keyword arguments. Raises InputError for an unknown kind; the function, for a user's draw that
     is no float tensor [devices, M] on the simplex.

@@ -64,7 +64,7 @@ class Sample(Mean):
 
 
 def make_scheme(name: str, options: Mapping[str, Any] | None = None) -> UpdateScheme:
-    """The update scheme that a name of `mgd.scheme` stands for.
+    """The update scheme that a name of `mgd.scheme` stands for: built in, `torchjd:NAME`, or a user's.
 
     Raises InputError for an unknown name, and for an object of a user's that is none.
 

@@ -31,6 +31,11 @@ FACTORS: dict[str, dict[str, tuple[str, ...]]] = {
         "MLP": ("hypernetwork.kind=mlp", "hypernetwork.logit_bound=8", "search.hyper_learning_rate=0.01"),
     },
     "β of the Dirichlet distribution": {"1": (), "0.3": ("preferences.beta=0.3",), "3": ("preferences.beta=3",)},
+    "draws of preferences": {
+        "Dirichlet": (),
+        "Sobol": ("preferences.kind=sobol",),
+        "adaptive": ("preferences.adaptive=true",),
+    },
     "gradients of Φ": {"divided by their norm": (), "as they are": ("mgd.normalize=none",)},
     "estimator, without refinement": {
         "leave one out": ("search.steps=600", "search.refine_steps=0"),

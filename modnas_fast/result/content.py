@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, Literal
 
+import numpy as np
+
 from modnas_fast.config import Config
 from modnas_fast.devices import Device, Fingerprint
 from modnas_fast.devices.cost_source import Source, Values
+from modnas_fast.evaluation.dial import covered_share, monotone_share
 from modnas_fast.evaluation.exact import ExactFront
 from modnas_fast.evaluation.fronts import REFERENCE, Bounds, Point, front, hypervolume, nondominated
 from modnas_fast.result.folder import SCHEMA
@@ -240,6 +244,8 @@ def device_entry(
         **({} if exact is None else _compared(values, exact)),
         "distinct_nondominated": len(front(chosen)),
         "front_networks": len(best),
+        **_dial(chosen, further, exact),
+        **({} if "regions" not in found else _told_of(found["regions"], best, objectives)),
         "rays": [
             {**entry, "nondominated": keep}
             for entry, keep in zip(plain_points(chosen, objectives), nondominated_anywhere(chosen))
@@ -249,6 +255,37 @@ def device_entry(
         "random": plain_points(drawn, objectives),
         "measured": {text: keyed(costs, values) for text, values in measured.items()},
     }
+
+
+def _dial(chosen: Sequence[Point], further: Sequence[Point], exact: ExactFront | None) -> dict[str, float]:
+    """How the answers to preferences follow them, and what of the exact front they reach, alone and with all others."""
+    on_rays = [(point.preference, point.values) for point in chosen if point.preference is not None]
+    monotone = monotone_share(*zip(*on_rays)) if on_rays else None
+    told = {} if monotone is None else {"monotone": monotone}
+    if exact is not None:
+        best = exact.values[exact.rows]
+        for key, points in (("covered", chosen), ("covered_front", [*chosen, *further])):
+            told[key] = covered_share(best, exact.normalize(np.array([point.values for point in points])))
+    return told
+
+
+def _told_of(
+    regions: Sequence[dict[str, Any]], best: Sequence[dict[str, Any]], objectives: Sequence[Objective]
+) -> dict[str, Any]:
+    """Regions of a device that counted more, and how many networks of its front lie in any of them."""
+    inside = sum(any(_lies_in(region, point, objectives) for region in regions) for point in best)
+    return {"regions": list(regions), "region_networks": inside}
+
+
+def _lies_in(region: dict[str, Any], point: Mapping[str, Any], objectives: Sequence[Objective]) -> bool:
+    """Whether a network's values are within a region, and where that bounds weights, its preference."""
+    weights = dict(zip((objective.name for objective in objectives), point.get("preference", ())))
+    bounded = [(point[key], ends) for key, ends in region["within"].items()]
+    bounded += [(weights.get(name, math.nan), ends) for name, ends in region["weights"].items()]
+    return all(
+        (-math.inf if low is None else low) <= value <= (math.inf if high is None else high)
+        for value, (low, high) in bounded
+    )
 
 
 def _compared(values: Mapping[str, float], exact: ExactFront) -> dict[str, Any]:

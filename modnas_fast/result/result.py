@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modnas_fast.devices.device import Device
-from modnas_fast.evaluation.fronts import front
+from modnas_fast.evaluation.fronts import front, spread
 from modnas_fast.result.answers import FrontPoint, Pick
 from modnas_fast.result.answers_file import AnswersFile, open_answers
 from modnas_fast.result.folder import ANSWERS_FILE, CONFIG_FILE, RESULT_FILE, SCHEMA, answered, trained_file
@@ -157,15 +157,35 @@ class Result:
         """The costs that somebody has to measure on a new device: all that are not exact."""
         return tuple(cost for cost in self.costs if self._sources[cost.key] != "exact")
 
-    def front(self, device: str | Device) -> list[FrontPoint]:
+    def front(
+        self,
+        device: str | Device,
+        *,
+        within: Mapping[str, tuple[float | None, float | None]] | None = None,
+        count: int | None = None,
+    ) -> list[FrontPoint]:
         """Distinct non-dominated networks on a device by rising costs.
 
         They are those of its rays and what else the search found for it; for a new device those of new rays and all
         networks that the run evaluated. A point that no preference led to has none.
 
-        Costs are the best known, as in `pick`. Networks whose quality the run does not know are left out.
+        Args:
+            device: name or device.
+            within: a region: by key of an objective from and to, such as {"latency_ms": (3, 8)}; None for an open end.
+            count: at most so many, far from each other in all objectives; None: all.
+
+        Costs are the best known, as in `pick`. Networks whose quality the run does not know are left out. Raises
+        InputError for an unknown device, objective or count, and an interval that is none.
         """
-        device = self._device(device)
+        if count is not None:
+            _check_count(count)
+        places = {objective.key: place for place, objective in enumerate(self.objectives)}
+        region = [(places[key], *ends) for key, ends in _intervals(within or {}, list(places)).items()]
+        found = self._front(self._device(device))
+        found = [point for point in found if all(low <= point.values[k] <= high for k, low, high in region)]
+        return found if count is None else spread(found, count)
+
+    def _front(self, device: Device) -> list[FrontPoint]:
         preferences: list[tuple[float, ...] | None]
         if device == self.devices.get(device.name):
             rays, further = self._any.rays(device), self._any.archive(device)
@@ -196,6 +216,7 @@ class Result:
         *,
         preference: Sequence[float] | None = None,
         max: Mapping[str, float] | None = None,
+        known: bool = False,
     ) -> Pick:
         """The network for a device and either a preference or budgets.
 
@@ -205,6 +226,9 @@ class Result:
                 it.
             max: budgets by key, such as {"latency_ms": 5.0, "energy_mj": 40}: of all networks that the run evaluated,
                 the one of least error (or whatever the task's quality is) whose costs are within all of them.
+            known: answer a preference with the best network of the device's `front` instead of the hypernetwork's
+                answer: that of the least weighted maximum of objectives (Chebyshev), each in the range of the front.
+                More weight on one objective at the expense of the others then never makes it worse.
 
         A cost is the measured one where the network was measured on the device, else a table's, else predicted.
         Raises InputError for an unknown device, a bad preference, an unknown cost or budgets that no network meets.
@@ -212,15 +236,30 @@ class Result:
         device = self._device(device)
         if preference is not None and max is None:
             weights = _weights(preference, len(self.objectives))
+            if known:
+                return self._queries(device).listed(device, [self._preferred(device, weights).architecture])[0]
             return self._queries(device, preference=True).preferred(device, weights)
-        if max is not None and preference is None:
+        if max is not None and preference is None and not known:
             return self._within(device, max, 1)[0]
-        raise InputError("pick: give either preference or max")
+        raise InputError("pick: give either preference, alone or with known, or max")
+
+    def _preferred(self, device: Device, weights: Sequence[float]) -> FrontPoint:
+        """The point of a device's front that preference weights lead to, without the hypernetwork."""
+        points = self._front(device)
+        if not points:
+            raise InputError(f"known: the run knows no network of {device.name} with its quality")
+        lows, highs = zip(*((min(column), max(column)) for column in zip(*(point.values for point in points))))
+
+        def weighed(point: FrontPoint) -> tuple[float, ...]:
+            scaled = ((v - low) / ((high - low) or 1.0) for v, low, high in zip(point.values, lows, highs))
+            terms = [weight * value for weight, value in zip(weights, scaled)]
+            return max(terms), sum(terms)
+
+        return min(points, key=weighed)
 
     def top(self, device: str | Device, *, max: Mapping[str, float], count: int) -> list[Pick]:
         """The best networks for a device within budgets, at most `count`, by quality, then costs; as `pick` else."""
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise InputError(f"count: wanted a whole number of at least 1, got {count!r}")
+        _check_count(count)
         return self._within(self._device(device), max, count)
 
     def to_records(self) -> list[dict[str, Any]]:
@@ -356,6 +395,27 @@ class Result:
                 f"{len(device.embedding)}; Result.unseen_device makes one"
             )
         return device
+
+
+def _check_count(count: object) -> None:
+    """Raises InputError for what is no whole number of at least 1."""
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise InputError(f"count: wanted a whole number of at least 1, got {count!r}")
+
+
+def _intervals(
+    within: Mapping[str, tuple[float | None, float | None]], keys: Sequence[str]
+) -> dict[str, tuple[float, float]]:
+    """From and to by key, infinite where an end is open. Raises InputError for another key, and where from > to."""
+    found = {}
+    for key, (low, high) in within.items():
+        if key not in keys:
+            raise InputError(f"within: wanted intervals of {' or '.join(keys)}, got one of {key}")
+        first, last = -math.inf if low is None else float(low), math.inf if high is None else float(high)
+        if not first <= last:
+            raise InputError(f"within: {key} wants (from, to) with from <= to, got ({low}, {high})")
+        found[key] = (first, last)
+    return found
 
 
 def _devices_of_file(file: AnswersFile) -> list[dict[str, Any]]:

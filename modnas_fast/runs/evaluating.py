@@ -47,13 +47,15 @@ def evaluate(
             onehot = torch.cat([random, further])
             evaluator.compute_errors(onehot)
             found = evaluator.points(onehot, device)
-            drawn, beside = found[: config.num_rays], _others(found[config.num_rays :], chosen)
+            regional = _within_regions(inputs, answer, evaluator, device)
+            drawn, beside = found[: config.num_rays], _others([*regional, *found[config.num_rays :]], chosen)
             objectives = objectives_on(device, inputs.quality)
             entries[device.name] = {
                 "rays": plain_points(chosen, objectives),
                 "archive": plain_points(beside, objectives),
                 "random": plain_points(drawn, objectives),
-                "cost_bounds": _cost_bounds(inputs, evaluator, device, [*chosen, *found]),
+                **_told_of_regions(inputs, device),
+                "cost_bounds": _cost_bounds(inputs, evaluator, device, [*chosen, *regional, *found]),
             }
             advance(2 + done)
     notes = _notes(inputs, entries, answer, reporter)
@@ -68,10 +70,27 @@ def _archived(inputs: Inputs, answer: Answer) -> list[torch.Tensor]:
     return known_fronts(answer, inputs.space, min(wanted, max(LEAST_ARCHIVED, ARCHIVED_ALTOGETHER // len(devices))))
 
 
+def _within_regions(inputs: Inputs, answer: Answer, evaluator: Evaluator, device: Device) -> list[Point]:
+    """Further answers of the hypernetwork, in the regions of a device's front that count more."""
+    regions = inputs.regions[device.name]
+    if not regions:
+        return []
+    return evaluator.points_within(answer.hypernet, device, regions, inputs.config.preferences.region_answers)
+
+
+def _told_of_regions(inputs: Inputs, device: Device) -> dict[str, Any]:
+    regions = inputs.regions[device.name]
+    return {"regions": [region.to_dict(inputs.objectives) for region in regions]} if regions else {}
+
+
 def _others(points: Sequence[Point], chosen: Sequence[Point]) -> list[Point]:
-    """The points of networks that are not among the chosen ones."""
-    named = {point.architecture for point in chosen}
-    return [point for point in points if point.architecture not in named]
+    """The points of networks that are not among the chosen ones, each once."""
+    known, others = {point.architecture for point in chosen}, []
+    for point in points:
+        if point.architecture not in known:
+            known.add(point.architecture)
+            others.append(point)
+    return others
 
 
 def _cost_bounds(

@@ -15,9 +15,10 @@ from modnas_fast.devices import MeasurementCache, Profiler, fingerprint
 from modnas_fast.devices.cost_source import CostSource
 from modnas_fast.devices.machine_costs import LATENCY
 from modnas_fast.devices.measure import Timing, normals_of
+from modnas_fast.method.region import Region, regions_by_device
 from modnas_fast.runs.sources import check_quality, find_truth, make_source
 from modnas_fast.runtime.errors import InputError
-from modnas_fast.runtime.objective import Objective
+from modnas_fast.runtime.objective import Objective, costs_of
 from modnas_fast.runtime.placement import search_device
 from modnas_fast.runtime.progress import Reporter
 from modnas_fast.search.shrinking import Shrinking
@@ -63,7 +64,7 @@ class Inputs:
             if self.config.search.shrinking is not None:
                 Shrinking(self.space, self.config.search.shrinking)
         check_quality(self.config, self.quality)
-        _ = self.source
+        _ = self.source, self.regions
         if self.trains:
             _ = self.device
             check_task(self.config)
@@ -116,6 +117,16 @@ class Inputs:
     def quality(self) -> Objective:
         """The first objective."""
         return self.truth.quality if self.truth else quality_of_task(self.config)
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """The quality, then costs."""
+        return (self.quality, *costs_of(self.source.metrics))
+
+    @cached_property
+    def regions(self) -> dict[str, tuple[Region, ...]]:
+        """By device, the parts of its front that count more; none where all do."""
+        return regions_by_device(self.config.preferences.regions, list(self.source.splits), self.objectives)
 
     @property
     def measures(self) -> bool:

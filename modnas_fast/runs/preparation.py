@@ -8,8 +8,9 @@ reference networks. Whatever else a table knows serves the score alone.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from modnas_fast.devices import Device, embeddings
 from modnas_fast.devices.analytic import AnalyticCost
 from modnas_fast.devices.cost_source import CostSource
 from modnas_fast.evaluation.fronts import front_membership
+from modnas_fast.method.region import Region, emphasis
 from modnas_fast.predictors.make import make_cost_model, train_cost_model
 from modnas_fast.predictors.metapredictor import CostModel, MetaPredictor, train_metapredictor
 from modnas_fast.runtime.errors import InputError
@@ -27,7 +29,7 @@ from modnas_fast.runtime.objective import whole
 from modnas_fast.runtime.progress import Reporter, Silent
 from modnas_fast.search.spread import CostSpread
 from modnas_fast.spaces.published import Truth
-from modnas_fast.tasks.surrogate import CountedTruth, Regression, SurrogateObjective, make_fit, query
+from modnas_fast.tasks.surrogate import CountedTruth, Emphasis, Regression, SurrogateObjective, make_fit, query
 from modnas_fast.tasks.surrogate_anywhere import query_anywhere
 from modnas_fast.tasks.task_objective import TaskObjective
 
@@ -84,6 +86,7 @@ class Preparation:
         truth: None where none is known.
         network: gives what `space.analytic` is told of the networks.
         reporter: where progress is told.
+        regions: by device, in its units, parts of fronts near which more qualities are queried; None: all are alike.
 
     The same arguments on one machine with one thread give the same outcome. `prepare` raises InputError where
     `devices.networks` is too few for what is measured in any case, or more than half of a table of all networks.
@@ -97,6 +100,7 @@ class Preparation:
         truth: Truth | None = None,
         network: Callable[[], dict[str, Any]] = dict,
         reporter: Reporter | None = None,
+        regions: Mapping[str, Sequence[Region]] | None = None,
     ) -> None:
         self._config = config
         self._source = source
@@ -109,6 +113,7 @@ class Preparation:
         self._search_devices = source.search_devices
         self._d = embeddings(self._search_devices)
         self._generator = torch.Generator().manual_seed(config.seed + 4)
+        self._regions = regions or {}
         self._queries = config.task.queries if objective is None else 0
         self._seconds: dict[str, float] = {}
 
@@ -266,7 +271,9 @@ class Preparation:
 
         with self._reporter.stage("Querying errors", counted.budget) as advance:
             fit = make_fit(*self._config.task.chosen[1:], space=space)
-            surrogate = query(space, counted, candidates, known_with_queried, self._config.seed, advance, fit)
+            surrogate = query(
+                space, counted, candidates, known_with_queried, self._config.seed, advance, fit, self._counts
+            )
         objective = self._surrogate_objective(surrogate, counted.known)
         errors = objective.errors(candidates)
         known_with_queried()
@@ -275,6 +282,15 @@ class Preparation:
             source.measure(candidates[best])
         self._timed("query", start)
         return objective, counted.known
+
+    @property
+    def _counts(self) -> Emphasis | None:
+        """How much places on fronts count; None where all do alike."""
+        if not any(self._regions.values()):
+            return None
+        devices = self._search_devices
+        normalized = [[region.normalized(d) for region in self._regions.get(d.name, ())] for d in devices]
+        return partial(emphasis, regions=normalized, focus=self._config.preferences.focus)
 
     def _query_anywhere(self, counted: CountedTruth, costs: CostModel) -> SurrogateObjective:
         """The same where any network may be asked for: none of them is measured for it."""
@@ -289,6 +305,7 @@ class Preparation:
                 self._config.seed,
                 advance,
                 fit,
+                self._counts,
             )
         self._timed("query", start)
         return self._surrogate_objective(surrogate, counted.known)

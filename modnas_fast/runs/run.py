@@ -283,7 +283,15 @@ class Run:
 
     def _preparation(self, objective: SupernetObjective | None) -> Preparation:
         inputs = self._inputs
-        return Preparation(self.config, inputs.source, objective, inputs.truth, lambda: inputs.network, self._reporter)
+        return Preparation(
+            self.config,
+            inputs.source,
+            objective,
+            inputs.truth,
+            lambda: inputs.network,
+            self._reporter,
+            inputs.regions,
+        )
 
     def _prepare_first(self, stage: Preparation) -> Prepared:
         seconds: dict[str, float] = {}
@@ -329,7 +337,7 @@ class Run:
             answer.curve.append({"step": answer.search.finished_steps, "seconds": round(answer.total_seconds, 3)})
 
         return search_on(
-            start(self.config, prepared),
+            start(self.config, prepared, self._inputs.regions),
             self.folder / CHECKPOINT_FILE,
             self.config.search.checkpoint_every,
             self._reporter,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from modnas_fast.config import Config
+from modnas_fast.method.region import Region
 from modnas_fast.runs.preparation import Prepared
 from modnas_fast.runtime.checkpoint import load_checkpoint, packed, save_checkpoint, unpacked
 from modnas_fast.runtime.errors import InputError
@@ -44,10 +45,17 @@ class Answer:
         return sum(self.prepared.seconds.values()) + self.seconds
 
 
-def start(config: Config, prepared: Prepared) -> Answer:
-    """A search that has not made a step yet."""
+def start(config: Config, prepared: Prepared, regions: Mapping[str, Sequence[Region]] | None = None) -> Answer:
+    """A search that has not made a step yet; `regions` of fronts that count more, by device and in units."""
+    devices = prepared.search_devices
     search = Search(
-        config, prepared.source.space, prepared.objective, prepared.search_devices, prepared.costs, prepared.measured
+        config,
+        prepared.source.space,
+        prepared.objective,
+        devices,
+        prepared.costs,
+        prepared.measured,
+        [[region.normalized(device) for region in (regions or {}).get(device.name, ())] for device in devices],
     )
     return Answer(search, prepared)
 

@@ -99,7 +99,7 @@ ARCHITECTS = Registry(
 PREFERENCES = Registry(
     "preferences",
     "preferences.kind",
-    {"dirichlet": "modnas_fast.method.preferences:dirichlet"},
+    {"dirichlet": "modnas_fast.method.preferences:dirichlet", "sobol": "modnas_fast.method.preferences:sobol"},
     arguments=("num_devices", "num_objectives"),
     keywords=("generator",),
 )
@@ -125,6 +125,7 @@ SCHEMES = Registry(
         "sequential": "modnas_fast.mgd.schemes:Sequential",
         "sample": "modnas_fast.mgd.schemes:Sample",
     },
+    families={"torchjd": "modnas_fast.mgd.torchjd_scheme:torchjd_scheme"},
 )
 
 BASELINES = Registry(

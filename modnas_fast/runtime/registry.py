@@ -29,6 +29,7 @@ class Registry(Collection[str]):
         builtin: place of each built-in object by name.
         arguments: names of the positional arguments that an object of this kind is called with.
         keywords: names of its keyword arguments; a user's options come beside them.
+        families: by the word before the colon of `word:NAME`, the place of a function of NAME that gives the object.
     """
 
     def __init__(
@@ -38,12 +39,14 @@ class Registry(Collection[str]):
         builtin: Mapping[str, str],
         arguments: Sequence[str] = (),
         keywords: Sequence[str] = (),
+        families: Mapping[str, str] | None = None,
     ) -> None:
         self.group = f"modnas_fast.{kind}"
         self.key = key
         self.builtin = dict(builtin)
         self._arguments = tuple(arguments)
         self._keywords = tuple(keywords)
+        self._families = dict(families or {})
         self._registered: dict[str, Any] = {}
 
     def __iter__(self) -> Iterator[str]:
@@ -111,6 +114,9 @@ class Registry(Collection[str]):
     def load(self, name: str) -> Any:
         """What a name stands for, whatever it is. InputError for an unknown name, and where it cannot be imported."""
         self.check(name)
+        family, _, member = name.partition(":")
+        if family in self._families:
+            return EntryPoint(family, self._families[family], self.group).load()(member)
         if name in self._registered:
             return self._registered[name]
         point = EntryPoint(name, self._place(name), self.group)

@@ -22,9 +22,10 @@ from torch import Tensor, nn
 from modnas_fast.config import Config
 from modnas_fast.devices import Device, embeddings
 from modnas_fast.method.architect import ReinMax, make_architect, samples_per_device
-from modnas_fast.method.metahypernet import make_metahypernet
+from modnas_fast.method.metahypernet import logits_on_host, make_metahypernet
 from modnas_fast.method.objectives import ERROR_FLOOR, ObjectiveScale
 from modnas_fast.method.preferences import make_preferences
+from modnas_fast.method.region import Region
 from modnas_fast.method.scalarize import make_scalarization
 from modnas_fast.mgd import Combination, descend, device_groups
 from modnas_fast.mgd.schemes import make_scheme
@@ -32,6 +33,7 @@ from modnas_fast.predictors.metapredictor import CostModel
 from modnas_fast.runtime.optimizers import cosine_decay, set_learning_rate
 from modnas_fast.runtime.placement import to_device, to_host
 from modnas_fast.search.evaluator import Evaluator
+from modnas_fast.search.focus import LOOK_EVERY, Focus
 from modnas_fast.search.history import History
 from modnas_fast.search.refine import FIRST_NETWORKS, Archive, Refinement, at_once
 from modnas_fast.search.shrinking import Shrinking
@@ -62,6 +64,7 @@ class Search:
         costs: frozen; the C further objectives.
         measured: costs [T, C] by architecture string, in the devices' normalised ranges, that the refinement takes
             in place of predictions.
+        regions: of the fronts of each device that count more, in units of quality and normalised costs; none: all do.
 
     On the CPU, the same arguments on one machine and thread count give the same result bit for bit. Random numbers come
     from generators of the search's own there, seeded by `config.seed`, and are the same whatever computes.
@@ -78,6 +81,7 @@ class Search:
         devices: Sequence[Device],
         costs: CostModel,
         measured: Mapping[str, Tensor] | None = None,
+        regions: Sequence[Sequence[Region]] = (),
     ) -> None:
         self._config = config
         self._space = space
@@ -98,9 +102,7 @@ class Search:
         )
         self._num_samples = samples_per_device(self._architect, config.architect.samples)
         self._sampler = ReinMax(space.group_sizes)  # hard samples for the refinement, whatever the estimator
-        self._draw_preferences = make_preferences(
-            config.preferences.kind, self._num_objectives, config.preferences.parameters()
-        )
+        self._preferences = self._make_preferences(regions)
         self._scheme = make_scheme(config.mgd.scheme, config.mgd.options)
         self._scalarize = make_scalarization(config.scalarization.kind, **config.scalarization.parameters())
         candidates = space.candidates(CANDIDATES, self._generator)
@@ -129,6 +131,29 @@ class Search:
         self._scale.to_(self._device)
         for module in (self.hypernet, self._costs):
             module.to(self._device)
+
+    def _make_preferences(self, regions: Sequence[Sequence[Region]]) -> Focus:
+        options = self._config.preferences
+        base = make_preferences(options.kind, self._num_objectives, options.parameters())
+        share = options.focus if options.focused else 0.0
+        return Focus(base, share, regions or [()] * len(self._d), options.adaptive, self._num_objectives)
+
+    @torch.no_grad()
+    def _look(self) -> None:
+        """Lets the preferences see what is answered to many of them, by what is known best."""
+        r = self._preferences.candidates(self._generator)
+        if len(self.archive):
+            answers = self._refinement.best_known(r)
+        else:
+            answers = torch.stack([self._answered(r, d) for d in self._d])
+        self._preferences.look(r, answers)
+
+    def _answered(self, r: Tensor, d: Tensor) -> Tensor:
+        """Objectives [K, M] of the hypernetwork's answers to preferences [K, M] on a device; qualities are NaN."""
+        d = d.expand(len(r), -1)
+        chosen = self._space.canonical(self._space.viable_mode(logits_on_host(self.hypernet, r, d)))
+        costs = self._costs(self._to_device(chosen), d).cpu()
+        return torch.cat([torch.full_like(costs[:, :1], float("nan")), costs], dim=-1)
 
     def _to_device(self, tensor: Tensor) -> Tensor:
         return to_device(tensor, self._device)
@@ -193,6 +218,8 @@ class Search:
     def step(self) -> None:
         """One step of the phase that is due."""
         options, phi_step = self._config.search, self._phi_steps
+        if self._config.preferences.focused and phi_step >= 0 and phi_step % LOOK_EVERY == 0:
+            self._look()
         if phi_step < 0:
             self._weight_step(spread_share=1.0)
         elif phi_step < options.steps:
@@ -210,7 +237,7 @@ class Search:
         for group in self._device_groups():
             chosen = self._to_device(group)
             d = self._d[chosen]
-            r = self._to_device(self._preferences(len(d)))
+            r = self._to_device(self._preferences.draw(group, self._generator))
             logits = self.hypernet(r, d)
             leaf = logits.detach().requires_grad_()
             task_loss, cost, loss = self._devices_loss(leaf, r, chosen)
@@ -227,7 +254,8 @@ class Search:
         set_learning_rate(self._hyper_optimizer, cosine_decay(options.hyper_learning_rate, 0.0, done))
         for chosen in self._device_groups():
             d = self._d[self._to_device(chosen)][:, None].expand(-1, options.refine_preferences, -1)  # [t, R, E]
-            preferences = torch.stack([self._preferences(len(d)) for _ in range(options.refine_preferences)], dim=1)
+            drawn = [self._preferences.draw(chosen, self._generator) for _ in range(options.refine_preferences)]
+            preferences = torch.stack(drawn, dim=1)  # [t, R, M]
             r = self._to_device(preferences)
             logits = self.hypernet(r, d)  # [t, R, N]
             samples = self._sampler(logits.detach(), generator=self._generator).cpu()
@@ -326,10 +354,11 @@ class Search:
         if not (self._objective.trains and self._config.search.train_weights):
             return
         with torch.no_grad():
-            d = self._d
-            if self._devices_at_once < len(d):
-                d = d[self._to_device(self._some_devices())]
-            logits = self.hypernet(self._to_device(self._preferences(len(d))), d)
+            chosen = torch.arange(len(self._d))
+            if self._devices_at_once < len(self._d):
+                chosen = self._some_devices()
+            r = self._preferences.draw(chosen, self._generator)
+            logits = self.hypernet(self._to_device(r), self._d[self._to_device(chosen)])
             sample = self._architect(logits, generator=self._generator)
             spread = torch.rand(len(sample), 1, generator=self._generator) < spread_share
             even = self._spread.sample(len(sample), self._generator)
@@ -343,9 +372,6 @@ class Search:
         share = self.finished_steps / (self._config.search.warmup + self._config.search.steps)
         told = {"teacher": LARGEST} if self._config.search.distillation else {}
         self._objective.train_step(sample, share, hard, **told)
-
-    def _preferences(self, devices: int) -> Tensor:
-        return self._draw_preferences(devices, self._generator)
 
     def _log(self, chosen: Tensor, task_loss: Tensor, cost: Tensor, combination: Combination) -> None:
         history = self.history
@@ -368,6 +394,7 @@ class Search:
             "generator": self._generator.get_state(),
             "scale": self._scale.state_dict(),
             "refinement": self._refinement.state_dict(),
+            "preferences": self._preferences.state_dict(),
             "history": self.history.to_dict(),
         }
 
@@ -380,6 +407,8 @@ class Search:
         self._generator.set_state(state["generator"])
         self._scale.load_state_dict(state["scale"])
         self._refinement.load_state_dict(state["refinement"])
+        if "preferences" in state:  # earlier versions had none to look back at
+            self._preferences.load_state_dict(state["preferences"])
         self.history = History(**state["history"])
 
 

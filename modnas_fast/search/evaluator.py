@@ -11,12 +11,15 @@ from modnas_fast.devices import Device, embeddings
 from modnas_fast.devices.cost_source import CostSource, Source
 from modnas_fast.evaluation.fronts import Point
 from modnas_fast.method.metahypernet import logits_on_host
-from modnas_fast.method.preferences import rays
+from modnas_fast.method.preferences import rays, sobol
+from modnas_fast.method.region import Region
 from modnas_fast.predictors.metapredictor import CostModel
 from modnas_fast.spaces import SearchSpace
 
 #: architectures whose predicted cost sets the bounds where a space is too large to enumerate
 BOUND_SAMPLE = 20_000
+#: preferences whose answers are looked through for those within a region
+ASKED = 2048
 
 
 class Evaluator:
@@ -68,6 +71,31 @@ class Evaluator:
             Point(name, (self._errors[name], *row), r, source)
             for name, row, r, source in zip(names, costs, chosen, sources)
         ]
+
+    @torch.no_grad()
+    def points_within(self, hypernet: nn.Module, device: Device, regions: Sequence[Region], count: int) -> list[Point]:
+        """Points of up to `count` distinct answers that lie within one of the regions of a device, in its units.
+
+        Of more, those evenly spread by the first cost; of the preferences that lead to a network, one in the middle.
+        """
+        r = sobol(ASKED, 1 + len(self._costs.predictors), generator=torch.Generator().manual_seed(0))
+        r = r[r[:, 0].argsort()]
+        chosen = self.map_architectures(hypernet, device, r)
+        names = [architecture.text for architecture in self._space.decode(chosen)]
+        costs = torch.tensor(self._best_known(chosen, names, device)[0], dtype=torch.float64)
+        unknown = torch.full_like(costs[:, :1], float("nan"))
+        outside = torch.stack([region.outside(r, torch.cat([unknown, costs], 1)) for region in regions]).amin(0)
+        leading: dict[str, list[int]] = {}
+        for row in (outside == 0).nonzero().flatten().tolist():
+            leading.setdefault(names[row], []).append(row)
+        rows = sorted((found[len(found) // 2] for found in leading.values()), key=lambda row: float(costs[row, 0]))
+        if len(rows) > count:
+            rows = [rows[place] for place in torch.linspace(0, len(rows) - 1, count).round().long().tolist()]
+        self.compute_errors(chosen[rows])
+        points = self.points(chosen[rows], device, r[rows])
+        values = torch.tensor([point.values for point in points], dtype=torch.float64).reshape(len(points), r.shape[1])
+        inside = torch.stack([region.outside(r[rows], values) for region in regions]).amin(0) == 0
+        return [point for point, keep in zip(points, inside.tolist()) if keep]
 
     def _best_known(
         self, onehot: Tensor, names: Sequence[str], device: Device

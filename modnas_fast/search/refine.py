@@ -214,12 +214,24 @@ class Refinement:
                 rows.append(row)
         return shuffled[rows[:count]]
 
+    @torch.no_grad()
+    def best_known(self, r: Tensor) -> Tensor:
+        """Quality and normalised costs [T, K, M] of the best networks known for preferences [K, M] on every device."""
+        devices = torch.arange(self.archive.costs.shape[1])
+        rows = self._best_rows(r.expand(len(devices), -1, -1), devices)  # [T, K]
+        costs = self.archive.costs[rows, devices[:, None]]
+        return torch.cat([self.archive.qualities[rows][..., None].to(costs), costs], dim=-1)
+
     def _best(self, r: Tensor, chosen: Tensor) -> Tensor:
+        return self.archive.onehot[self._best_rows(r, chosen)]
+
+    def _best_rows(self, r: Tensor, chosen: Tensor) -> Tensor:
+        """Rows [t, R] of the archive, of preferences [t, R, M] on the chosen devices."""
         rows = self.archive.front
         cost = self.archive.costs[rows][:, chosen]  # [A, t, C]
         losses = self._scale(self.archive.errors[rows, None].expand(cost.shape[:2]), cost, chosen)  # [A, t, M]
         scalarized = self._scalarize(losses[:, :, None], r)  # [A, t, R]
-        return self.archive.onehot[rows[scalarized.argmin(dim=0)]]
+        return rows[scalarized.argmin(dim=0)]
 
     def state_dict(self) -> dict[str, Any]:
         """The archive, and the scale of the errors."""

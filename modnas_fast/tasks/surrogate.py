@@ -84,6 +84,8 @@ class Regression(Protocol):
 
 #: fits a regression to canonical one-hots [n, N] and errors in percent [n]
 Fit = Callable[[Tensor, Tensor], Regression]
+#: how much networks with costs [n, T, C] count on T devices, [n, T]
+Emphasis = Callable[[Tensor], Tensor]
 
 
 def make_fit(kind: str, options: Mapping[str, Any] | None = None, space: SearchSpace | None = None) -> Fit:
@@ -206,6 +208,7 @@ def query(
     seed: int,
     on_query: Callable[[int], None] = lambda done: None,
     fit: Fit = ErrorSurrogate,
+    counts: Emphasis | None = None,
 ) -> Regression:
     """Spends the budget of `truth` on networks near the devices' fronts; the surrogate of all that is known then.
 
@@ -218,6 +221,7 @@ def query(
         seed: of the first, random networks.
         on_query: called with the number of networks known.
         fit: makes the surrogate of what is known.
+        counts: how much each place on the devices' fronts does; None: all alike.
     """
     generator = torch.Generator().manual_seed(seed)
     rows = {architecture.text: row for row, architecture in enumerate(space.decode(candidates))}
@@ -235,11 +239,17 @@ def query(
         count = min(batch, truth.left)
         share = (truth.left - count) / max(choices - batch, 1)  # 1 in the first round, 0 in the last
         estimate = surrogate.optimistic(candidates, OPTIMISM * share)
-        truth(candidates[promising(estimate, costs(), known, errors, count, generator)])
+        truth(candidates[promising(estimate, costs(), known, errors, count, generator, counts)])
 
 
 def promising(
-    estimate: tuple[Tensor, Tensor], cost: Tensor, known: Tensor, errors: Tensor, count: int, generator: torch.Generator
+    estimate: tuple[Tensor, Tensor],
+    cost: Tensor,
+    known: Tensor,
+    errors: Tensor,
+    count: int,
+    generator: torch.Generator,
+    counts: Emphasis | None = None,
 ) -> Tensor:
     """Rows of unknown candidates that lie on the estimated front of most devices; random ones where those end.
 
@@ -250,10 +260,12 @@ def promising(
         errors: theirs in percent.
         count: how many rows at most.
         generator: decides between equals.
+        counts: how much each place on the devices' fronts does; None: all alike.
     """
     bound, deviation = estimate
     bound[known] = errors.log()
-    votes = front_membership(bound, cost).sum(dim=1).double()
+    membership = front_membership(bound, cost).double()
+    votes = (membership if counts is None else membership * counts(cost)).sum(dim=1)
     votes += 0.5 * deviation / deviation.max() * (votes > 0)  # between equals the less certain one
     votes += 1e-3 * torch.rand(len(votes), generator=generator, dtype=torch.float64)
     votes[known] = -1

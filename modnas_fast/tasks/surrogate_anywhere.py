@@ -18,6 +18,7 @@ from modnas_fast.tasks.surrogate import (
     FIRST_SHARE,
     OPTIMISM,
     CountedTruth,
+    Emphasis,
     ErrorSurrogate,
     Fit,
     Regression,
@@ -40,6 +41,7 @@ def query_anywhere(
     seed: int,
     on_query: Callable[[int], None] = lambda done: None,
     fit: Fit = ErrorSurrogate,
+    counts: Emphasis | None = None,
 ) -> Regression:
     """Spends the budget of `truth` on networks near the devices' fronts; the surrogate of all that is known then.
 
@@ -51,6 +53,7 @@ def query_anywhere(
         seed: of random networks and mutations.
         on_query: called with the number of networks known.
         fit: makes the surrogate of what is known.
+        counts: how much each place on the devices' fronts does; None: all alike.
     """
     generator = torch.Generator().manual_seed(seed)
     if not truth.known:
@@ -69,7 +72,7 @@ def query_anywhere(
         candidates = torch.cat([known, _evolved(space, surrogate, costs, torch.cat([known, candidates]), generator)])
         candidates, first = _distinct(candidates, len(known))
         estimate = surrogate.optimistic(candidates, OPTIMISM * share)
-        truth(candidates[promising(estimate, costs(candidates), first, errors, count, generator)])
+        truth(candidates[promising(estimate, costs(candidates), first, errors, count, generator, counts)])
 
 
 def _distinct(onehot: Tensor, known: int) -> tuple[Tensor, Tensor]:

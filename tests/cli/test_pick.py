@@ -288,6 +288,7 @@ def test_the_best_within_a_budget_as_words_json_and_csv(command: Any, bare: Path
     [
         (("--preference", "1,0", "--top", "2"), "--top: goes with --max; a preference has one network"),
         (("--max", "latency_ms=5", "--json", "--csv"), "give either --csv or --json"),
+        (("--max", "latency_ms=5", "--known"), "--known: goes with --preference"),
     ],
 )
 def test_options_that_do_not_go_together(command: Any, bare: Path, options: tuple[str, ...], text: str) -> None:
@@ -312,6 +313,16 @@ def test_fronts_as_csv_and_json(command: Any, run: Path, tmp_path: Path) -> None
         assert (record["architecture"], record["error"]) == (same[0]["architecture"], same[0]["error"])
     assert command("front", run, "--device", DEVICE, "--json", "--out", "front.json").out == "front.json\n"
     assert json.loads((tmp_path / "front.json").read_text(encoding="utf-8")) == own
+    latencies = sorted(record["latency_ms"] for record in own)
+    region = ("--within", f"latency_ms={latencies[0]}:{latencies[-1] + 1}", "--within", "error=:100")
+    assert json.loads(command("front", run, "--device", DEVICE, *region, "--json").out) == own
+    (one,) = json.loads(command("front", run, "--device", DEVICE, "--count", "1", "--json").out)
+    assert one in own
+    for wrong in ("latency_ms", "latency_ms=3", "latency_ms=:", "latency_ms=a:b"):
+        assert "--within: wanted KEY=FROM:TO such as latency_ms=3:8" in command("front", run, "--within", wrong).err
+    twice = command("front", run, "--within", "error=1:2", "--within", "error=1:3")
+    assert "--within: wanted one interval per objective, got two of error" in twice.err
+    assert "--within: wanted intervals of error or latency_ms" in command("front", run, "--within", "power=1:2").err
     ended = command("front", run, "--device", "cpu")
     assert ended.code == 2 and ended.err.startswith("modnas-fast: --device: unknown device 'cpu'; did you mean")
     assert "either --csv or --json" in command("front", run, "--csv", "--json").err

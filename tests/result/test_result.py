@@ -243,11 +243,47 @@ def test_bad_preferences(result: Result, preference: list[float], text: str) -> 
         result.pick("fast", preference=preference)
 
 
+@pytest.mark.parametrize("name", ["fast", "slow"])
+def test_a_region_of_a_front(result: Result, name: str) -> None:
+    every = result.front(name)
+    latencies = [point.values[1] for point in every]
+    low, high = latencies[1], latencies[-1]
+    assert [point.values[1] for point in result.front(name, within={"latency_ms": (low, high)})] == latencies[1:]
+    assert result.front(name, within={"latency_ms": (low, None)}) == every[1:]
+    best = every[-1].values[0]
+    assert result.front(name, within={"error": (None, best), "latency_ms": (None, high)}) == every[-1:]
+    assert result.front(name, within={"latency_ms": (10 * high, None)}) == []
+    two = result.front(name, count=2)
+    assert two[-1] == every[-1] and len(two) == min(2, len(every)) and all(point in every for point in two)
+    assert result.front(name, count=len(every)) == every
+
+
+def test_bad_regions(result: Result) -> None:
+    with pytest.raises(InputError, match="within: wanted intervals of error or latency_ms, got one of energy_mj"):
+        result.front("fast", within={"energy_mj": (1, 2)})
+    with pytest.raises(InputError, match="latency_ms wants .from, to. with from <= to, got .2, 1."):
+        result.front("fast", within={"latency_ms": (2, 1)})
+    with pytest.raises(InputError, match="count: wanted a whole number of at least 1, got 0"):
+        result.front("fast", count=0)
+
+
+def test_known_networks_follow_preferences_without_a_slip(result: Result) -> None:
+    for device in ("fast", Device.from_reference_latencies("phone", range(1, 11))):
+        every = [point.architecture for point in result.front(device)]
+        picks = [result.pick(device, preference=[1 - r, r], known=True) for r in (k / 50 for k in range(51))]
+        assert all(pick.text in every for pick in picks)
+        assert (picks[0].text, picks[-1].text) == (every[-1], every[0])
+        qualities, latencies = ([pick.quality for pick in picks], [pick.costs["latency_ms"].value for pick in picks])
+        assert qualities == sorted(qualities) and latencies == sorted(latencies, reverse=True)
+
+
 def test_bad_questions(result: Result) -> None:
-    with pytest.raises(InputError, match="either preference or max"):
+    with pytest.raises(InputError, match="either preference, alone or with known, or max"):
         result.pick("fast")
-    with pytest.raises(InputError, match="either preference or max"):
+    with pytest.raises(InputError, match="either preference, alone or with known, or max"):
         result.pick("fast", preference=[1, 0], max={"latency_ms": 1.0})
+    with pytest.raises(InputError, match="either preference, alone or with known, or max"):
+        result.pick("fast", max={"latency_ms": 1.0}, known=True)
     for budget in ({}, {"energy_mj": 1.0}, {"latency_ms": 1.0, "energy_mj": 1.0}):
         with pytest.raises(InputError, match="budget of latency_ms"):
             result.pick("fast", max=budget)

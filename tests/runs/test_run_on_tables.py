@@ -415,3 +415,31 @@ def test_a_damaged_file_is_named(result: Result, tmp_path: Path, damaged: str) -
     (tmp_path / damaged).write_bytes(b"{")
     with pytest.raises(InputError, match=damaged):
         Run(tmp_path, table_config()).execute()
+
+
+# ---- regions ----
+
+
+def test_regions_get_answers_of_their_own(result: Result, tmp_path: Path, without_report: None) -> None:
+    name, others = SEARCH[0], [*SEARCH[1:], *UNSEEN]
+    latencies = sorted(point["latency_ms"] for point in result.content["devices"][0]["rays"])
+    region = {"latency_ms": [0.9 * latencies[2], 1.1 * latencies[-3]]}
+    regions = [{"devices": [name], "within": region}]
+    run = executed(tmp_path / "run", table_config(preferences={"regions": regions, "region_answers": 5}))
+    first, *rest = run.content["devices"]
+    assert first["regions"] == [{"within": region, "weights": {}}]
+    low, high = region["latency_ms"]
+    inside = [point for point in first["front"] if low <= point["latency_ms"] <= high]
+    assert first["region_networks"] == len(inside) == len(run.front(name, within={"latency_ms": (low, high)}))
+    led = [point for point in first["archive"] if "preference" in point]
+    assert 1 <= len(led) <= 5 and all(low <= point["latency_ms"] <= high for point in led)
+    assert [entry["name"] for entry in rest] == others and not any("regions" in entry for entry in rest)
+    assert not any("preference" in point for entry in rest for point in entry["archive"])
+    assert 0 <= first["covered"] <= first["covered_front"] <= 1 and 0 < first["monotone"] <= 1
+
+
+def test_a_region_of_no_device_is_refused_before_the_run(tmp_path: Path) -> None:
+    told = refused(
+        tmp_path / "run", table_config(preferences={"regions": [{"devices": ["x*"], "within": {"error": [1, 9]}}]})
+    )
+    assert told.startswith("preferences.regions[0].devices: no device matches 'x*'; there are ")

@@ -80,6 +80,7 @@ def test_another_seed_is_another_search() -> None:
         {"search": {"steps": 5, "refine_steps": 3, "refine_preferences": 2}},
         {"mgd": {"scheme": "sample"}, "task": {"augment": True}},
         {"architect": {"kind": "gdas"}, "scalarization": {"normalize": False}},
+        {"preferences": {"kind": "sobol", "adaptive": True, "focus": 0.9}},
     ],
     ids=str,
 )

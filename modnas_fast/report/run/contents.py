@@ -81,6 +81,13 @@ class Baseline(Part):
     hypervolume: float | None = None
 
 
+class RegionOf(Part):
+    """A part of a device's front that counted more: from, to; None for an open end."""
+
+    #: by key of an objective
+    within: dict[str, tuple[float | None, float | None]] = {}
+
+
 class DeviceResult(Part):
     """What the search found for one device; entries of costs stand under their keys."""
 
@@ -100,6 +107,11 @@ class DeviceResult(Part):
     baselines: dict[str, Baseline] = {}
     distinct_nondominated: int | None = None
     front_networks: int | None = None
+    monotone: float | None = None
+    covered: float | None = None
+    covered_front: float | None = None
+    regions: list[RegionOf] = []
+    region_networks: int | None = None
     rays: list[Ray]
     front: list[FrontPoint]
     random: list[Point] = []

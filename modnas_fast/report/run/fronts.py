@@ -23,7 +23,7 @@ from modnas_fast.report.marks import (
     wants_log,
 )
 from modnas_fast.report.quantities import Quantity
-from modnas_fast.report.run.contents import DeviceResult, FrontPoint, Point, Ray, Result
+from modnas_fast.report.run.contents import DeviceResult, FrontPoint, Point, Ray, RegionOf, Result
 from modnas_fast.report.traces import FAINT, Figure, axis, figure, scatter, value_axis
 
 _P = TypeVar("_P", bound=Point)
@@ -78,8 +78,23 @@ def front_figure(result: Result, index: int, y: Quantity, x: Quantity) -> Figure
     known = [(result.known(p, x), result.known(p, y)) for p in verified]
     xs = [*(p[x] for p in device.points), *(place for place, _ in known)]
     ys = [*(p[y] for p in device.points), *(place for _, place in known)]
-    choice = {"dragmode": "select"} if len(result.objectives) > 2 else {}
-    return figure(traces, value_axis(x.titled(), xs), value_axis(y.titled(), ys), hovermode="closest", **choice)
+    layout: Figure = {"dragmode": "select"} if len(result.objectives) > 2 else {}
+    if bands := [band for region in device.regions for band in _bands(region, y, x)]:
+        layout |= {"shapes": bands}
+    return figure(traces, value_axis(x.titled(), xs), value_axis(y.titled(), ys), hovermode="closest", **layout)
+
+
+def _bands(region: RegionOf, y: Quantity, x: Quantity) -> list[Figure]:
+    """Behind the points, from edge to edge, the interval of a region in either objective; an open end has no band."""
+    bands = []
+    for objective, along, across in ((x, "x", "y"), (y, "y", "x")):
+        low, high = region.within.get(objective.key, (None, None))
+        if low is not None and high is not None:
+            ends = {f"{along}0": low, f"{along}1": high, f"{across}0": 0, f"{across}1": 1, f"{across}ref": "paper"}
+            bands.append(
+                {"type": "rect", **ends, "fillcolor": FAINT, "opacity": 0.25, "layer": "below", "line_width": 0}
+            )
+    return bands
 
 
 def parallel_figure(result: Result, device: DeviceResult) -> Figure:

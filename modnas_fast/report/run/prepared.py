@@ -162,6 +162,10 @@ def _columns(result: Result) -> list[Column]:
         Column("Of its measured front", lambda device: device.hypervolume_ratio_measured, percent),
         Column("Networks on rays", lambda device: device.distinct_nondominated, count),
         Column("Networks of the front", lambda device: device.front_networks, count),
+        Column("More weight, no worse", lambda device: device.monotone, percent),
+        Column("Front covered", lambda device: device.covered, percent),
+        Column("Covered, with all evaluated", lambda device: device.covered_front, percent),
+        Column("Networks in regions", lambda device: device.region_networks, count),
         *ranges,
     ]
     return [column for column in every if any(column.of(device) is not None for device in result.devices)]
