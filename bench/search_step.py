@@ -7,7 +7,8 @@ clipped SGD). Sizes are the paper's, C = 16 and N = 5 on images of 32 × 32 pixe
   published loop   the published code's way, rewritten: one device at a time, NCHW, one operation per edge
   plain batched    all devices at once, every operation of every edge, our hypernetwork and MGD
   compiled         the same through torch.compile: on CUDA unless --no-compile is given, on the CPU with --compile
-  ours             what `modnas-fast search --preset nb201-paper` runs
+  ours             what `modnas-fast search --preset nb201-paper` runs, on a CPU in float32
+  ours, bfloat16   the same in bfloat16, on a CPU with instructions for it: what it runs where that is faster
 
 Convolutions of the others are as torch makes them, on CUDA in TF32 unless it is told otherwise. Contenders take turns
 in one process; a time is a median, a ratio is one of medians, above 1 where ours is faster. Refuses to run where losses
@@ -36,10 +37,11 @@ from modnas_fast.bench.runner import (
     torch_device,
     write_results,
 )
-from modnas_fast.bench.step_contenders import MAKERS, OURS, Contender, admitted, release
+from modnas_fast.bench.step_contenders import MAKERS, OURS, OURS_BFLOAT16, Contender, admitted, release
 from modnas_fast.bench.step_parts import peak_memory, seconds_by_kind, seconds_by_part
 from modnas_fast.bench.step_setting import Setting
 from modnas_fast.bench.step_tables import parts_table, plot, times_table
+from modnas_fast.devices.machine import native_formats
 from modnas_fast.runtime.allocator import keep_freed_memory
 from modnas_fast.runtime.terminal_table import show
 
@@ -65,6 +67,7 @@ def measured(setting: Setting, names: list[str], rounds: int, parts: bool) -> di
         **setting.to_dict(),
         "seconds": seconds,
         "ratio": ratios(seconds) if OURS in seconds else {},
+        **({"ratio_bfloat16": ratios(seconds, OURS_BFLOAT16)} if OURS_BFLOAT16 in seconds else {}),
         "seconds_per_device": {name: value / setting.devices for name, value in seconds.items()},
         "peak_bytes": {name: one.peak_bytes for name, one in contenders.items()},
         "skipped": skipped,
@@ -116,10 +119,12 @@ def options(arguments: list[str] | None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> None:
     """Checks, measures, prints."""
     given = options(arguments)
+    cuda = given.device != "cpu"
     torch.set_num_threads(given.threads)
     keep_freed_memory()  # as such a search does; all contenders gain from it
     step_agreement.check(given.device)
-    names = [name for name in MAKERS if name != "compiled" or given.compile]
+    tried = {"compiled": given.compile, OURS_BFLOAT16: not cuda and "bfloat16" in native_formats()}
+    names = [name for name in MAKERS if tried.get(name, True)]
     facts = {"device": given.device, "rounds": given.rounds}
     if given.json:
         facts["copy_bytes_per_second"] = copy_bandwidth(3, given.device)
@@ -140,6 +145,8 @@ def main(arguments: list[str] | None = None) -> None:
 def tell(row: dict[str, Any]) -> None:
     """Prints what one setting gave."""
     show(times_table(row))
+    if published := row.get("ratio_bfloat16", {}).get("published loop"):
+        print(f"in bfloat16 ours is {published:.2f} × as fast as the published loop in float32")
     if "compile_seconds" in row:
         print(f"compiling took {shown(row['compile_seconds'])}, which is not part of the times")
     if "parts" in row:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -27,6 +27,8 @@ PROBES = {"cpu": (2, 8), "cuda": (4, 64)}
 #: of the free memory, what a contender may be foretold to take
 MEMORY_SHARE = 0.9
 OURS = "ours"
+#: on a CPU, where the other is in float32
+OURS_BFLOAT16 = "ours, bfloat16"
 
 
 @dataclass
@@ -66,6 +68,7 @@ MAKERS: dict[str, Callable[[Setting], Contender]] = {
     "plain batched": plain_batched,
     "compiled": lambda setting: plain_batched(setting, compiled=True),
     OURS: ours,
+    OURS_BFLOAT16: lambda setting: ours(replace(setting, activations="bfloat16")),
 }
 
 

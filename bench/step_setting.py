@@ -44,6 +44,8 @@ class Setting:
     classes: int = 10
     #: torch device
     where: str = "cpu"
+    #: of our supernet, as `search.activations`
+    activations: str = "auto"
 
     def to_dict(self) -> dict[str, Any]:
         """Sizes for a table or JSON."""
@@ -60,7 +62,7 @@ class Setting:
             preset="nb201-paper",
             space={"channels": self.channels, "cells": self.cells},
             scalarization={"kind": "linear"},
-            search={"batch_size": self.batch, "device": self.where},
+            search={"batch_size": self.batch, "device": self.where, "activations": self.activations},
         )
 
 

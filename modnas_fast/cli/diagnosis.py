@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from rich.console import Group, RenderableType
 
+from modnas_fast.devices.machine import native_formats
 from modnas_fast.runtime import implementations
 from modnas_fast.runtime.placement import search_device
 from modnas_fast.runtime.terminal_table import Column, FittedTable, WholeLine
@@ -49,6 +50,7 @@ class Diagnosis:
     core_version: str | None
     cpu: str
     logical_cores: int
+    cpu_bfloat16: bool  # whether the CPU has instructions for it, so that runs try whether it is faster
     torch_threads: int
     torch_cuda: str | None  # CUDA version that torch was built with
     core_cuda: str | None  # CUDA runtime inside the core
@@ -79,6 +81,7 @@ def diagnose() -> Diagnosis:
         core_version=built.get("version"),
         cpu=_cpu_model(),
         logical_cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        cpu_bfloat16="bfloat16" in native_formats(),
         torch_threads=torch.get_num_threads(),
         torch_cuda=torch.version.cuda,
         core_cuda=_cuda_version(built.get("cuda_runtime")),
@@ -115,7 +118,7 @@ def _facts(diagnosis: Diagnosis) -> list[tuple[str, str]]:
         ("Python", f"{diagnosis.python} on {diagnosis.system}"),
         *versions.items(),
         ("compiled core", compiled),
-        ("CPU", f"{diagnosis.cpu}, {diagnosis.logical_cores} logical cores"),
+        ("CPU", f"{diagnosis.cpu}, {diagnosis.logical_cores} logical cores{', bfloat16' * diagnosis.cpu_bfloat16}"),
         ("CUDA driver", f"CUDA {diagnosis.driver_cuda}" if diagnosis.driver_cuda else "none"),
         ("GPUs", ", ".join(diagnosis.gpus) or "none"),
         ("a search runs on", diagnosis.search_device),

@@ -41,6 +41,7 @@ if TYPE_CHECKING:  # a finished run is asked without validating its configuratio
 
 CONFIG_FILE = "config.yaml"
 FILES_FILE = "files.json"
+ACTIVATIONS_FILE = "activations.json"
 MEASUREMENTS_FILE = "measurements.json"
 PREDICTOR_FILE = "metapredictor.safetensors"
 CHECKPOINT_FILE = "checkpoint.pt"
@@ -60,7 +61,7 @@ RESULT_FILE = "result.json"
 MEASURED_FILE = "measured.json"
 ANSWERS_FILE = "answers.npz"
 #: what a run keeps of its inputs before anything is measured
-FROM_INPUTS = (FILES_FILE, VOCABULARY_FILE)
+FROM_INPUTS = (FILES_FILE, VOCABULARY_FILE, ACTIVATIONS_FILE)
 #: of result.json
 SCHEMA = 2
 

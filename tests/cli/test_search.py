@@ -72,7 +72,8 @@ def numbers(value: Any) -> list[float]:
 
 
 def test_the_folder_holds_every_file_and_nothing_half_written(run: Path) -> None:
-    assert {path.name for path in run.iterdir()} - {"plots"} == FILES  # those come by `report`
+    tried = {"activations.json"} if "bfloat16" in native_formats() else set()
+    assert {path.name for path in run.iterdir()} - {"plots"} == FILES | tried  # those come by `report`
 
 
 def test_stdout_is_the_table_and_the_path_of_the_report(finished: Any, result: dict[str, Any]) -> None:
