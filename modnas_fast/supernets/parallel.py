@@ -1,7 +1,7 @@
 """Work on parts of the devices, on as many threads as torch may use.
 
-Networks of small channels have many operations of a millisecond or less, which two threads share badly: two networks at a
-time on one thread each take less time than one after the other on two.
+Networks of small channels have many operations of a millisecond or less, which two threads share badly: two networks
+at a time on one thread each take less time than one after the other on two.
 """
 
 from __future__ import annotations

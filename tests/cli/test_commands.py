@@ -107,6 +107,15 @@ def test_show_config_is_read_back_to_the_same(command: Any, tmp_path: Path) -> N
     assert [path.name for path in tmp_path.iterdir()] == ["shown.yaml"]
 
 
+def test_a_region_on_the_command_line_is_one_of_the_configuration(command: Any) -> None:
+    asked = ("search", "--show-config", "--within", "latency_ms=3:8", "--within", "error=:30")
+    shown = yaml.safe_load(command(*asked, "--set", "preferences.focus=0.7").out)["preferences"]
+    within = {"latency_ms": [3.0, 8.0], "error": [None, 30.0]}
+    assert shown["regions"] == [{"devices": ["*"], "within": within, "weights": {}}] and shown["focus"] == 0.7
+    ended = command(*asked[:2], "--within", "latency_ms=8:3")
+    assert ended.code == 2 and "latency_ms wants [from, to] with from < to, got [8.0, 3.0]" in ended.err
+
+
 def test_what_is_nearer_wins(command: Any, tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("seed: 5\ntask: {limit: 300}\n")
     arguments = ("search", "--show-config", "--preset", "cifar10-small", "--config", "mine.yaml")
