@@ -535,9 +535,9 @@ class EvaluationConfig(Section):
     translation has BLEU, with weights inherited from the supernet; 0: none. Fronts are those of the first objective all
     the same: it tells networks apart long before these do."""
     baselines: bool = False
-    """Whether random search and an evolution search the trained supernet, too, with as many evaluated networks as the
-    refinement and the answers had; it takes about as long as the refinement. Random networks, as many as answers, are
-    evaluated always."""
+    """Whether random search, an evolution and, of two objectives, a Gaussian process search the trained supernet, too,
+    with as many evaluated networks as the refinement and the answers had; each takes about as long as the refinement.
+    Random networks, as many as answers, are evaluated always."""
     statistics_samples: Positive = 256
     """Training images on which batch normalisations of chosen networks compute their statistics anew, where networks
     share scale and shift of them, as those of mobilenetv3 do (published: 2,000)."""

@@ -12,7 +12,7 @@ from modnas_fast.evaluation.benchmark import Benchmark
 from modnas_fast.reproduction.plan import DEFAULT, NB201, About, Plan
 from modnas_fast.reproduction.trial import Entry, Group, entries
 from modnas_fast.runtime.objective import costs_of
-from modnas_fast.search.shared_evolution import SHARED_SEARCHES
+from modnas_fast.search.shared_searches import SHARED_SEARCHES
 
 #: of reproduction.json, see report.reproduction.contents
 SCHEMA = 1
@@ -22,7 +22,8 @@ WHOLE_NOTE = (
 )
 SHARED_NOTE = (
     "Shared searches ask for as many qualities as MODNAS for all devices together, each of which serves every device; "
-    "they know the same costs, the predictors tell the rest, and all that they asked for is their answer."
+    "they know the same costs, the predictors tell the rest, and all that they asked for is their answer. The Gaussian "
+    "process asks for the largest expected gain of hypervolume over all devices together."
 )
 LABELS = {
     "random": "Random search",

@@ -15,7 +15,7 @@ from modnas_fast.evaluation.exact import front_of
 from modnas_fast.runs.preparation import Prepared
 from modnas_fast.search.evaluator import Evaluator
 from modnas_fast.search.refine import Archive
-from modnas_fast.search.shared_evolution import SHARED_SEARCHES
+from modnas_fast.search.shared_searches import shared_searches
 
 #: queries after which a search is scored on the way, beside its end
 SCORED_AT = (25, 50, 100, 150, 200, 250, 300)
@@ -37,7 +37,7 @@ def equal_total(benchmark: Benchmark, prepared: Prepared, seed: int) -> dict[str
         return {}
     d = embeddings(prepared.search_devices)
     found = {}
-    for name, search in SHARED_SEARCHES.items():
+    for name, search in shared_searches(len(benchmark.table.metrics)).items():
         began = time.monotonic()
         evaluator = Evaluator(benchmark.space, benchmark.judge or benchmark.true_errors, prepared.costs)
         archive = Archive(

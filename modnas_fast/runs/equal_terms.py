@@ -15,7 +15,7 @@ from modnas_fast.runs.searching import Answer
 from modnas_fast.runtime.progress import Reporter
 from modnas_fast.search.evaluator import Evaluator
 from modnas_fast.search.refine import Archive
-from modnas_fast.search.shared_evolution import SHARED_SEARCHES
+from modnas_fast.search.shared_searches import shared_searches
 
 
 def search_on_equal_terms(
@@ -38,8 +38,9 @@ def search_on_equal_terms(
     known = prepared.measured or {}
     devices, d = prepared.devices, embeddings(prepared.search_devices)
     found: dict[str, dict[str, Any]] = {device.name: {} for device in devices}
-    with reporter.stage("Baselines on the same weights", len(SHARED_SEARCHES)) as advance:
-        for done, (name, search) in enumerate(SHARED_SEARCHES.items(), 1):
+    searches = shared_searches(len(inputs.source.metrics))
+    with reporter.stage("Baselines on the same weights", len(searches)) as advance:
+        for done, (name, search) in enumerate(searches.items(), 1):
             asked = Evaluator(space, prepared.objective.errors, prepared.costs)
             archive = Archive(space, asked, prepared.costs, d, known, len(networks), prepared.objective.whole)
             search(space, archive, torch.Generator().manual_seed(inputs.config.seed + 7))

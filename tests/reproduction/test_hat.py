@@ -87,10 +87,10 @@ def test_a_whole_reproduction_stands_beside_published_networks(tmp_path: Path) -
     read = read_reproduction(tmp_path / "out")
     assert read.judged and (read.quality.titled, read.cost.titled) == ("bleu_loss (%)", "latency (ms)")
     assert [method.name for method in read.methods] == [
-        "modnas", "modnas-all", "paper", "shared-random", "shared-evolution", "random", "evolution",
+        "modnas", "modnas-all", "paper", "shared-random", "shared-evolution", "shared-gp", "random", "evolution",
     ]  # fmt: skip
-    assert [run.evaluations for run in read.methods[5].runs] == [3 * 12]
-    assert all(run.evaluations == read.evaluations for method in read.methods[3:5] for run in method.runs)
+    assert [run.evaluations for run in read.methods[6].runs] == [3 * 12]
+    assert all(run.evaluations == read.evaluations for method in read.methods[3:6] for run in method.runs)
     assert [ablation.value for ablation in read.ablations][1] == "task alone, as published"
     published = read.published
     assert published is not None and len(published.networks) == 17 and set(published.points) == set(DEVICES)

@@ -96,6 +96,7 @@ def check_methods(content: dict[str, Any], folder: Path) -> None:
         "paper",
         "shared-random",
         "shared-evolution",
+        "shared-gp",
         "random",
         "evolution",
     ]
@@ -105,7 +106,7 @@ def check_methods(content: dict[str, Any], folder: Path) -> None:
         assert score["hypervolume"] >= default["devices"][name]["hypervolume"], "answers to preferences are among them"
     assert whole["evaluations"] == default["evaluations"]
     assert any(note.startswith("Shared searches ask for as many") for note in content["notes"])
-    for name in ("shared-random", "shared-evolution"):
+    for name in ("shared-random", "shared-evolution", "shared-gp"):
         (run,) = methods[name]["runs"]
         assert run["evaluations"] == content["evaluations"] and set(run["devices"]) == set(default["devices"])
         assert run["curve"][-1]["evaluations"] == run["evaluations"]

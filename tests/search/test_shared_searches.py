@@ -9,7 +9,7 @@ from torch import Tensor
 from modnas_fast.evaluation.fronts import Bounds, Point, hypervolume
 from modnas_fast.predictors.metapredictor import CostModel
 from modnas_fast.search.refine import Archive
-from modnas_fast.search.shared_evolution import SHARED_SEARCHES, SharedSearch
+from modnas_fast.search.shared_searches import SHARED_SEARCHES, SharedSearch, shared_searches
 from modnas_fast.spaces.mobilenetv3 import MobileNetV3Space
 
 SPACE = MobileNetV3Space("small")
@@ -54,13 +54,13 @@ def mean_hypervolume(found: Archive) -> float:
 
 @pytest.mark.parametrize("search", SHARED_SEARCHES.values(), ids=list(SHARED_SEARCHES))
 def test_as_many_networks_as_asked_for_the_same_with_one_seed(search: SharedSearch) -> None:
-    found, evaluator = archive(90)
+    found, evaluator = archive(30)
     search(SPACE, found, torch.Generator().manual_seed(3))
-    again, _ = archive(90)
+    again, _ = archive(30)
     search(SPACE, again, torch.Generator().manual_seed(3))
-    assert len(found) == len(found.networks) == evaluator.asked == 90
+    assert len(found) == len(found.networks) == evaluator.asked == 30
     assert torch.equal(found.onehot, again.onehot)
-    other, _ = archive(90)
+    other, _ = archive(30)
     search(SPACE, other, torch.Generator().manual_seed(4))
     assert not torch.equal(found.onehot, other.onehot)
 
@@ -68,10 +68,24 @@ def test_as_many_networks_as_asked_for_the_same_with_one_seed(search: SharedSear
 @pytest.mark.parametrize("seed", range(3))
 def test_evolution_finds_more_than_chance_on_every_device_together(seed: int) -> None:
     found = {}
-    for name, search in SHARED_SEARCHES.items():
+    for name in ("random", "evolution"):
         found[name], _ = archive(300)
-        search(SPACE, found[name], torch.Generator().manual_seed(seed))
+        SHARED_SEARCHES[name](SPACE, found[name], torch.Generator().manual_seed(seed))
     assert mean_hypervolume(found["evolution"]) > mean_hypervolume(found["random"])
+
+
+def test_a_gaussian_process_finds_as_much_with_a_quarter_of_the_networks() -> None:
+    (chance, _), (believed, _) = archive(240), archive(60)
+    SHARED_SEARCHES["random"](SPACE, chance, torch.Generator().manual_seed(0))
+    SHARED_SEARCHES["gp"](SPACE, believed, torch.Generator().manual_seed(0))
+    assert mean_hypervolume(believed) > mean_hypervolume(chance)
+
+
+def test_with_several_costs_there_is_no_gaussian_process() -> None:
+    assert list(shared_searches(1)) == ["random", "evolution", "gp"] and list(shared_searches(2)) == [
+        "random",
+        "evolution",
+    ]
 
 
 @pytest.mark.parametrize("search", SHARED_SEARCHES.values(), ids=list(SHARED_SEARCHES))
