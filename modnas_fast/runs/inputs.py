@@ -165,18 +165,27 @@ class Inputs:
         """What `space.build` and `space.analytic` are told."""
         return network_arguments(self.config, self._told)
 
-    def profiler(self, cost: str) -> Profiler:
-        """What measures a cost of this machine; costs that are measured share the minutes."""
-        timing = self.task.timing(cost) if self.trains else Timing(normals_of(self._told["input_shape"]))
-        family: dict[str, object] = {
-            "space": self.config.space.name,
-            "options": self.config.space.arguments,
-            **self.network,
-            **({"timed": timing.part} if timing.part else {}),
-        }
+    @property
+    def _family(self) -> dict[str, object]:
+        """What measurements depend on beside the machine."""
+        return {"space": self.config.space.name, "options": self.config.space.arguments, **self.network}
+
+    def _cache(self, family: dict[str, object]) -> MeasurementCache:
         cache = MeasurementCache(fingerprint(), family, note=lambda line: self._reporter.say(f"  note: {line}"))
         if self._remeasure:
             cache.clear()
+        return cache
+
+    def step_cache(self) -> MeasurementCache:
+        """Keeps how long steps of w take on this machine, on as many threads as torch uses now."""
+        batch, threads = self.config.search.batch_size, torch.get_num_threads()
+        return self._cache({**self._family, "step": {"batch": batch, "threads": threads}})
+
+    def profiler(self, cost: str) -> Profiler:
+        """What measures a cost of this machine; costs that are measured share the minutes."""
+        timing = self.task.timing(cost) if self.trains else Timing(normals_of(self._told["input_shape"]))
+        family = {**self._family, **({"timed": timing.part} if timing.part else {})}
+        cache = self._cache(family)
         cache.try_writing()
         options = self.config.devices
         minutes = options.minutes / list(self.source.kinds.values()).count("measured")

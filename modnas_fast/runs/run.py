@@ -223,7 +223,7 @@ class Run:
             if not file.exists() and (self.folder / CHECKPOINT_FILE).exists():  # begun by an earlier version
                 return {"activations": "float32"}
             with self._search_threads():
-                return once(file, lambda: faster(self.config, inputs.space, inputs.task))
+                return once(file, lambda: faster(self.config, inputs.space, inputs.task, inputs.step_cache()))
 
         found_by_first = self._ranks.from_first(found)
         with undamaged(file):

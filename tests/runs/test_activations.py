@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from modnas_fast.config import Config, make_config
+from modnas_fast.devices import MeasurementCache, fingerprint
 from modnas_fast.result.folder import create_run
 from modnas_fast.runs import activations
 from modnas_fast.runs.run import Run
@@ -24,8 +25,14 @@ def native(monkeypatch: pytest.MonkeyPatch, *formats: str) -> None:
     monkeypatch.setattr(activations, "native_formats", lambda: formats)
 
 
-def found(config: Config) -> dict[str, Any]:
-    return activations.faster(config, make_space(config.space.name, config.space.arguments), make_task(config))
+@pytest.fixture
+def cache(tmp_path: Path) -> MeasurementCache:
+    return MeasurementCache(fingerprint(), {"network": "tiny"}, tmp_path / "cache")
+
+
+def found(config: Config, cache: MeasurementCache) -> dict[str, Any]:
+    space = make_space(config.space.name, config.space.arguments)
+    return activations.faster(config, space, make_task(config), cache)
 
 
 def test_the_format_is_open_on_cpus_with_instructions_for_it_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,28 +46,43 @@ def test_the_format_is_open_on_cpus_with_instructions_for_it_alone(monkeypatch: 
 
 
 @pytest.mark.parametrize(("factor", "chosen"), [(1.5, "bfloat16"), (1.1, "float32"), (0.4, "float32")])
-def test_bfloat16_is_taken_where_it_is_well_faster(monkeypatch: pytest.MonkeyPatch, factor: float, chosen: str) -> None:
+def test_bfloat16_is_taken_where_it_is_well_faster(
+    cache: MeasurementCache, monkeypatch: pytest.MonkeyPatch, factor: float, chosen: str
+) -> None:
     turns = []
 
-    def seconds(objective: Any, networks: torch.Tensor) -> float:
+    def milliseconds(objective: Any, networks: torch.Tensor) -> float:
         objective.train_step(networks, 0.0, True)  # as the real one
         turns.append(objective._activations)
-        slow = 50.0 if len(turns) <= 2 else 1.0  # the first turn prepares, and does not count
-        return slow * (factor if objective._activations == torch.float32 else 1.0)
+        disturbed = 9.0 if len(turns) in (1, 3, 4, 7, 10) else 1.0
+        return 100 * disturbed * (factor if objective._activations == torch.float32 else 1.0)
 
-    monkeypatch.setattr(activations, "_seconds", seconds)
-    assert found(make_config(**TINY)) == {"activations": chosen, "speedup": factor}
-    assert turns == [torch.float32, torch.bfloat16] * activations.TURNS
+    monkeypatch.setattr(activations, "_milliseconds", milliseconds)
+    monkeypatch.setattr(activations, "ENOUGH", 60.0)
+    assert found(make_config(**TINY), cache) == {"activations": chosen, "speedup": factor}
+    assert turns == [torch.float32] * 2 + [torch.float32, torch.bfloat16] * activations.TURNS
+    again = MeasurementCache(fingerprint(), {"network": "tiny"}, cache.path.parents[1])
+    monkeypatch.setattr(activations, "_milliseconds", lambda *_: 1e3)  # another day
+    assert found(make_config(**TINY), again) == {"activations": chosen, "speedup": factor}
 
 
-def test_a_real_step_is_timed() -> None:
-    told = found(make_config(**TINY))
+def test_short_steps_stay_in_float32(cache: MeasurementCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = iter([300.0, 20.0])
+    monkeypatch.setattr(activations, "_milliseconds", lambda *_: next(told))
+    assert found(make_config(**TINY), cache) == {"activations": "float32"} and not cache.path.exists()
+
+
+def test_a_real_step_is_timed(cache: MeasurementCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(activations, "LEAST_MS", 0.0)
+    told = found(make_config(**TINY), cache)
     assert told["activations"] in activations.FORMATS and told["speedup"] > 0
 
 
-def test_a_supernet_that_takes_float32_alone_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(activations, "_seconds", pytest.fail)
-    assert found(make_config(preset="gpt-small")) == {"activations": "float32"}
+def test_a_supernet_that_takes_float32_alone_is_not_timed(
+    cache: MeasurementCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(activations, "_milliseconds", pytest.fail)
+    assert found(make_config(preset="gpt-small"), cache) == {"activations": "float32"}
 
 
 def test_a_run_goes_on_in_the_format_that_it_began_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
