@@ -17,6 +17,8 @@ VARIABLES = (
     *("PYTORCH_ALLOC_", "PYTORCH_CUDA_", "PYTORCH_NO_CUDA_", "LRU_CACHE_CAPACITY", "NVIDIA_TF32_", "CUBLAS", "CUDNN_"),
     *("CUDA_VISIBLE_", "CUDA_DEVICE_", "CUDA_MODULE_", "CUDA_LAUNCH_", "CUDA_FORCE_", "CUDA_AUTO_", "CUDA_TENSOR_"),
 )
+#: of those, what changes no speed: scikit-learn sets them when it is imported, which some commands do and some do not
+HARMLESS = ("KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK")
 #: libraries and their operations whose precision for float32 can be set
 PRECISIONS = (("mkldnn", "matmul"), ("mkldnn", "conv"), ("cudnn", "conv"), ("cuda", "matmul"))
 #: files of a CPU's clock, below its `cpufreq/`
@@ -108,8 +110,9 @@ def clock(cpus: Sequence[int], root: Path = Path("/")) -> dict[str, str]:
 
 
 def library_variables(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The variables that begin like one of `VARIABLES`, sorted."""
-    return {name: environment[name] for name in sorted(environment) if name.startswith(VARIABLES)}
+    """The variables that begin like one of `VARIABLES`, sorted, without harmless ones."""
+    names = (name for name in sorted(environment) if name.startswith(VARIABLES) and name not in HARMLESS)
+    return {name: environment[name] for name in names}
 
 
 def torch_settings() -> dict[str, str]:

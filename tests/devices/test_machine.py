@@ -13,7 +13,7 @@ import torch
 
 from modnas_fast.devices import Fingerprint, MeasurementCache, fingerprint, machine_settings
 from modnas_fast.devices.machine import available_cores, cpu_setting, default_unseen, native_formats
-from modnas_fast.devices.surroundings import available_cpus, cpu_quota
+from modnas_fast.devices.surroundings import HARMLESS, available_cpus, cpu_quota
 
 #: a root without /proc and /sys: no quota
 NOWHERE = Path("/nowhere")
@@ -204,6 +204,15 @@ def test_the_fingerprint_tells_which_cpus_these_are(monkeypatch: pytest.MonkeyPa
         monkeypatch.setattr(os, "sched_getaffinity", lambda process, cpus=cpus: cpus, raising=False)
         found[fingerprint().affinity] = fingerprint().cores
     assert found == {"0-3": 4, "4-7": 4, "0,2-3,7": 4}
+
+
+def test_what_scikit_learn_sets_when_it_is_imported_makes_no_other_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in HARMLESS:
+        monkeypatch.delenv(name, raising=False)
+    before = fingerprint()
+    for name in HARMLESS:
+        monkeypatch.setenv(name, "TRUE")
+    assert fingerprint() == before
 
 
 @pytest.mark.parametrize(
