@@ -198,6 +198,12 @@ def _set_axis(axes: Axes, which: str, axis: Figure) -> None:
 
 def _annotate(axes: Axes, layout: Figure) -> None:
     for shape in layout.get("shapes", ()):
+        if shape["type"] == "rect":  # a band from edge to edge
+            along = "x" if shape.get("yref") == "paper" else "y"
+            span = axes.axvspan if along == "x" else axes.axhspan
+            look = {"color": shape["fillcolor"], "alpha": shape["opacity"], "linewidth": 0, "zorder": 0}
+            span(shape[f"{along}0"], shape[f"{along}1"], **look)
+            continue
         axes.plot(
             [shape["x0"], shape["x1"]], [shape["y0"], shape["y1"]], color=shape["line"]["color"], linewidth=1, zorder=1
         )

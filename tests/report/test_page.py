@@ -104,6 +104,25 @@ def test_plots_are_pictures_with_many_colours(run: Path, name: str) -> None:
     assert len({pixels[i : i + 4] for i in range(0, len(pixels), 4)}) > 50
 
 
+def test_regions_are_bands_behind_the_points_and_counted(tmp_path: Path) -> None:
+    result = make_result()
+    first = result["devices"][0]
+    low, high = (sorted(point["latency_ms"] for point in first["front"])[k] for k in (0, -1))
+    first["regions"] = [{"within": {"latency_ms": [low, high], "error": [None, 30.0]}, "weights": {}}]
+    first |= {"region_networks": 3, "monotone": 0.975, "covered": 0.8, "covered_front": 0.9}
+    run = write_run(tmp_path / "run", result)
+    write_report(run)
+    page = read_page(run / "report.html")
+    (band,) = page.figures["front-0"]["layout"]["shapes"]
+    assert (band["x0"], band["x1"], band["yref"]) == (low, high, "paper")
+    assert "shapes" not in page.figures["front-1"]["layout"]
+    for heading in ("Networks in regions", "More weight, no worse", "Front covered", "Covered, with all evaluated"):
+        assert heading in page.text
+    assert "97.5 %" in page.text
+    width, _, pixels = read_png(run / "plots" / "fronts.png")
+    assert width >= 600 and len({pixels[i : i + 4] for i in range(0, len(pixels), 4)}) > 50
+
+
 def test_no_part_of_a_file_is_left(run: Path) -> None:
     assert sorted(p.name for p in run.iterdir()) == [
         "drawings.json", "history.json", "plots", "predictor.json", "report.html", "result.json",
