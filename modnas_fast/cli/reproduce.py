@@ -72,7 +72,7 @@ def reproduce(
     tables of blocks (folder `blocks`). The tables come by `modnas-fast data fetch ofa`.
     With `--source supernet`, hat and ofa are whole runs on this machine, on small spaces: supernets trained on Multi30k
     and Tatoeba, or on images, a quarter to three quarters of an hour each on two cores, and on the same weights random
-    search and an evolution with as many evaluated networks.
+    search, an evolution and a Gaussian process with as many evaluated networks.
     Finished parts are kept in the folder: the same command continues after a stop.
 
     Examples:

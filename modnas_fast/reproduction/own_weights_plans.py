@@ -15,8 +15,9 @@ from modnas_fast.runtime.files import write_text
 
 FRONT = "front of all that was found on the same weights"
 PROTOCOL = (
-    "Each seed trains weights of its own and measures this machine. Random search and an evolution then search the "
-    "same weights: they ask for as many networks as MODNAS's refinement and answers together, have the same predictors "
+    "Each seed trains weights of its own and measures this machine. Random search, an evolution and a Gaussian process "
+    "then search the same weights: they ask for as many networks as MODNAS's refinement and answers together, have the "
+    "same predictors "
     "of costs, and what they evaluate for one device serves all (parents from the union of the devices' fronts, one or "
     "two random changes, a twentieth random at first). All that they asked for is their answer; MODNAS answers 24 "
     "preferences.",
